@@ -1,0 +1,46 @@
+"""pyvae: variational auto-encoders as Pyro model/guide pairs."""
+
+from pyvae import datasets, diagnostics, distributions, guides, likelihoods, models, networks, objectives, priors, recipes
+from pyvae.checkpoint import save
+from pyvae.diagnostics import elbo, evaluate, log_likelihood, log_weights
+from pyvae.errors import (
+    ArgumentError,
+    CheckpointError,
+    DataError,
+    NonFiniteError,
+    PairError,
+    PyvaeError,
+    RunError,
+)
+from pyvae.fit import FitResult, fit
+from pyvae.models import VAE
+from pyvae.recipes import load
+
+__all__ = [
+    "VAE",
+    "ArgumentError",
+    "CheckpointError",
+    "DataError",
+    "FitResult",
+    "NonFiniteError",
+    "PairError",
+    "PyvaeError",
+    "RunError",
+    "datasets",
+    "diagnostics",
+    "distributions",
+    "elbo",
+    "evaluate",
+    "fit",
+    "guides",
+    "likelihoods",
+    "load",
+    "log_likelihood",
+    "log_weights",
+    "models",
+    "networks",
+    "objectives",
+    "priors",
+    "recipes",
+    "save",
+]

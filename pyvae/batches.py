@@ -1,0 +1,150 @@
+"""The forms in which data come, and the batches that a training loop takes from them."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from pyvae.errors import ArgumentError, DataError
+
+__all__ = ["Batches", "Data", "as_batches"]
+
+Data = Tensor | Sequence[Tensor] | Dataset | DataLoader
+Batch = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A data set, cut into batches: tuples of tensors on one device, the arguments of a pair's programs.
+
+    Attributes:
+        source: a ``TensorDataset``, which is indexed with whole batches, another ``Dataset``, or a ``DataLoader``.
+        batch_size: rows per batch; a ``DataLoader`` has its own.
+        device: where the batches go.
+    """
+
+    source: Dataset | DataLoader
+    batch_size: int
+    device: torch.device
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows are tensors that can be indexed at once."""
+        return isinstance(self.source, TensorDataset)
+
+    def count(self) -> int | None:
+        """The number of batches of one pass, if it is known."""
+        try:
+            size = len(self.source)
+        except TypeError:  # a DataLoader over a stream
+            return None
+        return size if isinstance(self.source, DataLoader) else -(-size // self.batch_size)
+
+    def shuffled(self, seed: int) -> Iterator[Batch]:
+        """One pass in the random order of ``seed``; a ``DataLoader`` keeps its own sampler, reseeded."""
+        generator = torch.Generator().manual_seed(seed)
+        if self.in_memory:
+            return self._rows(torch.randperm(len(self.source), generator=generator))
+        if not isinstance(self.source, DataLoader):
+            return self._load(DataLoader(self.source, self.batch_size, shuffle=True, generator=generator))
+        for owner in (self.source, self.source.sampler):
+            if isinstance(getattr(owner, "generator", None), torch.Generator):
+                owner.generator.manual_seed(seed)
+        return self._load(self.source)
+
+    def in_order(self) -> Iterator[Batch]:
+        """One pass in the order of the data, or in that of the ``DataLoader``."""
+        if self.in_memory:
+            return self._rows(torch.arange(len(self.source)))
+        loader = self.source if isinstance(self.source, DataLoader) else DataLoader(self.source, self.batch_size)
+        return self._load(loader)
+
+    def first(self) -> Batch:
+        """The first batch.
+
+        Raises:
+            DataError: if there is none.
+        """
+        for batch in self.in_order():
+            return batch
+        raise DataError("the data are empty; expected at least one datapoint")
+
+    def _rows(self, order: Tensor) -> Iterator[Batch]:
+        for rows in order.split(self.batch_size):
+            yield tuple(t.to(self.device, non_blocking=True) for t in self.source[rows])
+
+    def _load(self, loader: DataLoader) -> Iterator[Batch]:
+        for batch in loader:
+            yield tuple(t.to(self.device, non_blocking=True) for t in _as_tuple(batch))
+
+
+def _as_tuple(batch: object) -> Batch:
+    """A batch of a DataLoader as a tuple of tensors."""
+    parts = (batch,) if isinstance(batch, Tensor) else batch
+    if not isinstance(parts, tuple | list) or not parts or not all(isinstance(p, Tensor) for p in parts):
+        kinds = ", ".join(type(p).__name__ for p in parts) if isinstance(parts, tuple | list) else type(batch).__name__
+        raise DataError(f"a batch consists of {kinds}; expected a tensor or a tuple of tensors")
+    return tuple(parts)
+
+
+def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "data") -> Batches:
+    """Data of any accepted form as batches.
+
+    Args:
+        data: a tensor with one row per datapoint; a tuple of such; a ``TensorDataset`` or one of its kind (indexed
+            with many rows at once); any map-style ``Dataset``; or a ``DataLoader``, which brings its own batch size.
+        batch_size: rows per batch.
+        device: where batches go.
+        name: what to call the data in errors.
+
+    Raises:
+        DataError: if the data are of another form, empty, of unequal lengths, or contain NaN or infinity.
+        ArgumentError: if ``batch_size`` is not a positive int.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ArgumentError(f"batch_size is {batch_size!r}; expected a positive int")
+    if isinstance(data, DataLoader):
+        return Batches(data, data.batch_size or 1, device)
+    if isinstance(data, Tensor):
+        data = (data,)
+    if isinstance(data, tuple | list):
+        return Batches(_tensor_dataset(data, name), batch_size, device)
+    if isinstance(data, TensorDataset):
+        _check_tensors(data.tensors, name)
+        return Batches(data, batch_size, device)
+    if isinstance(data, Dataset) and hasattr(data, "__len__"):
+        if not len(data):
+            raise DataError(f"{name}: the Dataset is empty; expected at least one datapoint")
+        return Batches(data, batch_size, device)
+    hint = "; convert an array with torch.from_numpy" if type(data).__module__ == "numpy" else ""
+    kind = type(data).__name__ if not inspect.isclass(data) else f"the class {data.__name__}"
+    raise DataError(
+        f"{name} is {kind}; expected a tensor, a tuple of tensors, a map-style torch Dataset or a DataLoader{hint}"
+    )
+
+
+def _tensor_dataset(tensors: Sequence[Tensor], name: str) -> TensorDataset:
+    if not tensors or not all(isinstance(t, Tensor) for t in tensors):
+        kinds = ", ".join(type(t).__name__ for t in tensors) or "nothing"
+        raise DataError(f"{name} is a {type(tensors).__name__} of {kinds}; expected tensors")
+    _check_tensors(tensors, name)
+    return TensorDataset(*tensors)
+
+
+def _check_tensors(tensors: Sequence[Tensor], name: str) -> None:
+    """Equal lengths, at least one row, all numbers finite."""
+    if any(t.dim() == 0 for t in tensors) or not len(tensors[0]):
+        shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
+        raise DataError(f"{name} has shape {shapes}; expected at least one row per datapoint")
+    if len({len(t) for t in tensors}) > 1:
+        raise DataError(f"{name}: the tensors have {', '.join(str(len(t)) for t in tensors)} rows; expected equally many")
+    for index, tensor in enumerate(tensors):
+        if tensor.is_floating_point():
+            for start, rows in zip(range(0, len(tensor), 4096), tensor.split(4096), strict=False):
+                bad = ~rows.isfinite().flatten(1).all(1) if rows.dim() > 1 else ~rows.isfinite()
+                if bad.any():
+                    row = start + int(bad.nonzero()[0])
+                    raise DataError(f"{name}: tensor {index} holds NaN or infinity, first in row {row}; clean the data first")

@@ -1,0 +1,74 @@
+"""A user's own arrays."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyvae.datasets.data import InMemory, LabelledData
+from pyvae.errors import DataError
+
+__all__ = ["arrays"]
+
+
+def arrays(path: str) -> LabelledData:
+    """The rows of a ``.npy`` file, or the arrays ``x``, ``y``, ``x_test``, ``y_test`` of an ``.npz`` file.
+
+    Only ``x`` is required. Without ``x_test``, every tenth row is kept for the test. Bytes (uint8) are scaled to
+    [0, 1], other numbers are taken as they are, in float32; labels are integers from 0. No pickled object is read.
+
+    Raises:
+        DataError: if the file is unreadable, has no x, holds something else than numbers, or NaN; or if labels and
+            rows do not match.
+    """
+    try:
+        content = np.load(path, allow_pickle=False)
+        found = {"x": content} if isinstance(content, np.ndarray) else {n: content[n] for n in content.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"cannot read {path!r}: {error}; expected a .npy or .npz file of numbers") from error
+    if "x" not in found:
+        raise DataError(f"{path!r} holds {sorted(found)}; expected an array 'x' with one row per datapoint")
+    x, y = _numbers(path, found["x"]), _labels(path, found.get("y"), len(found["x"]) if found["x"].ndim else 0)
+    if "x_test" in found:
+        x_test = _numbers(path, found["x_test"])
+        y_test = _labels(path, found.get("y_test"), len(x_test))
+        if x_test.shape[1:] != x.shape[1:] or (y is None) != (y_test is None):
+            raise DataError(
+                f"{path!r}: rows of x are {tuple(x.shape[1:])} {'with' if y is not None else 'without'} labels, those of "
+                f"x_test {tuple(x_test.shape[1:])} {'with' if y_test is not None else 'without'}; expected the same"
+            )
+        train, test = (x, y), (x_test, y_test)
+    else:
+        last = torch.arange(len(x)) % 10 == 9
+        train = (x[~last], None if y is None else y[~last])
+        test = (x[last], None if y is None else y[last])
+    if not len(train[0]) or not len(test[0]):
+        raise DataError(f"{path!r} gives {len(train[0])} training and {len(test[0])} test rows; expected some of both")
+    return LabelledData(
+        Path(path).name,
+        InMemory(*(t for t in train if t is not None)),
+        InMemory(*(t for t in test if t is not None)),
+        num_classes=0 if y is None else int(y.max()) + 1,
+        levels=256 if x.dtype == torch.uint8 else 0,
+    )
+
+
+def _numbers(path: str, array: np.ndarray) -> Tensor:
+    if array.dtype.kind not in "fiub" or array.ndim < 2:
+        raise DataError(
+            f"{path!r}: x has dtype {array.dtype} and shape {array.shape}; expected numbers of shape (rows, …)"
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise DataError(f"{path!r} holds NaN or infinity; clean the data first")
+    return torch.from_numpy(array) if array.dtype == np.uint8 else torch.from_numpy(array.astype(np.float32))
+
+
+def _labels(path: str, array: np.ndarray | None, rows: int) -> Tensor | None:
+    if array is None:
+        return None
+    if array.dtype.kind not in "iu" or array.shape != (rows,) or (rows and array.min() < 0):
+        raise DataError(
+            f"{path!r}: y has dtype {array.dtype} and shape {array.shape}; expected integers from 0, shape ({rows},)"
+        )
+    return torch.from_numpy(array.astype(np.int64))

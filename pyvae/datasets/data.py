@@ -1,0 +1,107 @@
+"""Data in memory: what every dataset function gives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from pyvae.errors import ArgumentError, DataError
+
+__all__ = ["InMemory", "LabelledData", "unit_interval"]
+
+
+def unit_interval(x: Tensor) -> Tensor:
+    """Images of bytes as floats in [0, 1]; floats as they are."""
+    return x.float() / 255 if x.dtype == torch.uint8 else x
+
+
+class InMemory(TensorDataset):
+    """Tensors of equal length, the first of which passes through ``transform`` whenever rows are taken.
+
+    Args:
+        tensors: x, and possibly labels y; rows first.
+        transform: of the rows of x that are taken, such as a fresh binarization.
+
+    Example:
+        >>> len(InMemory(torch.zeros(5, 2))[torch.tensor([0, 3])][0])
+        2
+    """
+
+    def __init__(self, *tensors: Tensor, transform: Callable[[Tensor], Tensor] = unit_interval) -> None:
+        super().__init__(*tensors)
+        self.transform = transform
+
+    def __getitem__(self, index: Tensor | int | slice) -> tuple[Tensor, ...]:
+        x, *labels = super().__getitem__(index)
+        return (self.transform(x), *labels)
+
+    def rows(self, index: Tensor | slice) -> "InMemory":
+        """The given rows, under the same transform."""
+        return InMemory(*(t[index] for t in self.tensors), transform=self.transform)
+
+    def without_labels(self) -> "InMemory":
+        """x alone."""
+        return InMemory(self.tensors[0], transform=self.transform)
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """Training and test data with what is to be known of them.
+
+    Attributes:
+        name: where the data come from.
+        train: training data: x, and y if there are labels.
+        test: test data, of the same form.
+        num_classes: the number of classes, 0 if there are no labels.
+        levels: how many values an element of x takes, such as 256 grey levels; 0 for continuous data.
+        preprocessing: what was done to x, as JSON.
+    """
+
+    name: str
+    train: InMemory
+    test: InMemory
+    num_classes: int
+    levels: int
+    preprocessing: tuple[dict, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The event shape of x."""
+        return tuple(self.train.tensors[0].shape[1:])
+
+    def without_labels(self) -> "LabelledData":
+        """The same data as an unconditional pair takes them."""
+        return replace(self, train=self.train.without_labels(), test=self.test.without_labels())
+
+    def transformed(self, transform: Callable[[Tensor], Tensor], **record: object) -> "LabelledData":
+        """The same data with one more transform of x, which ``record`` describes."""
+
+        def chained(previous: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+            return lambda x: transform(previous(x))
+
+        return replace(
+            self,
+            train=InMemory(*self.train.tensors, transform=chained(self.train.transform)),
+            test=InMemory(*self.test.tensors, transform=chained(self.test.transform)),
+            preprocessing=(*self.preprocessing, record),
+        )
+
+    def hold_out(self, fraction: float, seed: int = 0) -> tuple["LabelledData", InMemory | None]:
+        """Split a random part off the training data for validation; None if ``fraction`` is 0.
+
+        Raises:
+            ArgumentError: if ``fraction`` is not in [0, 1).
+            DataError: if one of the parts would be empty.
+        """
+        if not 0 <= fraction < 1:
+            raise ArgumentError(f"the validation fraction is {fraction}; expected a number in [0, 1)")
+        if fraction == 0:
+            return self, None
+        size = len(self.train)
+        held = round(fraction * size)
+        if not 0 < held < size:
+            raise DataError(f"a validation fraction of {fraction} leaves {held} of {size} training data; both parts need some")
+        order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+        return replace(self, train=self.train.rows(order[held:])), self.train.rows(order[:held])

@@ -1,0 +1,86 @@
+"""What is done to x before a VAE sees it: each function takes data and gives data, with a record of itself."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pyvae.datasets.data import InMemory, LabelledData
+from pyvae.errors import DataError
+
+__all__ = ["dequantization", "dynamic_binarization", "no_preprocessing", "standardization", "static_binarization"]
+
+
+def no_preprocessing(data: LabelledData) -> LabelledData:
+    """x as the dataset gives it: images in [0, 1], arrays as they are."""
+    return data
+
+
+def dynamic_binarization(data: LabelledData) -> LabelledData:
+    """x_i ~ Bernoulli(intensity_i), drawn anew each time a row is taken (Burda et al., 2016).
+
+    Raises:
+        DataError: if x is not in [0, 1].
+    """
+    _require_intensities(data)
+    return data.transformed(torch.bernoulli, name="dynamic_binarization")
+
+
+def static_binarization(data: LabelledData, seed: int = 0) -> LabelledData:
+    """x_i ~ Bernoulli(intensity_i), drawn once (Salakhutdinov and Murray, 2008).
+
+    Raises:
+        DataError: if x is not in [0, 1].
+    """
+    _require_intensities(data)
+    generator = torch.Generator().manual_seed(seed)
+
+    def drawn(split: InMemory) -> InMemory:
+        parts = split.tensors[0].split(4096)
+        binary = torch.cat([torch.bernoulli(split.transform(x), generator=generator).bool() for x in parts])
+        return InMemory(binary, *split.tensors[1:], transform=Tensor.float)
+
+    record = {"name": "static_binarization", "seed": seed}
+    return replace(
+        data, train=drawn(data.train), test=drawn(data.test), preprocessing=(*data.preprocessing, record)
+    )
+
+
+def dequantization(data: LabelledData) -> LabelledData:
+    """x = (k + u) / K with u ~ U(0, 1) drawn each time, for grey level k of K: a density for discrete data.
+
+    The mean log density of the dequantized data bounds log P(k) − log K per element from below (Theis et al., 2016,
+    equation 3, after the change of units).
+
+    Raises:
+        DataError: if the data have no levels.
+    """
+    levels = data.levels
+    if not levels:
+        raise DataError(f"{data.name} is continuous: it has no levels to dequantize; use standardization or none")
+
+    def dequantize(x: Tensor) -> Tensor:
+        return ((levels - 1) * x + torch.rand_like(x)) / levels
+
+    return data.transformed(dequantize, name="dequantization", levels=levels)
+
+
+def standardization(data: LabelledData) -> LabelledData:
+    """(x − m) / s with the training data's mean and standard deviation, per channel of images, per column of vectors.
+
+    Columns that never change keep s = 1.
+    """
+    train = torch.cat([data.train.transform(x) for x in data.train.tensors[0].split(4096)])
+    dims = (0, *range(2, train.dim())) if train.dim() > 2 else (0,)
+    mean, scale = train.mean(dims, keepdim=True)[0], train.std(dims, keepdim=True)[0]
+    scale = torch.where(scale > 0, scale, 1.0)
+    record = {"mean": mean.flatten().tolist(), "scale": scale.flatten().tolist()}
+    return data.transformed(lambda x: (x - mean) / scale, name="standardization", **record)
+
+
+def _require_intensities(data: LabelledData) -> None:
+    x = data.train.transform(data.train.tensors[0][:4096])
+    if not bool(((x >= 0) & (x <= 1)).all()):
+        raise DataError(
+            f"{data.name} holds values in [{float(x.min()):g}, {float(x.max()):g}]; binarization needs intensities in [0, 1]"
+        )

@@ -1,0 +1,98 @@
+"""Image datasets through torchvision."""
+
+from pathlib import Path
+
+import torch
+
+from pyvae.datasets.data import InMemory, LabelledData
+from pyvae.errors import ArgumentError, DataError
+
+__all__ = ["cifar10", "fashion_mnist", "image_folder", "kmnist", "mnist"]
+
+
+def mnist(root: str = "data", download: bool = False) -> LabelledData:
+    """70,000 handwritten digits, 1×28×28 (LeCun, Cortes and Burges).
+
+    Args:
+        root: the directory that holds ``MNIST/raw``.
+        download: whether to fetch the files if they are not there.
+
+    Raises:
+        DataError: if the files are not there, or cannot be fetched.
+    """
+    return _torchvision("MNIST", root, download)
+
+
+def fashion_mnist(root: str = "data", download: bool = False) -> LabelledData:
+    """70,000 pictures of clothes, 1×28×28 (Xiao, Rasul and Vollgraf, 2017); arguments as :func:`mnist`."""
+    return _torchvision("FashionMNIST", root, download)
+
+
+def kmnist(root: str = "data", download: bool = False) -> LabelledData:
+    """70,000 cursive Japanese characters, 1×28×28 (Clanuwat et al., 2018); arguments as :func:`mnist`."""
+    return _torchvision("KMNIST", root, download)
+
+
+def cifar10(root: str = "data", download: bool = False) -> LabelledData:
+    """60,000 natural images, 3×32×32 (Krizhevsky, 2009); arguments as :func:`mnist`."""
+    return _torchvision("CIFAR10", root, download)
+
+
+def _torchvision(name: str, root: str, download: bool) -> LabelledData:
+    from torchvision import datasets  # slow, and needs the matching build of torch: only for those who use it
+
+    splits = []
+    for train in (True, False):
+        try:
+            source = getattr(datasets, name)(root, train=train, download=download)
+        except (RuntimeError, OSError, EOFError, ValueError) as error:
+            raise DataError(
+                f"cannot read {name} under {root!r}: {error}; give its place with --data-root (root=), or fetch it "
+                "with --download (download=True)"
+            ) from error
+        x = torch.as_tensor(source.data)
+        x = x.permute(0, 3, 1, 2).contiguous() if x.dim() == 4 else x.unsqueeze(1)
+        splits.append(InMemory(x, torch.as_tensor(source.targets, dtype=torch.long)))
+    return LabelledData(name, splits[0], splits[1], num_classes=10, levels=256)
+
+
+def image_folder(root: str, image_size: int = 32) -> LabelledData:
+    """The images of a folder with one subfolder per class, as bytes in memory: 3×image_size×image_size.
+
+    If the folder has the subfolders ``train`` and ``test``, they are the splits; else each class gives its last tenth
+    to the test data, in the order of the file names.
+
+    Args:
+        root: the folder.
+        image_size: the shorter side is resized to this, and the centre is cropped.
+
+    Raises:
+        DataError: if the folder has no images, or one of them cannot be read.
+        ArgumentError: if ``image_size`` is not positive.
+    """
+    if image_size < 1:
+        raise ArgumentError(f"image_size is {image_size}; expected a positive int")
+    if (Path(root) / "train").is_dir() and (Path(root) / "test").is_dir():
+        train, test = (_read_images(str(Path(root) / split), image_size) for split in ("train", "test"))
+    else:
+        x, y = _read_images(root, image_size)
+        rank = torch.stack([(y[: i + 1] == y[i]).sum() for i in range(len(y))])
+        last = rank > 0.9 * torch.bincount(y)[y]
+        train, test = (x[~last], y[~last]), (x[last], y[last])
+    if not len(train[0]) or not len(test[0]):
+        raise DataError(f"{root!r} gives {len(train[0])} training and {len(test[0])} test images; expected some of both")
+    classes = int(train[1].max()) + 1
+    return LabelledData(root, InMemory(*train), InMemory(*test), num_classes=classes, levels=256)
+
+
+def _read_images(root: str, image_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    steps = [transforms.Resize(image_size), transforms.CenterCrop(image_size), transforms.PILToTensor()]
+    try:
+        folder = ImageFolder(root, transform=transforms.Compose(steps))
+        images, labels = zip(*folder, strict=True)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read images from {root!r}: {error}; expected one subfolder per class") from error
+    return torch.stack(images), torch.tensor(labels)

@@ -1,0 +1,112 @@
+"""Estimates over a data set: their values, their Monte Carlo errors, and the spread of the data."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["ELBOEstimate", "Estimate", "Evaluation"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure in nats per datapoint, with its Monte Carlo error and the spread of the data kept apart.
+
+    Attributes:
+        per_datapoint: the figure of each datapoint, (N,) float64.
+        standard_errors: the Monte Carlo standard error of each, (N,) float64; nan for a single particle.
+        num_particles: the number of draws per datapoint.
+
+    Example:
+        >>> estimate = Estimate(torch.tensor([-1.0, -3.0]), torch.tensor([0.3, 0.4]), num_particles=10)
+        >>> float(estimate), round(estimate.standard_error, 6)
+        (-2.0, 0.25)
+    """
+
+    per_datapoint: Tensor
+    standard_errors: Tensor
+    num_particles: int
+
+    @property
+    def value(self) -> float:
+        """The mean over the data."""
+        return float(self.per_datapoint.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Monte Carlo standard error of :attr:`value` for these data: what more particles would make smaller."""
+        return float(self.standard_errors.square().sum().sqrt() / len(self.standard_errors))
+
+    @property
+    def dataset_standard_error(self) -> float:
+        """Standard error of :attr:`value` as an estimate for the population: what more data would make smaller."""
+        count = len(self.per_datapoint)
+        return float(self.per_datapoint.std() / math.sqrt(count)) if count > 1 else math.nan
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ± {self.standard_error:.3f} nats"
+
+
+@dataclass(frozen=True)
+class ELBOEstimate(Estimate):
+    """The ELBO and its two terms, ELBO = reconstruction − KL, in nats per datapoint.
+
+    Attributes:
+        reconstruction: E_q[log p(x | z)] of each datapoint, (N,) float64.
+        kl: E_q[log q(z | x) − log p(z)] of each datapoint, (N,) float64.
+    """
+
+    reconstruction: Tensor
+    kl: Tensor
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The ELBO and the importance-weighted bound of a pair on the same data and draws.
+
+    Attributes:
+        elbo: the evidence lower bound.
+        log_likelihood: the importance-weighted bound log p̂(x).
+        dimensions: the number of observed numbers per datapoint.
+    """
+
+    elbo: ELBOEstimate
+    log_likelihood: Estimate
+    dimensions: int
+
+    def figures(self) -> dict[str, float]:
+        """The figures by name, as plain numbers."""
+        return {
+            "num_data": len(self.elbo.per_datapoint),
+            "num_particles": self.elbo.num_particles,
+            "elbo": self.elbo.value,
+            "elbo_standard_error": self.elbo.standard_error,
+            "elbo_dataset_standard_error": self.elbo.dataset_standard_error,
+            "reconstruction": float(self.elbo.reconstruction.mean()),
+            "kl": float(self.elbo.kl.mean()),
+            "log_likelihood": self.log_likelihood.value,
+            "log_likelihood_standard_error": self.log_likelihood.standard_error,
+            "log_likelihood_dataset_standard_error": self.log_likelihood.dataset_standard_error,
+            "bits_per_dimension": -self.log_likelihood.value / (self.dimensions * math.log(2)),
+        }
+
+
+def elbo_estimate(reconstruction: Tensor, latent: Tensor) -> ELBOEstimate:
+    """The mean of the log weights over particles, from its terms of shape (S, N)."""
+    log_weight = reconstruction + latent
+    count = len(log_weight)
+    errors = log_weight.std(0) / math.sqrt(count) if count > 1 else torch.full_like(log_weight[0], math.nan)
+    return ELBOEstimate(log_weight.mean(0), errors, count, reconstruction.mean(0), -latent.mean(0))
+
+
+def likelihood_estimate(log_weight: Tensor) -> Estimate:
+    """log (1/S) Σ_s w_s from log weights of shape (S, N); its error by the delta method."""
+    count = len(log_weight)
+    normalized = torch.softmax(log_weight, 0)
+    relative_variance = (normalized.square().sum(0) - 1 / count).clamp(min=0)
+    errors = relative_variance.sqrt() if count > 1 else torch.full_like(log_weight[0], math.nan)
+    return Estimate(torch.logsumexp(log_weight, 0) - math.log(count), errors, count)

@@ -1,0 +1,189 @@
+"""What a pair is worth on data: ELBO and importance-weighted log likelihood."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from pyvae.batches import Data, as_batches
+from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, Evaluation, elbo_estimate, likelihood_estimate
+from pyvae.diagnostics.log_weights import DEFAULT_MEMORY, T, map_log_terms
+from pyvae.diagnostics.particles import LogTerms
+from pyvae.errors import PairError
+from pyvae.inspection import Inspection, device_of, inspect_pair
+from pyvae.isolation import preserved_streams
+
+__all__ = ["elbo", "evaluate", "log_likelihood"]
+
+_ROWS = 4096
+
+
+def elbo(
+    pair: nn.Module,
+    data: Data,
+    num_particles: int = 10,
+    seed: int | None = None,
+    max_memory: int = DEFAULT_MEMORY,
+) -> ELBOEstimate:
+    r"""ELBO(x_n) = E_{q(z|x_n)}[log p(x_n | z) + log p(z) − log q(z | x_n)] ≤ log p(x_n), by Monte Carlo.
+
+    Works on any pair whose sites lie in one data plate; ignores scales (annealing, mini-batch factors).
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        data: as for :func:`pyvae.fit`.
+        num_particles: draws per datapoint; at least 2 for a standard error.
+        seed: of the draws; by default the global stream goes on.
+        max_memory: about how many bytes the intermediate results may take.
+
+    Returns:
+        The estimate in nats per datapoint: ``value``, Monte Carlo ``standard_error``, ``per_datapoint``,
+        ``reconstruction`` and ``kl``.
+
+    Raises:
+        PairError, DataError, ArgumentError: as :func:`pyvae.log_weights`.
+
+    Example:
+        >>> import pyvae
+        >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
+        >>> estimate = elbo(vae, torch.rand(7, 5).round(), num_particles=100, seed=0)
+        >>> estimate.value < 0 < estimate.standard_error
+        True
+    """
+    parts = _over(lambda t: elbo_estimate(t.reconstruction, t.latent), pair, data, num_particles, seed, max_memory)
+    return _join_elbo(parts)
+
+
+def log_likelihood(
+    pair: nn.Module,
+    data: Data,
+    num_particles: int = 100,
+    seed: int | None = None,
+    max_memory: int = DEFAULT_MEMORY,
+) -> Estimate:
+    r"""L_K(x_n) = E[log (1/K) Σ_k p(x_n, z_k) / q(z_k | x_n)], z_k ~ q(z | x_n): ELBO ≤ L_K ≤ L_{K+1} ≤ log p(x_n).
+
+    One draw of the average per datapoint; the error is that of its logarithm, by the delta method. The bound's own
+    gap from log p(x) shrinks as K grows and is not part of it.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        data: as for :func:`pyvae.fit`.
+        num_particles: the number K of importance samples per datapoint.
+        seed: of the draws; by default the global stream goes on.
+        max_memory: about how many bytes the intermediate results may take.
+
+    Returns:
+        The estimate in nats per datapoint: ``value``, Monte Carlo ``standard_error``, ``per_datapoint``.
+
+    Raises:
+        PairError: also if a guide's site is a Delta: its density is no importance weight.
+        DataError, ArgumentError: as :func:`pyvae.log_weights`.
+
+    References:
+        Burda, Grosse and Salakhutdinov, *Importance weighted autoencoders*, 2016, equation 8 and theorem 1.
+
+    Example:
+        >>> import pyvae
+        >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
+        >>> log_likelihood(vae, torch.rand(7, 5).round(), num_particles=50).per_datapoint.shape
+        torch.Size([7])
+    """
+    _refuse_delta(pair, data)
+    parts = _over(lambda t: likelihood_estimate(t.log_weight), pair, data, num_particles, seed, max_memory)
+    return _join(parts)
+
+
+def evaluate(
+    pair: nn.Module,
+    data: Data,
+    num_particles: int = 100,
+    seed: int | None = None,
+    max_memory: int = DEFAULT_MEMORY,
+) -> Evaluation:
+    r""":func:`elbo` and :func:`log_likelihood` from the same draws, so that ELBO ≤ L_K holds exactly.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        data: as for :func:`pyvae.fit`.
+        num_particles: draws per datapoint.
+        seed: of the draws; by default the global stream goes on.
+        max_memory: about how many bytes the intermediate results may take.
+
+    Raises:
+        PairError, DataError, ArgumentError: as :func:`log_likelihood`.
+
+    Example:
+        >>> import pyvae
+        >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
+        >>> evaluation = evaluate(vae, torch.rand(7, 5).round())
+        >>> evaluation.elbo.value <= evaluation.log_likelihood.value
+        True
+    """
+    inspection = _refuse_delta(pair, data)
+    sites = [inspection.model.nodes[name]["fn"] for name in inspection.observed]
+
+    def reduce(terms: LogTerms) -> tuple[ELBOEstimate, Estimate]:
+        return elbo_estimate(terms.reconstruction, terms.latent), likelihood_estimate(terms.log_weight)
+
+    parts = _over(reduce, pair, data, num_particles, seed, max_memory)
+    dimensions = sum(max(1, site.event_shape.numel()) for site in sites)
+    return Evaluation(_join_elbo([p[0] for p in parts]), _join([p[1] for p in parts]), dimensions)
+
+
+def _over(
+    reduce: Callable[[LogTerms], T],
+    pair: nn.Module,
+    data: Data,
+    num_particles: int,
+    seed: int | None,
+    max_memory: int,
+) -> list[T]:
+    """``reduce`` of the log terms of every slice of the data."""
+    with nullcontext() if seed is None else preserved_streams(seed):
+        results: list[T] = []
+        for batch in as_batches(data, _ROWS, device_of(pair)).in_order():
+            results += map_log_terms(reduce, pair, batch, num_particles, max_memory)
+    return results
+
+
+def _refuse_delta(pair: nn.Module, data: Data) -> Inspection:
+    batch = as_batches(data, 2, device_of(pair)).first()
+    inspection = inspect_pair(pair, batch)
+    for name in inspection.latents:
+        site = inspection.guide.nodes.get(name)
+        if site is not None and _is_delta(site["fn"]):
+            raise PairError(
+                f"site {name!r} of the guide is a Delta, whose density is no importance weight: log_likelihood and "
+                "evaluate are undefined for it; use elbo"
+            )
+    return inspection
+
+
+def _is_delta(distribution: torch.distributions.Distribution) -> bool:
+    """Whether a distribution is a point mass, under whatever wrappers."""
+    while hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+    return isinstance(distribution, pyro.distributions.Delta)
+
+
+def _join(parts: Sequence[Estimate]) -> Estimate:
+    return Estimate(
+        torch.cat([p.per_datapoint for p in parts]),
+        torch.cat([p.standard_errors for p in parts]),
+        parts[0].num_particles,
+    )
+
+
+def _join_elbo(parts: Sequence[ELBOEstimate]) -> ELBOEstimate:
+    joined = _join(parts)
+    reconstruction: Tensor = torch.cat([p.reconstruction for p in parts])
+    return ELBOEstimate(
+        joined.per_datapoint,
+        joined.standard_errors,
+        joined.num_particles,
+        reconstruction,
+        torch.cat([p.kl for p in parts]),
+    )

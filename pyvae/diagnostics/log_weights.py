@@ -1,0 +1,114 @@
+"""Importance weights of any pair, per datapoint."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from pyvae.diagnostics.particles import LogTerms, check_sites, choose_runner
+from pyvae.errors import ArgumentError, DataError
+from pyvae.inspection import Inspection, inspect_pair, stochastic_sites
+from pyvae.isolation import evaluation_mode, own_parameters
+
+__all__ = ["DEFAULT_MEMORY", "log_weights", "map_log_terms"]
+
+T = TypeVar("T")
+DEFAULT_MEMORY = 2**29
+_PROBE = 7  # rows of the trial run: few, and unlikely to be the size of another plate
+
+
+def log_weights(pair: nn.Module, *args: Tensor, num_particles: int = 1, max_memory: int = DEFAULT_MEMORY) -> Tensor:
+    r"""log w_{sn} = log p(x_n, z_{sn}) − log q(z_{sn} | x_n) with z_{sn} ~ q(z | x_n), in nats.
+
+    Unscaled (no mini-batch or annealing factor), summed in float64, vectorized over particles; works on any pair
+    whose sites all lie in the data plate. The pair runs in evaluation mode, without gradients.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        args: the arguments of both programs; the first is a tensor of N data.
+        num_particles: the number S of draws per datapoint.
+        max_memory: about how many bytes the intermediate results may take.
+
+    Returns:
+        log w, of shape (S, N), float64.
+
+    Raises:
+        PairError: if a site lies outside the data plate, or guide and model do not have the same latent sites.
+        DataError: if there are no data.
+        ArgumentError: if ``num_particles`` or ``max_memory`` is not positive.
+
+    References:
+        Burda, Grosse and Salakhutdinov, *Importance weighted autoencoders*, 2016, equation 8.
+
+    Example:
+        >>> import pyvae
+        >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
+        >>> log_weights(vae, torch.rand(7, 5), num_particles=3).shape
+        torch.Size([3, 7])
+    """
+    return torch.cat(map_log_terms(lambda terms: terms.log_weight, pair, args, num_particles, max_memory), 1)
+
+
+def map_log_terms(
+    reduce: Callable[[LogTerms], T],
+    pair: nn.Module,
+    args: Sequence[Tensor],
+    num_particles: int,
+    max_memory: int = DEFAULT_MEMORY,
+) -> list[T]:
+    """``reduce`` of the terms of :func:`log_weights`, for one slice of the data after another, all particles at once."""
+    if num_particles < 1 or max_memory < 1:
+        raise ArgumentError(f"got num_particles={num_particles} and max_memory={max_memory}; expected positive ints")
+    if not args or not isinstance(args[0], Tensor) or args[0].dim() == 0 or not len(args[0]):
+        raise DataError("got no data; expected as first argument a tensor with one row per datapoint")
+    size = len(args[0])
+    probe = _rows(args, slice(0, _PROBE))
+    with _Meter(pair) as meter:
+        inspection = inspect_pair(pair, probe)
+    plate = check_sites(inspection, len(probe[0]))
+    bytes_each = (meter.bytes + _site_bytes(inspection)) // len(probe[0])
+    rows = max(1, min(size, max_memory // (bytes_each + 64 * num_particles)))
+    particles = max(1, min(num_particles, max_memory // (bytes_each * rows)))
+    results = []
+    with evaluation_mode(pair), own_parameters(inspection.stray):
+        run = choose_runner(pair, probe, plate, inspection)
+        for start in range(0, size, rows):
+            batch = _rows(args, slice(start, start + rows))
+            parts = [run(pair, batch, min(particles, num_particles - s)) for s in range(0, num_particles, particles)]
+            terms = LogTerms(torch.cat([p.reconstruction for p in parts]), torch.cat([p.latent for p in parts]))
+            results.append(reduce(terms))
+    return results
+
+
+def _rows(args: Sequence[Tensor], rows: slice) -> list[Tensor]:
+    """The given rows of every argument that has one row per datapoint."""
+    size = len(args[0])
+    return [a[rows] if isinstance(a, Tensor) and a.dim() and len(a) == size else a for a in args]
+
+
+class _Meter:
+    """Counts the bytes that the submodules of a pair put out, as a measure of what a run takes."""
+
+    def __init__(self, pair: nn.Module) -> None:
+        self.bytes = 0
+        self._modules = list(pair.modules()) if isinstance(pair, nn.Module) else []
+
+    def __enter__(self) -> "_Meter":
+        self._handles = [m.register_forward_hook(self._count) for m in self._modules]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _count(self, module: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            self.bytes += output.numel() * output.element_size()
+
+
+def _site_bytes(inspection: Inspection) -> int:
+    """Four float64 numbers per element of each site: its value, parameters, log density and the terms of that."""
+    traces = (inspection.guide, inspection.model)
+    values = (s["value"] for t in traces for s in stochastic_sites(t).values())
+    return sum(32 * v.numel() for v in values if isinstance(v, Tensor))

@@ -1,0 +1,156 @@
+"""Many draws of the latents of any pair in one run, and the densities of its sites, one per draw and datapoint."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine import Trace
+from torch import Tensor, nn
+
+from pyvae.errors import PairError
+from pyvae.inspection import RUN_ERRORS, Inspection, stochastic_sites
+from pyvae.isolation import preserved_streams
+
+__all__ = ["LogTerms", "check_sites", "choose_runner"]
+
+_PARTICLES = "pyvae_particles"
+
+
+@dataclass(frozen=True)
+class LogTerms:
+    """The two halves of a log weight, (S, N) float64: log p(x | z) and log p(z) − log q(z | x)."""
+
+    reconstruction: Tensor
+    latent: Tensor
+
+    @property
+    def log_weight(self) -> Tensor:
+        """log p(x, z) − log q(z | x), (S, N)."""
+        return self.reconstruction + self.latent
+
+
+Runner = Callable[[nn.Module, Sequence[Tensor], int], LogTerms]
+
+
+def check_sites(inspection: Inspection, size: int) -> tuple[str, int]:
+    """The name and dim of the plate that holds every site of both programs, one datapoint per index.
+
+    Raises:
+        PairError: if there is none, or guide and model do not have the same latent sites.
+    """
+    guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
+    model = stochastic_sites(inspection.model)
+    for one, other, names in (
+        ("guide", "model", set(guide) - set(inspection.latents)),
+        ("model", "guide", set(inspection.latents) - set(guide)),
+    ):
+        if names:
+            raise PairError(f"the {one} samples {sorted(names)}, which the {other} does not: no weight is defined")
+    if not inspection.observed:
+        raise PairError("the model observes nothing when it is given data; expected a sample site with obs=x")
+    plates: set[tuple[str, int]] | None = None
+    for program, name, site in [("guide", *i) for i in guide.items()] + [("model", *i) for i in model.items()]:
+        here = {(f.name, f.dim) for f in site["cond_indep_stack"] if f.vectorized and f.size == size}
+        plates = here if plates is None else plates & here
+        if not plates:
+            raise PairError(
+                f"site {name!r} of the {program} lies outside of the data plate: batch shape "
+                f"{tuple(site['fn'].batch_shape)} and event shape {tuple(site['fn'].event_shape)} for {size} data. "
+                "Weights per datapoint exist only if one pyro.plate over the data holds every site"
+            )
+    named = {p for p in plates if p[0] == "data"}
+    if len(plates) > 1 and not named:
+        raise PairError(f"several plates could be the one over the data: {sorted(plates)}; name that one 'data'")
+    return (named or plates).pop()
+
+
+def _density(site: dict, dims: Sequence[int]) -> Tensor:
+    """log density of a site, unscaled, summed in float64 over all batch dimensions but ``dims``.
+
+    Independent event dimensions are summed here, not in the distribution: a float32 sum over the pixels of an image
+    loses the digits that importance weights of a good guide consist of.
+    """
+    fn, value, events = site["fn"], site["value"], 0
+    while isinstance(fn, torch.distributions.Independent):
+        events += fn.reinterpreted_batch_ndims
+        fn = fn.base_dist
+    log_prob = fn.log_prob(value)
+    if events:
+        log_prob = log_prob.sum(tuple(range(-events, 0)), dtype=torch.float64)
+    log_prob = scale_and_mask(log_prob.double(), mask=site["mask"])
+    log_prob = log_prob[(None,) * max(0, -min(dims) - log_prob.dim())]
+    others = [d for d in range(-log_prob.dim(), 0) if d not in dims]
+    return log_prob.sum(others) if others else log_prob
+
+
+def _terms(guide: Trace, model: Trace, dims: Sequence[int]) -> LogTerms:
+    """Sum the sites of both traces; the kept ``dims`` are those of particles and data, in this order."""
+    terms = {"reconstruction": 0.0, "latent": 0.0}
+    for site in stochastic_sites(model).values():
+        terms["reconstruction" if site["is_observed"] else "latent"] += _density(site, dims)
+    for site in stochastic_sites(guide).values():
+        if not site["is_observed"]:  # a factor in a guide is a term of a training loss, not of its density
+            terms["latent"] -= _density(site, dims)
+    return LogTerms(**terms)
+
+
+def _vectorized(dim: int, nesting: int) -> Runner:
+    """Particles in a plate of their own, to the left of all others."""
+
+    def run(pair: nn.Module, args: Sequence[Tensor], num_particles: int) -> LogTerms:
+        with pyro.plate(_PARTICLES, num_particles, dim=-1 - nesting):
+            guide = poutine.trace(pair.guide).get_trace(*args)
+        with pyro.plate(_PARTICLES, num_particles, dim=-1 - nesting):
+            model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*args)
+        return _terms(guide, model, (-1 - nesting, dim))
+
+    return run
+
+
+def _repeated(dim: int) -> Runner:
+    """Particles as copies of the data, for programs that take exactly one batch dimension."""
+
+    def run(pair: nn.Module, args: Sequence[Tensor], num_particles: int) -> LogTerms:
+        size = len(args[0])
+        copies = [
+            a.repeat(num_particles, *[1] * (a.dim() - 1)) if isinstance(a, Tensor) and a.dim() and len(a) == size else a
+            for a in args
+        ]
+        guide = poutine.trace(pair.guide).get_trace(*copies)
+        model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*copies)
+        terms = _terms(guide, model, (dim,))
+        shape = (num_particles, size)
+        return LogTerms(terms.reconstruction.reshape(shape), terms.latent.reshape(shape))
+
+    return run
+
+
+def choose_runner(pair: nn.Module, args: Sequence[Tensor], plate: tuple[str, int], inspection: Inspection) -> Runner:
+    """The vectorized run where the pair's networks take another leading dimension, else the repeated one.
+
+    Both are exact. A network that reads the new dimension as something else (a batch norm, a reshape) need not fail,
+    so the first particle's densities are compared with a run of that particle alone.
+    """
+    _, dim = plate
+    nesting = inspection.max_plate_nesting
+    vectorized = _vectorized(dim, nesting)
+    recorded: dict[str, Trace] = {}
+    try:
+        with preserved_streams():
+            with pyro.plate(_PARTICLES, 3, dim=-1 - nesting):
+                recorded["guide"] = poutine.trace(pair.guide).get_trace(*args)
+            particles = {n: recorded["guide"].nodes[n]["value"] for n in inspection.latents}
+            with pyro.plate(_PARTICLES, 3, dim=-1 - nesting):
+                many = poutine.trace(poutine.condition(pair.model, data=particles)).get_trace(*args)
+            first = {n: v[0] for n, v in particles.items()}
+            one = poutine.trace(poutine.condition(pair.model, data=first)).get_trace(*args)
+        for name in inspection.observed:
+            together = _density(many.nodes[name], (-1 - nesting, dim))[0]
+            if not torch.allclose(together, _density(one.nodes[name], (dim,)), rtol=1e-3, equal_nan=True):
+                return _repeated(dim)
+    except RUN_ERRORS:
+        return _repeated(dim)
+    return vectorized

@@ -1,0 +1,31 @@
+"""The errors that pyvae raises for a user's mistakes: each says what came, what was expected and what to do."""
+
+__all__ = ["ArgumentError", "CheckpointError", "DataError", "NonFiniteError", "PairError", "PyvaeError", "RunError"]
+
+
+class PyvaeError(Exception):
+    """The base of all errors of pyvae: catch it to catch them all."""
+
+
+class ArgumentError(PyvaeError, ValueError):
+    """An argument is of the wrong type or out of its range."""
+
+
+class DataError(PyvaeError, ValueError):
+    """The data are empty, of the wrong type, shape or range, or not finite."""
+
+
+class PairError(PyvaeError, ValueError):
+    """A model/guide pair, or a component of one, breaks its contract."""
+
+
+class CheckpointError(PyvaeError, RuntimeError):
+    """A file of weights cannot be written, read, or does not belong to this pair or run."""
+
+
+class NonFiniteError(PyvaeError, ArithmeticError):
+    """Training met NaN or infinity; the message names the site or parameter, the epoch and the batch."""
+
+
+class RunError(PyvaeError, RuntimeError):
+    """A run directory is missing, incomplete, unwritable, or would be overwritten."""

@@ -1,0 +1,211 @@
+"""One training loop for every pair."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyro.infer import ELBO
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from pyvae.batches import Batches, Data, as_batches
+from pyvae.diagnostics import elbo
+from pyvae.errors import CheckpointError
+from pyvae.inspection import device_of
+from pyvae.isolation import derive_seed, draw_seed, kept_modes, own_parameters, preserved_streams
+from pyvae.metrics import tensorboard_writer, write_csv
+from pyvae.objectives import default_objective
+from pyvae.preflight import check_arguments, check_pair, make_optimizer
+from pyvae.progress import TrainingProgress
+from pyvae.training import Trainer
+from pyvae.training_state import CHECKPOINT, Row, TrainingState
+
+__all__ = ["FitResult", "fit"]
+
+METRICS = "metrics.csv"
+_EVALUATION_STREAM = 0  # epochs are counted from 1, so that this stream of the seed is free
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What became of a training run.
+
+    Attributes:
+        history: one row of metrics per epoch, by name, in nats per datapoint.
+        best_epoch: the epoch whose weights the pair now has, if there were validation data; else 0.
+        seed: what repeats the run.
+    """
+
+    history: list[Row]
+    best_epoch: int
+    seed: int
+
+
+def fit(
+    pair: nn.Module,
+    data: Data,
+    *,
+    validation: Data | None = None,
+    objective: ELBO | None = None,
+    optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer] = lambda p: torch.optim.Adam(p, lr=1e-3, fused=True),
+    schedule: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
+    epochs: int = 10,
+    batch_size: int = 128,
+    clip_norm: float | None = None,
+    patience: int | None = None,
+    seed: int | None = None,
+    checkpoint_dir: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    tensorboard: bool = False,
+) -> FitResult:
+    r"""Maximize Σ_n ELBO(x_n) over the parameters of model and guide by stochastic gradients.
+
+    Works on any ``nn.Module`` with a Pyro ``model`` and ``guide``. The run depends on the seed alone: the random
+    streams and the order of the data follow from it and the epoch, and a run that is killed at any moment and resumed
+    ends with the bits of one that was not. The global random streams and the param store are left as they were.
+
+    Args:
+        pair: the pair; it is trained in place, and with validation data ends with the weights of its best epoch.
+        data: a tensor of one row per datapoint, a tuple of such (the arguments of model and guide), a torch
+            ``Dataset`` or a ``DataLoader`` (which brings its own batch size).
+        validation: held-out data of any such form; their ELBO is measured after each epoch.
+        objective: a Pyro ELBO; by default one with analytic KL where that exists, else Trace_ELBO(). Ask for more
+            Monte Carlo particles with its num_particles.
+        optimizer: makes the torch optimizer over all parameters.
+        schedule: makes a learning-rate schedule, stepped once per epoch; ReduceLROnPlateau watches the loss.
+        epochs: passes over the data, those before a resumption included.
+        batch_size: rows per step.
+        clip_norm: largest norm of the whole gradient of the mean loss per datapoint.
+        patience: stop after so many epochs without a better validation ELBO.
+        seed: of all randomness; by default drawn from torch's global stream.
+        checkpoint_dir: where to keep checkpoint.safetensors and metrics.csv, replaced after each epoch.
+        resume: go on from the checkpoint in checkpoint_dir, if there is one.
+        progress: show progress in the terminal.
+        tensorboard: log to checkpoint_dir/tensorboard too.
+
+    Returns:
+        The history of metrics in nats per datapoint, the best epoch and the seed.
+
+    Raises:
+        ArgumentError: if an argument is out of range.
+        DataError: if the data are empty, not finite, of unequal lengths, or outside the likelihood's support.
+        PairError: if the pair fails on a batch, has nothing to train, or its guide and model do not match.
+        NonFiniteError: if NaN or infinity appears; the last checkpoint stands.
+        CheckpointError: if a checkpoint cannot be written, read, or belongs to other settings.
+
+    Example:
+        >>> import pyvae
+        >>> vae = pyvae.recipes.gaussian(shape=(64,), latent_dim=2, hidden=[16])
+        >>> result = fit(vae, torch.rand(100, 64).round(), epochs=2, seed=0, progress=False)
+        >>> len(result.history), sorted(result.history[-1])[:2]
+        (2, ['epoch', 'grad_norm'])
+    """
+    check_arguments(
+        objective, epochs, clip_norm, patience, validation is not None, seed, checkpoint_dir, resume or tensorboard
+    )
+    device = device_of(pair)
+    batches = as_batches(data, batch_size, device)
+    held_out = None if validation is None else as_batches(validation, batch_size, device, "validation")
+    inspection = check_pair(pair, batches)
+    if held_out is not None:
+        elbo(pair, held_out.first(), num_particles=1, seed=0)
+    objective = objective or default_objective(inspection)
+    if objective.max_plate_nesting == math.inf:  # else Pyro would run the pair once more to find it
+        objective.max_plate_nesting = inspection.max_plate_nesting
+    made = make_optimizer(optimizer, [p for p in pair.parameters() if p.requires_grad])
+    scheduler = None if schedule is None else schedule(made)
+    settings = _settings(objective, made, scheduler, batches, clip_norm, seed)
+    state = TrainingState(pair, made, scheduler, settings)
+    directory = None if checkpoint_dir is None else Path(checkpoint_dir)
+    _start(state, directory, resume)
+    log = tensorboard_writer(directory, state.epoch) if tensorboard else None
+    trainer = Trainer(pair, objective, made, clip_norm, inspection.registers_parameters)
+    with (
+        kept_modes(pair),
+        own_parameters(),
+        preserved_streams(0),
+        TrainingProgress(epochs, batches.count(), state.epoch, progress) as shown,
+    ):
+        while state.epoch < epochs and not _exhausted(state, patience):
+            shown.epoch(_one_epoch(trainer, state, batches, held_out, shown))
+            if directory is not None:
+                state.write(directory)
+                write_csv(directory / METRICS, state.history)
+            if log is not None:
+                log(state.history[-1])
+    if state.best is not None:
+        pair.load_state_dict(state.best)
+    return FitResult(state.history, state.best_epoch, state.settings["seed"])
+
+
+def _settings(
+    objective: ELBO,
+    optimizer: torch.optim.Optimizer,
+    scheduler: LRScheduler | None,
+    batches: Batches,
+    clip_norm: float | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    """What a resumed run must have in common with the run that it goes on with, as JSON."""
+    rows = [[str(t.dtype), *t.shape] for t in batches.source.tensors] if batches.in_memory else None
+    return {
+        "seed": seed,
+        "data": rows,
+        "batch_size": batches.batch_size,
+        "clip_norm": clip_norm,
+        "objective": f"{type(objective).__name__}(num_particles={objective.num_particles})",
+        "optimizer": f"{type(optimizer).__name__}({optimizer.defaults})",
+        "schedule": None if scheduler is None else type(scheduler).__name__,
+    }
+
+
+def _start(state: TrainingState, directory: Path | None, resume: bool) -> None:
+    """Take on the checkpoint of a run that is resumed, or write the first one of a new run.
+
+    The first checkpoint shows at once whether the directory can be written.
+    """
+    exists = directory is not None and (directory / CHECKPOINT).exists()
+    if exists and not resume:
+        raise CheckpointError(
+            f"{directory} already holds a run; pass resume=True to go on with it, or another checkpoint_dir"
+        )
+    if exists:
+        state.read(directory)
+        write_csv(directory / METRICS, state.history)  # it may be one epoch behind
+        return
+    state.settings["seed"] = draw_seed() if state.settings["seed"] is None else state.settings["seed"]
+    if directory is not None:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"cannot make the directory {directory}: {error.strerror}") from error
+        state.write(directory)
+
+
+def _one_epoch(
+    trainer: Trainer, state: TrainingState, batches: Batches, held_out: Batches | None, shown: TrainingProgress
+) -> Row:
+    """Train for one epoch, measure, and add it to the state."""
+    seed, number = state.settings["seed"], state.epoch + 1
+    row: Row
+    with preserved_streams(derive_seed(seed, number)):
+        row = trainer.epoch(batches, derive_seed(seed, number, 1), number, shown)
+    if held_out is not None:
+        data = held_out.source
+        measured = elbo(trainer.pair, data, num_particles=1, seed=derive_seed(seed, _EVALUATION_STREAM))
+        row |= {
+            "validation_elbo": measured.value,
+            "validation_reconstruction": float(measured.reconstruction.mean()),
+            "validation_kl": float(measured.kl.mean()),
+        }
+    state.add_epoch(row)
+    return row
+
+
+def _exhausted(state: TrainingState, patience: int | None) -> bool:
+    """Whether the validation ELBO has not risen for ``patience`` epochs."""
+    return patience is not None and state.epoch - state.best_epoch >= patience

@@ -1,0 +1,35 @@
+"""The Bernoulli likelihood."""
+
+from torch import Tensor
+
+from pyvae import distributions
+from pyvae.likelihoods.likelihood import Likelihood
+from pyvae.networks.shapes import call_network
+
+__all__ = ["Bernoulli"]
+
+
+class Bernoulli(Likelihood):
+    r"""p(x | z) = Π_i π_i^{x_i} (1 − π_i)^{1 − x_i}, with logits log π / (1 − π) = f(z, c).
+
+    For binary data. Grey values in [0, 1] are accepted as :class:`pyvae.distributions.Bernoulli` says.
+
+    Args:
+        network: f, called as ``network(z, *context)``; its output has the shape of x.
+        event_shape: shape of x.
+
+    Raises:
+        ArgumentError: if ``event_shape`` is not made of positive ints.
+        PairError: when called, if the network's output has another shape.
+
+    Example:
+        >>> import torch
+        >>> likelihood = Bernoulli(torch.nn.Linear(2, 5), event_shape=5)
+        >>> likelihood(torch.zeros(4, 2)).log_prob(torch.ones(4, 5)).shape
+        torch.Size([4])
+    """
+
+    def forward(self, z: Tensor, *context: Tensor) -> distributions.Bernoulli:
+        """Bernoulli(f(z, c)), with z's batch shape."""
+        logits = call_network(self.network, z, *context, shape=self.event_shape)
+        return distributions.Bernoulli(logits=logits).to_event(len(self.event_shape))

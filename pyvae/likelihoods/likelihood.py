@@ -1,0 +1,37 @@
+"""What a likelihood is."""
+
+from collections.abc import Sequence
+
+from pyro.distributions import Distribution
+from torch import Tensor, nn
+
+from pyvae.networks.shapes import as_shape
+
+__all__ = ["Likelihood"]
+
+
+class Likelihood(nn.Module):
+    """p(x | z) or p(x | z, c): a module that is called with z and the context and returns a distribution.
+
+    The batch shape is that of z, any leading dimensions included; the event shape is that of x. Any ``nn.Module``
+    with this call is a likelihood; this class keeps what ours share and gives the command line a name for the kind.
+
+    Args:
+        network: the decoder f, called as ``network(z, *context)``.
+        event_shape: shape of x.
+
+    Raises:
+        ArgumentError: if ``event_shape`` is not made of positive ints.
+    """
+
+    #: numbers that the network gives per element of x, stacked along the first dimension of the event
+    outputs_per_element: int = 1
+
+    def __init__(self, network: nn.Module, event_shape: int | Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.event_shape = as_shape(event_shape)
+
+    def forward(self, z: Tensor, *context: Tensor) -> Distribution:
+        """The distribution of x given z of shape (…, event of z) and context vectors (…, context_dim)."""
+        raise NotImplementedError

@@ -1,0 +1,95 @@
+"""Metrics of a training run: gathered as an objective runs a pair, and written as CSV and to TensorBoard."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from pyro.distributions.util import scale_and_mask
+from pyro.infer import ELBO, Trace_ELBO, TraceGraph_ELBO, TraceTailAdaptive_ELBO
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+
+from pyvae.checkpoint import write_atomically
+from pyvae.errors import ArgumentError
+
+__all__ = ["ObservedTerms", "estimates_elbo", "tensorboard_writer", "write_csv"]
+
+Row = dict[str, float]
+
+
+def estimates_elbo(objective: ELBO) -> bool:
+    """Whether an objective's loss is minus an ELBO, so that KL = reconstruction + loss.
+
+    A Rényi bound is not; nor can an enumerated model's reconstruction be read off one run of it.
+    """
+    family = isinstance(objective, Trace_ELBO | TraceGraph_ELBO)
+    return family and not isinstance(objective, TraceTailAdaptive_ELBO)
+
+
+class ObservedTerms(Messenger):
+    """Sums log p(x | z) over the observed sites of a model while an objective runs it, any number of times.
+
+    Attributes:
+        scale: the factor by which a subsampled plate scales the batch up to the full data, N / B.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was summed."""
+        self.scale = 1.0
+        self._runs = 0
+        self._total: torch.Tensor | float = 0.0
+
+    def mean(self) -> float:
+        """The mean over runs of the sum over the batch, as scaled by plates."""
+        return float(self._total) / self._runs if self._runs else float("nan")
+
+    def __enter__(self) -> "ObservedTerms":
+        self._runs += 1
+        return super().__enter__()
+
+    def _pyro_post_sample(self, msg: dict) -> None:
+        if not msg["is_observed"] or site_is_subsample(msg) or msg["infer"].get("_deterministic"):
+            return
+        self.scale = 1.0
+        for frame in msg["cond_indep_stack"]:
+            if frame.vectorized and frame.full_size:
+                self.scale *= frame.full_size / frame.size
+        with torch.no_grad():
+            log_prob = msg["fn"].log_prob(msg["value"])
+            self._total = self._total + scale_and_mask(log_prob, msg["scale"], msg["mask"]).sum()
+
+
+def write_csv(path: Path, history: Sequence[Row]) -> None:
+    """Write one row per epoch; what was written before is replaced in one step."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]) if history else ["epoch"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_atomically(path, text.getvalue().encode())
+
+
+def tensorboard_writer(directory: Path, epoch: int) -> Callable[[Row], None]:
+    """A function that logs one row to TensorBoard; steps after ``epoch`` that were logged before are discarded.
+
+    Raises:
+        ArgumentError: if tensorboard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ArgumentError("tensorboard is not installed; pip install 'pyro-vae[tensorboard]'") from error
+    writer = SummaryWriter(str(directory / "tensorboard"), purge_step=epoch + 1)
+
+    def log(row: Row) -> None:
+        for name, value in row.items():
+            if name != "epoch":
+                writer.add_scalar(name.replace("_", "/", 1), value, int(row["epoch"]))
+        writer.flush()
+
+    return log

@@ -1,0 +1,5 @@
+"""The pairs: families of variational auto-encoders, each a model and a guide that plug components together."""
+
+from pyvae.models.vae import VAE
+
+__all__ = ["VAE"]

@@ -1,0 +1,91 @@
+"""The Gaussian VAE, the conditional VAE, and whatever else the components make of it."""
+
+import pyro
+from torch import Tensor, nn
+
+from pyvae.errors import DataError, PairError
+from pyvae.models.components import check_components
+from pyvae.models.registration import register
+
+__all__ = ["VAE"]
+
+
+class VAE(nn.Module):
+    r"""p(x, z) = p(z) p(x | z), approximated by q(z | x); with a context c = c(y), p(z | c) p(x | z, c) and q(z | x, c).
+
+    ELBO(x) = E_{q(z|x)}[log p(x | z)] − KL(q(z | x) ‖ p(z)) ≤ log p(x).
+
+    ``model`` and ``guide`` are Pyro programs of one signature: sites ``z`` and ``x`` in the plate ``"data"``. Without
+    x the model generates ``size`` data (as many as there are labels, with a context).
+
+    Args:
+        prior: p(z), called as ``prior(*context)``.
+        likelihood: p(x | z), called as ``likelihood(z, *context)``.
+        posterior: q(z | x), called as ``posterior(x, *context)``.
+        context: c, from labels or attributes y to vectors; :class:`pyvae.networks.OneHot`, ``nn.Embedding``, any
+            network.
+
+    Raises:
+        PairError: if a component does not return a distribution, or the event shapes do not fit each other.
+        DataError: when run with labels but no context, or with a context but no labels.
+
+    References:
+        Kingma and Welling, *Auto-encoding variational Bayes*, 2014, equation 3; Sohn, Lee and Yan, *Learning
+        structured output representation using deep conditional generative models*, 2015.
+
+    Example:
+        >>> import torch
+        >>> from pyro.infer import SVI, Trace_ELBO
+        >>> from pyvae import guides, likelihoods, priors
+        >>> vae = VAE(
+        ...     prior=priors.StandardNormal(2),
+        ...     likelihood=likelihoods.Normal(nn.Linear(2, 5), event_shape=5),
+        ...     posterior=guides.DiagonalNormal(nn.Linear(5, 4), event_shape=2),
+        ... )
+        >>> loss = SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO()).step(torch.zeros(8, 5))
+        >>> vae.model(size=3).shape
+        torch.Size([3, 5])
+    """
+
+    def __init__(
+        self, prior: nn.Module, likelihood: nn.Module, posterior: nn.Module, context: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.prior = prior
+        self.likelihood = likelihood
+        self.posterior = posterior
+        self.context = context
+        check_components(self)
+
+    def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
+        """p(x, z | y): x, drawn or as given."""
+        register(self)
+        c = self._embed(y)
+        with pyro.plate("data", _count(x, y, size)):
+            z = pyro.sample("z", self.prior(*c))
+            return pyro.sample("x", self.likelihood(z, *c), obs=x)
+
+    def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
+        """q(z | x, y): a draw of z."""
+        if x is None:
+            raise DataError("the guide got no x; expected the data whose latents it infers")
+        register(self)
+        with pyro.plate("data", len(x)):
+            return pyro.sample("z", self.posterior(x, *self._embed(y)))
+
+    def _embed(self, y: Tensor | None) -> tuple[Tensor, ...]:
+        """The context as () or one tensor."""
+        if (self.context is None) != (y is None):
+            raise DataError(
+                "got no labels y, but the VAE has a context: call it with (x, y)"
+                if y is None
+                else "got labels y, but the VAE has no context: call it with x alone, or build it with context=…"
+            )
+        return () if self.context is None else (self.context(y),)
+
+
+def _count(x: Tensor | None, y: Tensor | None, size: int) -> int:
+    """The number of data, which x and y tell where they are given."""
+    if x is not None and y is not None and len(x) != len(y):
+        raise DataError(f"got {len(x)} data and {len(y)} labels; expected as many labels as data")
+    return len(x) if x is not None else len(y) if y is not None else size

@@ -1,0 +1,8 @@
+"""Networks: tensor to tensor, nothing probabilistic. They act on the last dimensions and accept any leading ones."""
+
+from pyvae.networks.convolutional import ConvDecoder, ConvEncoder
+from pyvae.networks.leading_dims import AnyLeadingDims
+from pyvae.networks.mlp import MLP
+from pyvae.networks.one_hot import OneHot
+
+__all__ = ["MLP", "AnyLeadingDims", "ConvDecoder", "ConvEncoder", "OneHot"]

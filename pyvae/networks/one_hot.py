@@ -1,0 +1,48 @@
+"""Class labels as vectors."""
+
+import torch
+from torch import Tensor, nn
+
+from pyvae.errors import ArgumentError, DataError
+
+__all__ = ["OneHot"]
+
+
+class OneHot(nn.Module):
+    r"""e(y) with e_k = 1 if k = y and 0 otherwise: the usual context of a class-conditional VAE.
+
+    Args:
+        num_classes: the number of classes.
+
+    Raises:
+        ArgumentError: if ``num_classes`` is not positive.
+        DataError: when called with labels that are not integers in ``[0, num_classes)``.
+
+    Example:
+        >>> OneHot(3)(torch.tensor([2, 0]))
+        tensor([[0., 0., 1.],
+                [1., 0., 0.]])
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ArgumentError(f"num_classes is {num_classes}; expected a positive int")
+        self.num_classes = num_classes
+        self.register_buffer("eye", torch.eye(num_classes), persistent=False)
+
+    @property
+    def example(self) -> Tensor:
+        """Labels of two data, with which a pair checks its shapes at construction."""
+        return torch.zeros(2, dtype=torch.long, device=self.eye.device)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Vectors of shape (…, num_classes) for labels of shape (…)."""
+        if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+            raise DataError(f"labels have dtype {y.dtype}; expected integers in [0, {self.num_classes}): use y.long()")
+        if y.numel() and not (0 <= int(y.min()) and int(y.max()) < self.num_classes):
+            raise DataError(
+                f"labels lie in [{int(y.min())}, {int(y.max())}]; expected [0, {self.num_classes - 1}], "
+                f"for num_classes={self.num_classes}"
+            )
+        return self.eye[y.long()]

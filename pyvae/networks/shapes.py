@@ -1,0 +1,63 @@
+"""Shapes of events, and the one check that a network gives the shape that was promised."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pyvae.errors import ArgumentError, PairError
+
+__all__ = ["as_shape", "call_location_scale", "call_network"]
+
+
+def as_shape(shape: int | Sequence[int], name: str = "event_shape") -> torch.Size:
+    """``shape`` as a ``torch.Size`` of at least one dimension, all of them positive.
+
+    Raises:
+        ArgumentError: if it is not.
+
+    Example:
+        >>> as_shape(3)
+        torch.Size([3])
+    """
+    sizes = (shape,) if isinstance(shape, int) else shape
+    try:
+        result = torch.Size(sizes)
+    except TypeError:
+        result = torch.Size()
+    if not result or min(result) < 1:
+        raise ArgumentError(f"{name} is {shape!r}; expected a positive int or a sequence of them, such as (1, 28, 28)")
+    return result
+
+
+def call_network(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> Tensor:
+    """``network(*inputs)``, checked to end in ``shape``.
+
+    Raises:
+        PairError: if the output's last dimensions are not ``shape``.
+    """
+    output = network(*inputs)
+    if not isinstance(output, Tensor):
+        raise PairError(
+            f"{type(network).__name__} returned {type(output).__name__}; expected one tensor of shape (..., "
+            f"{', '.join(map(str, shape))})"
+        )
+    if output.shape[-len(shape) :] != shape:
+        raise PairError(
+            f"{type(network).__name__} returned shape {tuple(output.shape)} for inputs of shape "
+            f"{', '.join(str(tuple(i.shape)) for i in inputs)}; expected (..., {', '.join(map(str, shape))})"
+        )
+    return output
+
+
+def call_location_scale(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    r"""(μ, σ) from one output (μ, log σ²), stacked along the first dimension of the event.
+
+    The log-variance keeps σ positive without a floor: σ = exp(log σ² / 2).
+
+    Raises:
+        PairError: if the output's event is not ``shape`` with its first dimension doubled.
+    """
+    doubled = torch.Size([2 * shape[0], *shape[1:]])
+    loc, log_variance = call_network(network, *inputs, shape=doubled).chunk(2, -len(shape))
+    return loc, (log_variance / 2).exp()

@@ -1,0 +1,54 @@
+"""Finding where a NaN or an infinity first appears."""
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from pyvae.batches import Batch
+from pyvae.inspection import RUN_ERRORS, stochastic_sites
+from pyvae.isolation import preserved_streams
+
+__all__ = ["first_nonfinite"]
+
+
+def first_nonfinite(pair: nn.Module, batch: Batch) -> str | None:
+    """Say what is not finite first: an input, a parameter, a site of the guide or the model, or a gradient.
+
+    Returns:
+        A description such as "the gradient of parameter 'posterior.network.layers.0.weight'", or None.
+    """
+    for index, tensor in enumerate(batch):
+        if _bad(tensor):
+            return f"input {index} of the batch"
+    for name, parameter in pair.named_parameters():
+        if _bad(parameter):
+            return f"parameter {name!r}"
+    site = _first_site(pair, batch)
+    if site is not None:
+        return site
+    for name, parameter in pair.named_parameters():
+        if parameter.grad is not None and _bad(parameter.grad):
+            return f"the gradient of parameter {name!r}"
+    return None
+
+
+def _bad(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and not bool(tensor.isfinite().all())
+
+
+def _first_site(pair: nn.Module, batch: Batch) -> str | None:
+    """Run the pair again, on fresh draws and with validation off, and look at its sites in order."""
+    with torch.no_grad(), pyro.validation_enabled(False), preserved_streams():
+        try:
+            guide = poutine.trace(pair.guide).get_trace(*batch)
+            model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*batch)
+        except RUN_ERRORS as error:
+            return f"a program that fails ({error})"
+        for program, trace in (("guide", guide), ("model", model)):
+            for name, site in stochastic_sites(trace).items():
+                if isinstance(site["value"], Tensor) and _bad(site["value"]):
+                    return f"the value of site {name!r} of the {program}"
+                if _bad(site["fn"].log_prob(site["value"])):
+                    return f"the log density of site {name!r} of the {program}"
+    return None

@@ -1,0 +1,8 @@
+"""Priors: () or context to a distribution of z."""
+
+from pyvae.priors.conditional_normal import ConditionalNormal
+from pyvae.priors.normal_mixture import NormalMixture
+from pyvae.priors.prior import Prior
+from pyvae.priors.standard_normal import StandardNormal
+
+__all__ = ["ConditionalNormal", "NormalMixture", "Prior", "StandardNormal"]

@@ -1,0 +1,44 @@
+"""The normal prior whose mean and scale come from the context."""
+
+from collections.abc import Sequence
+
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+from pyvae.networks.shapes import as_shape, call_location_scale
+from pyvae.priors.prior import Prior
+
+__all__ = ["ConditionalNormal"]
+
+
+class ConditionalNormal(Prior):
+    r"""p(z | c) = N(z; μ(c), diag σ(c)²), with (μ, log σ²) = f(c).
+
+    Args:
+        network: f, from the context to the shape of z with its first dimension doubled: means, then log-variances.
+        event_shape: shape of z.
+
+    Raises:
+        ArgumentError: if ``event_shape`` is not made of positive ints.
+        PairError: when called, if the network's output has another shape.
+
+    References:
+        Sohn, Lee and Yan, *Learning structured output representation using deep conditional generative models*,
+        2015, equation 4.
+
+    Example:
+        >>> import torch
+        >>> prior = ConditionalNormal(nn.Linear(10, 4), event_shape=2)
+        >>> prior(torch.zeros(7, 10)).batch_shape
+        torch.Size([7])
+    """
+
+    def __init__(self, network: nn.Module, event_shape: int | Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.event_shape = as_shape(event_shape)
+
+    def forward(self, *context: Tensor) -> dist.Distribution:
+        """N(μ(c), diag σ(c)²), with the context's batch shape."""
+        loc, scale = call_location_scale(self.network, *context, shape=self.event_shape)
+        return dist.Normal(loc, scale).to_event(len(self.event_shape))
