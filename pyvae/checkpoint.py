@@ -66,7 +66,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
     """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
-        text = json.dumps({"format": FORMAT, "pyvae": version("pyro-vae"), **header}, sort_keys=True)
+        text = json.dumps({"format": FORMAT, "pyvae": version("pyro-vae"), **header})
         content = safetensors.torch.save(plain, {_HEADER: text, "sha256": _digest(text, plain)})
     except (TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"cannot write {path}: {error}") from error

@@ -9,7 +9,7 @@ from pyvae.batches import Batch
 from pyvae.inspection import RUN_ERRORS, stochastic_sites
 from pyvae.isolation import preserved_streams
 
-__all__ = ["first_nonfinite"]
+__all__ = ["first_nonfinite", "first_nonfinite_parameter"]
 
 
 def first_nonfinite(pair: nn.Module, batch: Batch) -> str | None:
@@ -21,16 +21,18 @@ def first_nonfinite(pair: nn.Module, batch: Batch) -> str | None:
     for index, tensor in enumerate(batch):
         if _bad(tensor):
             return f"input {index} of the batch"
-    for name, parameter in pair.named_parameters():
-        if _bad(parameter):
-            return f"parameter {name!r}"
-    site = _first_site(pair, batch)
-    if site is not None:
-        return site
+    culprit = first_nonfinite_parameter(pair) or _first_site(pair, batch)
+    if culprit is not None:
+        return culprit
     for name, parameter in pair.named_parameters():
         if parameter.grad is not None and _bad(parameter.grad):
             return f"the gradient of parameter {name!r}"
     return None
+
+
+def first_nonfinite_parameter(pair: nn.Module) -> str | None:
+    """The first parameter that is not finite, or None."""
+    return next((f"parameter {n!r}" for n, p in pair.named_parameters() if _bad(p)), None)
 
 
 def _bad(tensor: Tensor) -> bool:

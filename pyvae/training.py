@@ -12,7 +12,7 @@ from pyvae.batches import Batch, Batches
 from pyvae.errors import NonFiniteError, PairError
 from pyvae.inspection import RUN_ERRORS
 from pyvae.metrics import ObservedTerms, estimates_elbo
-from pyvae.nonfinite import first_nonfinite
+from pyvae.nonfinite import first_nonfinite, first_nonfinite_parameter
 from pyvae.progress import TrainingProgress
 from pyvae.training_state import Row
 
@@ -75,7 +75,7 @@ class Trainer:
             progress.batch()
         if not sums.rows:
             raise PairError("the data gave no batch in this epoch; a DataLoader must be able to start again")
-        where = first_nonfinite(self.pair, ())
+        where = first_nonfinite_parameter(self.pair)
         if where:
             raise NonFiniteError(f"{where} is not finite after epoch {number}")
         loss = sums.loss / sums.rows
