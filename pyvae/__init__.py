@@ -1,6 +1,17 @@
 """pyvae: variational auto-encoders as Pyro model/guide pairs."""
 
-from pyvae import datasets, diagnostics, distributions, guides, likelihoods, models, networks, objectives, priors, recipes
+from pyvae import (
+    datasets,
+    diagnostics,
+    distributions,
+    guides,
+    likelihoods,
+    models,
+    networks,
+    objectives,
+    priors,
+    recipes,
+)
 from pyvae.checkpoint import save
 from pyvae.diagnostics import elbo, evaluate, log_likelihood, log_weights
 from pyvae.errors import (

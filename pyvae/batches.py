@@ -140,11 +140,15 @@ def _check_tensors(tensors: Sequence[Tensor], name: str) -> None:
         shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
         raise DataError(f"{name} has shape {shapes}; expected at least one row per datapoint")
     if len({len(t) for t in tensors}) > 1:
-        raise DataError(f"{name}: the tensors have {', '.join(str(len(t)) for t in tensors)} rows; expected equally many")
+        raise DataError(
+            f"{name}: the tensors have {', '.join(str(len(t)) for t in tensors)} rows; expected equally many"
+        )
     for index, tensor in enumerate(tensors):
         if tensor.is_floating_point():
             for start, rows in zip(range(0, len(tensor), 4096), tensor.split(4096), strict=False):
                 bad = ~rows.isfinite().flatten(1).all(1) if rows.dim() > 1 else ~rows.isfinite()
                 if bad.any():
                     row = start + int(bad.nonzero()[0])
-                    raise DataError(f"{name}: tensor {index} holds NaN or infinity, first in row {row}; clean the data first")
+                    raise DataError(
+                        f"{name}: tensor {index} holds NaN or infinity, first in row {row}; clean the data first"
+                    )

@@ -102,6 +102,8 @@ class LabelledData:
         size = len(self.train)
         held = round(fraction * size)
         if not 0 < held < size:
-            raise DataError(f"a validation fraction of {fraction} leaves {held} of {size} training data; both parts need some")
+            raise DataError(
+                f"a validation fraction of {fraction} leaves {held} of {size} training data; both parts need some"
+            )
         order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
         return replace(self, train=self.train.rows(order[held:])), self.train.rows(order[:held])

@@ -41,9 +41,7 @@ def static_binarization(data: LabelledData, seed: int = 0) -> LabelledData:
         return InMemory(binary, *split.tensors[1:], transform=Tensor.float)
 
     record = {"name": "static_binarization", "seed": seed}
-    return replace(
-        data, train=drawn(data.train), test=drawn(data.test), preprocessing=(*data.preprocessing, record)
-    )
+    return replace(data, train=drawn(data.train), test=drawn(data.test), preprocessing=(*data.preprocessing, record))
 
 
 def dequantization(data: LabelledData) -> LabelledData:

@@ -80,7 +80,9 @@ def image_folder(root: str, image_size: int = 32) -> LabelledData:
         last = rank > 0.9 * torch.bincount(y)[y]
         train, test = (x[~last], y[~last]), (x[last], y[last])
     if not len(train[0]) or not len(test[0]):
-        raise DataError(f"{root!r} gives {len(train[0])} training and {len(test[0])} test images; expected some of both")
+        raise DataError(
+            f"{root!r} gives {len(train[0])} training and {len(test[0])} test images; expected some of both"
+        )
     classes = int(train[1].max()) + 1
     return LabelledData(root, InMemory(*train), InMemory(*test), num_classes=classes, levels=256)
 

@@ -40,7 +40,9 @@ class AnyLeadingDims(nn.Module):
             if tensor.dim() < dims:
                 raise ArgumentError(f"an input has shape {tuple(tensor.shape)}; expected at least {dims} dimensions")
         events = [t.shape[t.dim() - d :] for t, d in zip(inputs, self.event_dims, strict=True)]
-        leading = torch.broadcast_shapes(*(t.shape[: t.dim() - d] for t, d in zip(inputs, self.event_dims, strict=True)))
+        leading = torch.broadcast_shapes(
+            *(t.shape[: t.dim() - d] for t, d in zip(inputs, self.event_dims, strict=True))
+        )
         flat = (t.expand(leading + e).reshape(-1, *e) for t, e in zip(inputs, events, strict=True))
         output = self.network(*flat)
         return output.reshape(leading + output.shape[1:])

@@ -1,0 +1,229 @@
+"""What the command line does, as typed functions."""
+
+import io
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from pyvae.checkpoint import save, write_atomically
+from pyvae.datasets import LabelledData
+from pyvae.diagnostics import Evaluation
+from pyvae.diagnostics import evaluate as evaluate_pair
+from pyvae.errors import ArgumentError, DataError, PyvaeError
+from pyvae.fit import fit
+from pyvae.isolation import derive_seed, preserved_streams
+from pyvae.pictures import save_picture
+from pyvae.recipes import build
+from pyvae.report import draw_reconstructions, draw_samples, write_report
+from pyvae.runs import Run, discard_run, free_path, open_run, start_run
+from pyvae.training_state import CHECKPOINT
+from pyvae.views import generate
+from pyvae.views import reconstruct as reconstruct_data
+
+__all__ = ["evaluate", "reconstruct", "sample", "train"]
+
+_INITIALIZATION = (0, 1)  # streams of the seed; those of the epochs are (1), (2), …
+_TEST = (0, 2)
+
+
+def train(run: Run, data: LabelledData, arguments: dict[str, Any], options: dict[str, Any]) -> None:
+    """Train the pair of a run, evaluate it on the test data, and leave pictures and a report.
+
+    Args:
+        run: the run, not yet on disk.
+        data: its data, as its pair takes them.
+        arguments: of :func:`pyvae.fit`.
+        options: of :func:`run_options`.
+    """
+    device = _device(options["device"])
+    training, held_out = data.hold_out(options["validation"])
+    seed = arguments["seed"]
+    with preserved_streams(derive_seed(seed, *_INITIALIZATION)):
+        pair = build(run.recipe, run.arguments).to(device)
+    start_run(run, options["resume"])
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("default")
+        try:
+            fit(
+                pair,
+                training.train,
+                validation=held_out,
+                checkpoint_dir=run.directory,
+                resume=options["resume"],
+                **arguments,
+            )
+        except PyvaeError:
+            if not (run.directory / CHECKPOINT).exists():
+                discard_run(run)
+            raise
+    save(run.directory / "model.safetensors", pair)
+    evaluation = _evaluate(pair, data, options["evaluation_particles"], derive_seed(seed, *_TEST))
+    run.write("evaluation.json", evaluation.figures())
+    ours = [str(w.message) for w in noticed if issubclass(w.category, UserWarning)]
+    page = write_report(run, pair, data, evaluation, ours)
+    console = Console()
+    _print_figures(console, evaluation, f"{run.recipe} on the test data of {data.name}, nats per datapoint")
+    for warning in ours:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"open {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def run_options(
+    run_dir: str | None = None,
+    resume: bool = False,
+    validation: float = 0.1,
+    evaluation_particles: int = 100,
+    device: str = "cpu",
+) -> None:
+    """What the command line adds to the arguments of :func:`pyvae.fit`.
+
+    Args:
+        run_dir: where everything goes; by default the first free one of runs/RECIPE-1, runs/RECIPE-2, …
+        resume: go on with the run in run_dir.
+        validation: the part of the training data that is held out to choose the best epoch; 0 for none.
+        evaluation_particles: importance samples per test datum.
+        device: where to compute, such as cpu or cuda.
+    """
+
+
+def sample(
+    run: str,
+    count: int = 100,
+    labels: list[int] | None = None,
+    draw: bool = False,
+    seed: int = 0,
+    output: str | None = None,
+) -> None:
+    """Generate data from the prior of a run's pair.
+
+    Args:
+        run: the run directory.
+        count: how many.
+        labels: the classes to generate, of a conditional pair; by default all.
+        draw: draw x from p(x | z) instead of taking its mean.
+        seed: of the draws.
+        output: a .png for a picture or a .npy for the numbers; by default samples-1.png, … in the run directory.
+    """
+    opened, pair, data = _open(run)
+    if count < 1:
+        raise ArgumentError(f"count is {count}; expected a positive int")
+    if labels is not None and not opened.conditional:
+        raise ArgumentError(f"the pair of {run} takes no labels; it is unconditional")
+    y = None
+    if opened.conditional:
+        classes = list(range(data.num_classes)) if labels is None else labels
+        _check_labels(classes, data)
+        y = torch.tensor(classes).repeat_interleave(-(-count // len(classes)))[:count]
+    x = generate(pair, count, y, seed, mean=not draw)
+    _write(opened, x, "samples", output, lambda: draw_samples(x, data, y))
+
+
+def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: str | None = None) -> None:
+    """Pass test data through the latents of a run's pair and back.
+
+    Args:
+        run: the run directory.
+        count: how many of the test data.
+        as_label: decode with this class instead of the datum's own: its style, another class.
+        output: a .png for a picture or a .npy for the numbers; by default reconstructions-1.png, … in the run directory.
+    """
+    opened, pair, data = _open(run)
+    if not 1 <= count <= len(data.test):
+        raise ArgumentError(f"count is {count}; expected 1 to {len(data.test)}, the number of test data")
+    with preserved_streams(0):
+        args = data.test[torch.arange(count)]
+    labels = None
+    if as_label is not None:
+        if not opened.conditional:
+            raise ArgumentError(f"the pair of {run} takes no labels; it is unconditional")
+        _check_labels([as_label], data)
+        labels = torch.full_like(args[1], as_label)
+    x = reconstruct_data(pair, args, labels)
+    _write(opened, x, "reconstructions", output, lambda: draw_reconstructions(x, data, args))
+
+
+def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | None = None) -> None:
+    """Estimate ELBO and log likelihood on the test data of a run.
+
+    Args:
+        run: the run directory.
+        num_particles: importance samples per datum.
+        seed: of the draws.
+        output: a .json file for the figures; by default evaluation-1.json, … in the run directory.
+    """
+    opened, pair, data = _open(run)
+    evaluation = _evaluate(pair, data, num_particles, seed)
+    path = _free_output(opened, "evaluation", ".json", output, (".json",))
+    write_atomically(path, (json.dumps(evaluation.figures(), indent=2) + "\n").encode())
+    _print_figures(Console(), evaluation, f"test data of {data.name}, nats per datapoint")
+    print(path)
+
+
+def _open(directory: str) -> tuple[Run, nn.Module, LabelledData]:
+    run = open_run(directory)
+    return run, run.load_pair(), run.load_data()
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ArgumentError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _check_labels(labels: list[int], data: LabelledData) -> None:
+    wrong = [label for label in labels if not 0 <= label < data.num_classes]
+    if wrong or not labels:
+        raise DataError(f"the labels are {labels}; expected some of 0 to {data.num_classes - 1}")
+
+
+def _evaluate(pair: nn.Module, data: LabelledData, num_particles: int, seed: int) -> Evaluation:
+    return evaluate_pair(pair, data.test, num_particles, seed)
+
+
+def _print_figures(console: Console, evaluation: Evaluation, title: str) -> None:
+    table = Table("figure", "value", "Monte Carlo error", "error of the data", title=title, title_justify="left")
+    figures = evaluation.figures()
+    for name in ("elbo", "log_likelihood"):
+        errors = [f"{figures[f'{name}_{kind}']:.3f}" for kind in ("standard_error", "dataset_standard_error")]
+        table.add_row(name, f"{figures[name]:.3f}", *errors)
+    for name in ("reconstruction", "kl", "bits_per_dimension"):
+        table.add_row(name, f"{figures[name]:.3f}", "", "")
+    console.print(table)
+
+
+def _free_output(run: Run, stem: str, suffix: str, output: str | None, suffixes: tuple[str, ...]) -> Path:
+    """Where to write: a file that does not exist, of a kind that can be written.
+
+    Raises:
+        ArgumentError: if ``output`` exists already, is of another kind, or its folder does not exist.
+    """
+    path = free_path(run.directory, stem, suffix) if output is None else Path(output)
+    if path.exists():
+        raise ArgumentError(f"{path} exists already and is not overwritten: give another --output")
+    if path.suffix not in suffixes or not path.parent.is_dir():
+        raise ArgumentError(f"cannot write {path}: expected a {' or '.join(suffixes)} file in a folder that exists")
+    return path
+
+
+def _write(run: Run, x: Tensor, stem: str, output: str | None, draw: Callable[[], Figure]) -> None:
+    """Write data as numbers or as a picture, and say where."""
+    path = _free_output(run, stem, ".png", output, (".png", ".npy"))
+    if path.suffix == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, x.cpu().numpy())
+        write_atomically(path, buffer.getvalue())
+    else:
+        save_picture(path, draw())
+    print(path)

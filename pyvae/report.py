@@ -1,0 +1,203 @@
+"""The pictures and the page that a run leaves behind."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jinja2 import Environment, PackageLoader, select_autoescape
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from pyvae.checkpoint import write_atomically
+from pyvae.datasets import LabelledData
+from pyvae.diagnostics import Evaluation
+from pyvae.isolation import preserved_streams
+from pyvae.pictures import draw_curves, draw_grid, draw_latents, picture_bytes
+from pyvae.runs import Run
+from pyvae.views import class_labels, generate, latent_means, reconstruct
+
+__all__ = ["draw_reconstructions", "draw_samples", "draw_transfer", "write_report"]
+
+_SHOWN = 10
+_SCATTERED = 2000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its name, its title and a sentence on how to read it."""
+
+    name: str
+    title: str
+    meaning: str
+    figure: Figure
+
+
+def display_range(data: LabelledData) -> tuple[float, float]:
+    """The values that are shown black and white: the range of the first training data."""
+    with preserved_streams(0):
+        x = data.train[torch.arange(min(1000, len(data.train)))][0]
+    return float(x.min()), float(x.max())
+
+
+def draw_samples(x: Tensor, data: LabelledData, labels: Tensor | None) -> Figure:
+    """Generated data, a row per class if labels are given, which are then in order."""
+    if labels is None:
+        return draw_grid(x, min(len(x), _SHOWN), *display_range(data))
+    classes, counts = labels.unique_consecutive(return_counts=True)
+    return draw_grid(x, int(counts.max()), *display_range(data), [str(int(c)) for c in classes])
+
+
+def draw_reconstructions(x: Tensor, data: LabelledData, args: Sequence[Tensor]) -> Figure:
+    """Data in the upper rows, their reconstructions in the lower ones."""
+    columns = min(len(x), _SHOWN)
+    originals = args[0].split(columns)
+    pairs = [part for rows in zip(originals, x.split(columns), strict=True) for part in rows]
+    return draw_grid(torch.cat(pairs), columns, *display_range(data), ["data", "again"] * len(originals))
+
+
+def draw_transfer(pair: nn.Module, data: LabelledData, args: Sequence[Tensor]) -> Figure:
+    """Each datum in the left column, decoded with every label to its right: its style, other classes."""
+    decoded = [reconstruct(pair, args, torch.full_like(args[1], label)) for label in range(data.num_classes)]
+    columns = torch.stack([args[0], *decoded], 1).flatten(0, 1)
+    return draw_grid(columns, data.num_classes + 1, *display_range(data))
+
+
+def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
+    """All pictures of a run."""
+    device = next(pair.parameters()).device
+    with preserved_streams(0):
+        some = [t.to(device) for t in data.test[torch.arange(min(_SHOWN, len(data.test)))]]
+        many = [t.to(device) for t in data.test[torch.arange(min(_SCATTERED, len(data.test)))]]
+    labels = class_labels(data.num_classes, _SHOWN, device) if run.conditional else None
+    size = _SHOWN**2 if labels is None else len(labels)
+    pictures = [
+        Picture(
+            "samples",
+            "Samples",
+            "Means of p(x | z) for z drawn from the prior" + (", a row per class." if run.conditional else "."),
+            draw_samples(generate(pair, size, labels), data, labels),
+        ),
+        Picture(
+            "reconstructions",
+            "Reconstructions",
+            "Held-out data above, and what is left of them after the passage through z below.",
+            draw_reconstructions(reconstruct(pair, some), data, some),
+        ),
+    ]
+    if run.conditional:
+        pictures.append(
+            Picture(
+                "transfer",
+                "Style transfer",
+                "Each held-out datum (left) encoded with its own label and decoded with every other: z keeps the style.",
+                draw_transfer(pair, data, some),
+            )
+        )
+    means = torch.cat([m.flatten(1) for m in latent_means(pair, many).values()], 1)
+    scattered = run.load_labels(len(means))
+    pictures.append(
+        Picture(
+            "latents",
+            "Latent space",
+            "Posterior means of held-out data"
+            + (", coloured by class, which the unconditional model has never seen." if not run.conditional else "."),
+            draw_latents(means, scattered),
+        )
+    )
+    pictures.append(
+        Picture(
+            "curves",
+            "Training",
+            "ELBO = reconstruction − KL, in nats per datapoint. Training figures are averages over an epoch in which "
+            "the parameters move, so they lag behind those of the validation data.",
+            draw_curves(run.history()),
+        )
+    )
+    return pictures
+
+
+def _figures(evaluation: Evaluation) -> list[dict[str, str]]:
+    """The key figures, each with a sentence on what it means."""
+    elbo, likelihood = evaluation.elbo, evaluation.log_likelihood
+    figures = evaluation.figures()
+    return [
+        {
+            "name": "ELBO",
+            "value": f"{elbo.value:.2f} nats",
+            "meaning": f"per test datum; a lower bound on log p(x). ± {elbo.standard_error:.3f} Monte Carlo error, "
+            f"± {elbo.dataset_standard_error:.2f} from the choice of data",
+        },
+        {
+            "name": f"log p̂(x), K = {likelihood.num_particles}",
+            "value": f"{likelihood.value:.2f} nats",
+            "meaning": "importance-weighted, a tighter lower bound: at least "
+            f"{likelihood.value - elbo.value:.2f} nats of the ELBO's gap are the guide's",
+        },
+        {
+            "name": "Reconstruction",
+            "value": f"{figures['reconstruction']:.2f} nats",
+            "meaning": "E[log p(x | z)] under q(z | x): how well z tells x",
+        },
+        {
+            "name": "KL",
+            "value": f"{figures['kl']:.2f} nats",
+            "meaning": "from prior to posterior: how much z tells of x; near 0, the latents are not used",
+        },
+        {
+            "name": "Bits per dimension",
+            "value": f"{figures['bits_per_dimension']:.3f}",
+            "meaning": "−log₂ p̂(x) per element of x, as preprocessed",
+        },
+    ]
+
+
+def _warnings(evaluation: Evaluation, noticed: Sequence[str]) -> list[str]:
+    kl = float(evaluation.elbo.kl.mean())
+    collapse = (
+        [f"The KL is {kl:.3f} nats: the posterior has collapsed onto the prior and the latents carry nothing."]
+        if kl < 0.1
+        else []
+    )
+    return [*collapse, *noticed]
+
+
+def write_report(
+    run: Run, pair: nn.Module, data: LabelledData, evaluation: Evaluation, noticed: Sequence[str] = ()
+) -> Path:
+    """Write a run's pictures as PNG files and ``report.html``, one page that needs nothing else.
+
+    Args:
+        run: the run.
+        pair: its pair.
+        data: its data.
+        evaluation: its figures on test data.
+        noticed: warnings that came up on the way.
+
+    Returns:
+        The page's path.
+    """
+    pictures = _pictures(run, pair, data)
+    shown = []
+    for picture in pictures:
+        content = picture_bytes(picture.figure)
+        write_atomically(run.directory / f"{picture.name}.png", content)
+        encoded = base64.b64encode(content).decode()
+        shown.append({"title": picture.title, "meaning": picture.meaning, "base64": encoded})
+    groups = {"recipe": run.recipe, **run.arguments, **run.data, **run.training, **run.versions}
+    history = run.history()
+    environment = Environment(loader=PackageLoader("pyvae", "."), autoescape=select_autoescape(default=True))
+    page = environment.get_template("report.html.jinja").render(
+        title=f"{run.recipe} on {data.name}",
+        subtitle=f"{len(data.train):,} training and {len(data.test):,} test data of shape "
+        f"{' × '.join(map(str, data.shape))}, {len(history)} epochs, "
+        f"{sum(p.numel() for p in pair.parameters()):,} parameters",
+        warnings=_warnings(evaluation, noticed),
+        figures=_figures(evaluation),
+        pictures=shown,
+        settings=[(k.replace("_", " "), v) for k, v in groups.items() if v is not None],
+    )
+    path = run.directory / "report.html"
+    write_atomically(path, page.encode())
+    return path
