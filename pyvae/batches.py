@@ -116,7 +116,7 @@ def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "d
         _check_tensors(data.tensors, name)
         return Batches(data, batch_size, device)
     if isinstance(data, Dataset) and hasattr(data, "__len__"):
-        if not len(data):
+        if not data:
             raise DataError(f"{name}: the Dataset is empty; expected at least one datapoint")
         return Batches(data, batch_size, device)
     hint = "; convert an array with torch.from_numpy" if type(data).__module__ == "numpy" else ""

@@ -111,7 +111,7 @@ def sample(
         labels: the classes to generate, of a conditional pair; by default all.
         draw: draw x from p(x | z) instead of taking its mean.
         seed: of the draws.
-        output: a .png for a picture or a .npy for the numbers; by default samples-1.png, … in the run directory.
+        output: a .png for a picture or a .npy for the numbers; by default samples-1.png, … in run.
     """
     opened, pair, data = _open(run)
     if count < 1:
@@ -134,7 +134,7 @@ def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: 
         run: the run directory.
         count: how many of the test data.
         as_label: decode with this class instead of the datum's own: its style, another class.
-        output: a .png for a picture or a .npy for the numbers; by default reconstructions-1.png, … in the run directory.
+        output: a .png for a picture or a .npy for the numbers; by default reconstructions-1.png, … in run.
     """
     opened, pair, data = _open(run)
     if not 1 <= count <= len(data.test):
@@ -158,7 +158,7 @@ def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | No
         run: the run directory.
         num_particles: importance samples per datum.
         seed: of the draws.
-        output: a .json file for the figures; by default evaluation-1.json, … in the run directory.
+        output: a .json file for the figures; by default evaluation-1.json, … in run.
     """
     opened, pair, data = _open(run)
     evaluation = _evaluate(pair, data, num_particles, seed)

@@ -54,7 +54,10 @@ def make_optimizer(optimizer: object, parameters: Iterable[Tensor]) -> torch.opt
     Raises:
         ArgumentError: if it is not a factory of torch optimizers.
     """
-    advice = "expected a function from parameters to a torch.optim.Optimizer, such as functools.partial(torch.optim.Adam, lr=1e-3)"
+    advice = (
+        "expected a function from parameters to a torch.optim.Optimizer, such as "
+        "functools.partial(torch.optim.Adam, lr=1e-3)"
+    )
     if isinstance(optimizer, torch.optim.Optimizer) or not callable(optimizer):
         raise ArgumentError(f"optimizer is a {type(optimizer).__name__}; {advice}")
     try:

@@ -91,7 +91,7 @@ def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
             Picture(
                 "transfer",
                 "Style transfer",
-                "Each held-out datum (left) encoded with its own label and decoded with every other: z keeps the style.",
+                "Held-out data (left), encoded with their own label and decoded with every other: z keeps the style.",
                 draw_transfer(pair, data, some),
             )
         )

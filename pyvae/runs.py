@@ -55,8 +55,8 @@ def load_data(
         loaded = datasets.image_folder(data, image_size)
     else:
         raise DataError(
-            f"there are no data {data!r}; expected digits, mnist, fashion_mnist, kmnist, cifar10, a .npy or .npz file, or "
-            "a folder of images"
+            f"there are no data {data!r}; expected digits, mnist, fashion_mnist, kmnist, cifar10, a .npy or .npz file, "
+            "or a folder of images"
         )
     return getattr(datasets, preprocessing)(loaded)
 

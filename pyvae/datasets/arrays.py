@@ -34,9 +34,10 @@ def arrays(path: str) -> LabelledData:
         x_test = _numbers(path, found["x_test"])
         y_test = _labels(path, found.get("y_test"), len(x_test))
         if x_test.shape[1:] != x.shape[1:] or (y is None) != (y_test is None):
+            here, there = ("without" if labels is None else "with" for labels in (y, y_test))
             raise DataError(
-                f"{path!r}: rows of x are {tuple(x.shape[1:])} {'with' if y is not None else 'without'} labels, those of "
-                f"x_test {tuple(x_test.shape[1:])} {'with' if y_test is not None else 'without'}; expected the same"
+                f"{path!r}: the rows of x are {tuple(x.shape[1:])} {here} labels, those of x_test "
+                f"{tuple(x_test.shape[1:])} {there} labels; expected the same"
             )
         train, test = (x, y), (x_test, y_test)
     else:

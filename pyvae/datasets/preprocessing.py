@@ -80,5 +80,6 @@ def _require_intensities(data: LabelledData) -> None:
     x = data.train.transform(data.train.tensors[0][:4096])
     if not bool(((x >= 0) & (x <= 1)).all()):
         raise DataError(
-            f"{data.name} holds values in [{float(x.min()):g}, {float(x.max()):g}]; binarization needs intensities in [0, 1]"
+            f"{data.name} holds values in [{float(x.min()):g}, {float(x.max()):g}]; binarization needs intensities in "
+            "[0, 1]"
         )

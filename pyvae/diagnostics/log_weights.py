@@ -57,7 +57,7 @@ def map_log_terms(
     num_particles: int,
     max_memory: int = DEFAULT_MEMORY,
 ) -> list[T]:
-    """``reduce`` of the terms of :func:`log_weights`, for one slice of the data after another, all particles at once."""
+    """``reduce`` of the terms of :func:`log_weights`, one slice of the data after another, all particles at once."""
     if num_particles < 1 or max_memory < 1:
         raise ArgumentError(f"got num_particles={num_particles} and max_memory={max_memory}; expected positive ints")
     if not args or not isinstance(args[0], Tensor) or args[0].dim() == 0 or not len(args[0]):

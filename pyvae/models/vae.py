@@ -3,7 +3,7 @@
 import pyro
 from torch import Tensor, nn
 
-from pyvae.errors import DataError, PairError
+from pyvae.errors import DataError
 from pyvae.models.components import check_components
 from pyvae.models.registration import register
 
@@ -11,7 +11,7 @@ __all__ = ["VAE"]
 
 
 class VAE(nn.Module):
-    r"""p(x, z) = p(z) p(x | z), approximated by q(z | x); with a context c = c(y), p(z | c) p(x | z, c) and q(z | x, c).
+    r"""p(x, z) = p(z) p(x | z), approximated by q(z | x); with a context c(y), p(z | c) p(x | z, c) and q(z | x, c).
 
     ELBO(x) = E_{q(z|x)}[log p(x | z)] − KL(q(z | x) ‖ p(z)) ≤ log p(x).
 

@@ -24,7 +24,8 @@ class AnyLeadingDims(nn.Module):
         ArgumentError: if an input has fewer dimensions than its event.
 
     Example:
-        >>> decoder = AnyLeadingDims(nn.Sequential(nn.Linear(4, 9), nn.Unflatten(-1, (1, 3, 3)), nn.Conv2d(1, 2, 1)), [1])
+        >>> layers = nn.Sequential(nn.Linear(4, 9), nn.Unflatten(-1, (1, 3, 3)), nn.Conv2d(1, 2, 1))
+        >>> decoder = AnyLeadingDims(layers, [1])
         >>> decoder(torch.zeros(7, 5, 4)).shape
         torch.Size([7, 5, 2, 3, 3])
     """

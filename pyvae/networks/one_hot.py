@@ -40,7 +40,7 @@ class OneHot(nn.Module):
         """Vectors of shape (…, num_classes) for labels of shape (…)."""
         if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
             raise DataError(f"labels have dtype {y.dtype}; expected integers in [0, {self.num_classes}): use y.long()")
-        if y.numel() and not (0 <= int(y.min()) and int(y.max()) < self.num_classes):
+        if y.numel() and not (int(y.min()) >= 0 and int(y.max()) < self.num_classes):
             raise DataError(
                 f"labels lie in [{int(y.min())}, {int(y.max())}]; expected [0, {self.num_classes - 1}], "
                 f"for num_classes={self.num_classes}"
