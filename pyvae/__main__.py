@@ -56,7 +56,7 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
 
 def _fit(name: str, parser: Parser, settings: Namespace) -> None:
     """Load the data, complete the recipe's arguments from them, and train."""
-    plain = json.loads(parser.dump(settings, format="json", skip_none=False))
+    plain = json.loads(parser.dump(settings, format="json", skip_unset=False))
     made = parser.instantiate(settings)
     data_arguments = {n: plain[n] for n in _names(load_data)}
     if data_arguments["data_root"]:

@@ -67,7 +67,8 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         text = json.dumps({"format": FORMAT, "pyvae": version("pyro-vae"), **header})
-        content = safetensors.torch.save(plain, {_HEADER: text, "sha256": _digest(text, plain)})
+        # one entry: safetensors orders several at random, and equal states are to give equal files
+        content = safetensors.torch.save(plain, {_HEADER: f"{_digest(text, plain)} {text}"})
     except (TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"cannot write {path}: {error}") from error
     write_atomically(Path(path), content)
@@ -88,11 +89,12 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is no readable safetensors file (truncated or foreign): {error}") from error
-    if _HEADER not in metadata or "sha256" not in metadata:
+    if _HEADER not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but pyvae did not write it: its header is missing")
-    if metadata["sha256"] != _digest(metadata[_HEADER], tensors):
+    digest, _, text = metadata[_HEADER].partition(" ")
+    if digest != _digest(text, tensors):
         raise CheckpointError(f"{path} was changed after it was written: its checksum does not match its content")
-    header = json.loads(metadata[_HEADER])
+    header = json.loads(text)
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has format {header.get('format')}, written by pyvae {header.get('pyvae')}; this is pyvae "

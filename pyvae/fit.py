@@ -115,7 +115,8 @@ def fit(
         elbo(pair, held_out.first(), num_particles=1, seed=0)
     objective = objective or default_objective(inspection)
     if objective.max_plate_nesting == math.inf:  # else Pyro would run the pair once more to find it
-        objective.max_plate_nesting = inspection.max_plate_nesting
+        particles = objective.vectorize_particles and objective.num_particles > 1
+        objective.max_plate_nesting = inspection.max_plate_nesting + particles
     made = make_optimizer(optimizer, [p for p in pair.parameters() if p.requires_grad])
     scheduler = None if schedule is None else schedule(made)
     settings = _settings(objective, made, scheduler, batches, clip_norm, seed)
@@ -174,6 +175,8 @@ def _start(state: TrainingState, directory: Path | None, resume: bool) -> None:
             f"{directory} already holds a run; pass resume=True to go on with it, or another checkpoint_dir"
         )
     if exists:
+        for leftover in directory.glob(f".{CHECKPOINT}.*"):  # of a run that was killed while it wrote
+            leftover.unlink()
         state.read(directory)
         write_csv(directory / METRICS, state.history)  # it may be one epoch behind
         return

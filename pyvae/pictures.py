@@ -79,7 +79,8 @@ def draw_latents(means: Tensor, labels: Tensor | None) -> Figure:
     figure = Figure(figsize=(5.5, 4.5), layout="constrained")
     axes = figure.subplots()
     colours = None if labels is None else np.asarray(labels.cpu())
-    drawn = axes.scatter(*points.T, c=colours, cmap="tab10", s=6, alpha=0.7)
+    style = {} if colours is None else {"c": colours, "cmap": "tab10"}
+    drawn = axes.scatter(*points.T, s=6, alpha=0.7, **style)
     axes.set(xlabel=names[0], ylabel=names[1])
     if colours is not None and len(np.unique(colours)) <= 20:
         axes.legend(*drawn.legend_elements(num=None), title="class", frameon=False, bbox_to_anchor=(1, 1))

@@ -1,0 +1,151 @@
+"""The command line, used as a person would."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import pyvae
+from pyvae.__main__ import main
+
+QUICK = ["--epochs=2", "--hidden=[16]", "--latent-dim=3", "--evaluation-particles=5", "--no-progress"]
+
+
+def quick(recipe, directory, *options):
+    arguments = [*QUICK[:1], *[q for q in QUICK[1:] if recipe in ("gaussian", "conditional") or "hidden" not in q]]
+    return main(["fit", recipe, *arguments, f"--run-dir={directory}", *options])
+
+
+@pytest.fixture(scope="module")
+def conditional_run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "conditional"
+    assert quick("conditional", directory) == 0
+    return directory
+
+
+def test_a_run_leaves_everything_behind(conditional_run):
+    names = {p.name for p in conditional_run.iterdir()}
+    assert names >= {
+        "run.json",
+        "checkpoint.safetensors",
+        "metrics.csv",
+        "model.safetensors",
+        "evaluation.json",
+        "report.html",
+        *(f"{n}.png" for n in ("samples", "reconstructions", "transfer", "latents", "curves")),
+    }
+    record = json.loads((conditional_run / "run.json").read_text())
+    assert record["recipe"] == "conditional"
+    assert record["arguments"]["shape"] == [1, 8, 8]
+    assert record["preprocessing"] == [{"name": "dynamic_binarization"}]
+    assert record["versions"].keys() >= {"python", "pyro-vae", "pyro-ppl", "torch"}
+    rows = list(csv.DictReader((conditional_run / "metrics.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["validation_elbo"]) < 0
+    figures = json.loads((conditional_run / "evaluation.json").read_text())
+    assert figures["elbo"] <= figures["log_likelihood"] < 0
+
+
+def test_the_report_stands_alone(conditional_run):
+    page = (conditional_run / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 5
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert "Style transfer" in page
+
+
+def test_the_saved_model_loads_in_python(conditional_run):
+    vae = pyvae.load(conditional_run / "model.safetensors")
+    assert vae.model(y=torch.tensor([1, 2, 3])).shape == (3, 1, 8, 8)
+    best = pyvae.load(conditional_run / "checkpoint.safetensors")
+    assert all(torch.equal(p, q) for p, q in zip(vae.parameters(), best.parameters(), strict=True))
+
+
+def test_sample_reconstruct_evaluate(conditional_run, tmp_path, capsys):
+    run = str(conditional_run)
+    assert main(["sample", run, "--count=20"]) == 0
+    assert main(["sample", run, "--count=20"]) == 0
+    assert (conditional_run / "samples-1.png").read_bytes() == (conditional_run / "samples-2.png").read_bytes()
+    assert main(["sample", run, "--labels=[3,7]", "--count=6", "--draw", f"--output={tmp_path / 'x.npy'}"]) == 0
+    drawn = np.load(tmp_path / "x.npy")
+    assert drawn.shape == (6, 1, 8, 8)
+    assert set(np.unique(drawn)) <= {0.0, 1.0}
+    assert main(["reconstruct", run, "--count=4", "--as-label=3"]) == 0
+    assert main(["reconstruct", run, "--count=4", f"--output={tmp_path / 'again.npy'}"]) == 0
+    assert np.load(tmp_path / "again.npy").shape == (4, 1, 8, 8)
+    capsys.readouterr()
+    assert main(["evaluate", run, "--num-particles=7"]) == 0
+    assert "evaluation-1.json" in capsys.readouterr().out
+    assert json.loads((conditional_run / "evaluation-1.json").read_text())["num_particles"] == 7
+
+
+def test_resuming_extends_a_run_as_if_it_had_never_stopped(tmp_path):
+    assert quick("gaussian", tmp_path / "straight", "--epochs=4") == 0
+    assert quick("gaussian", tmp_path / "resumed") == 0
+    assert quick("gaussian", tmp_path / "resumed", "--epochs=4", "--resume") == 0
+    for name in ("metrics.csv", "evaluation.json", "model.safetensors", "checkpoint.safetensors"):
+        assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes(), name
+
+
+def test_components_swap_by_one_argument(tmp_path):
+    options = ["--likelihood=Normal", "--likelihood.learn_scale=true", "--preprocessing=dequantization"]
+    assert quick("gaussian", tmp_path / "normal", *options, "--prior=NormalMixture", "--prior.num_components=4") == 0
+    vae = pyvae.load(tmp_path / "normal" / "model.safetensors")
+    assert isinstance(vae.likelihood, pyvae.likelihoods.Normal)
+    assert isinstance(vae.likelihood.log_scale, torch.nn.Parameter)
+    assert vae.prior.logits.shape == (4,)
+    assert quick("convolutional", tmp_path / "conv", "--channels=[4,4]", "--likelihood=HeteroscedasticNormal") == 0
+
+
+def test_own_arrays_objective_optimizer_and_yaml(tmp_path):
+    np.savez(tmp_path / "own.npz", x=np.random.default_rng(0).normal(size=(60, 5)))
+    (tmp_path / "own.yaml").write_text("latent_dim: 2\nlikelihood: Normal\nepochs: 3\nhidden: [8]\n")
+    options = [
+        f"--config={tmp_path / 'own.yaml'}",
+        f"--data={tmp_path / 'own.npz'}",
+        "--preprocessing=standardization",
+        "--objective=Trace_ELBO",
+        "--objective.num_particles=2",
+        "--optimizer=SGD",
+        "--optimizer.lr=0.001",
+        "--schedule=ExponentialLR",
+        "--schedule.gamma=0.5",
+        "--tensorboard",
+        "--no-progress",
+        f"--run-dir={tmp_path / 'run'}",
+    ]
+    assert main(["fit", "gaussian", *options]) == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["training"]["epochs"] == 3
+    assert record["training"]["objective"]["init_args"]["num_particles"] == 2
+    assert len(record["preprocessing"][0]["mean"]) == 5
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    rates = [float(row["learning_rate"]) for row in csv.DictReader((tmp_path / "run" / "metrics.csv").open())]
+    assert rates == pytest.approx([0.001, 0.0005, 0.00025])
+
+
+def test_grey_values_under_a_bernoulli_are_told(tmp_path, capsys):
+    assert quick("gaussian", tmp_path / "grey", "--preprocessing=no_preprocessing") == 0
+    assert "strictly between 0 and 1" in " ".join(capsys.readouterr().out.split())
+    assert "strictly between 0 and 1" in (tmp_path / "grey" / "report.html").read_text()
+
+
+def test_default_run_directories_are_numbered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["fit", "gaussian", *QUICK]) == 0
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["gaussian-1", "gaussian-2"]
+
+
+def test_help_speaks_of_every_argument():
+    command = [sys.executable, "-m", "pyvae"]
+    text = subprocess.run([*command, "--help"], check=True, capture_output=True, text=True).stdout
+    assert all(name in text for name in ("fit", "sample", "reconstruct", "evaluate"))
+    text = subprocess.run([*command, "fit", "gaussian", "--help"], check=True, capture_output=True, text=True).stdout
+    for option in ("--latent-dim", "--data-root", "--download", "--likelihood", "--objective", "--run-dir", "--seed"):
+        assert option in text
+    assert "length of z" in text

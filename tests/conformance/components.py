@@ -1,0 +1,52 @@
+"""One instance of every component of a kind, built from the conventions of its constructor."""
+
+import inspect
+
+import torch
+from torch import nn
+
+from pyvae import guides, likelihoods, priors
+
+LATENTS, PIXELS, CONTEXT = 3, 4, 2
+
+
+def _concrete(folder, base):
+    """The components of a folder, by its __all__; what is no subclass of the base is caught by a test of its own."""
+    return [getattr(folder, name) for name in folder.__all__ if getattr(folder, name) is not base]
+
+
+class Joined(nn.Module):
+    """A linear map of all inputs, so that a context is used if it is given."""
+
+    def __init__(self, width, outputs):
+        super().__init__()
+        self.linear = nn.Linear(width, outputs)
+
+    def forward(self, *inputs):
+        leading = torch.broadcast_shapes(*(i.shape[:-1] for i in inputs))
+        return self.linear(torch.cat([i.expand(leading + i.shape[-1:]) for i in inputs], -1))
+
+
+def _needs_network(cls):
+    return "network" in inspect.signature(cls).parameters
+
+
+def make_prior(cls):
+    if _needs_network(cls):
+        return cls(Joined(CONTEXT, 2 * LATENTS), LATENTS), (torch.randn(5, CONTEXT),)
+    return cls(LATENTS), ()
+
+
+def make_likelihood(cls, context=False):
+    width = LATENTS + (CONTEXT if context else 0)
+    return cls(Joined(width, cls.outputs_per_element * PIXELS), PIXELS)
+
+
+def make_guide(cls, context=False):
+    width = PIXELS + (CONTEXT if context else 0)
+    return cls(Joined(width, 2 * LATENTS), LATENTS)
+
+
+PRIORS = _concrete(priors, priors.Prior)
+LIKELIHOODS = _concrete(likelihoods, likelihoods.Likelihood)
+GUIDES = _concrete(guides, guides.Guide)

@@ -1,0 +1,186 @@
+"""What every prior, likelihood and guide must do."""
+
+import pyro
+import pytest
+import torch
+from pyro.distributions import Distribution
+from pyro.infer import Predictive
+
+from pyvae import guides, likelihoods, priors
+
+from .components import (
+    CONTEXT,
+    GUIDES,
+    LATENTS,
+    LIKELIHOODS,
+    PIXELS,
+    PRIORS,
+    make_guide,
+    make_likelihood,
+    make_prior,
+)
+
+LEADING = [(5,), (2, 5), (3, 2, 5), (1,)]
+
+
+def everything():
+    """(component, inputs) for each, with and without a context."""
+    for cls in PRIORS:
+        yield pytest.param(*make_prior(cls), id=cls.__name__)
+    for cls in LIKELIHOODS:
+        yield pytest.param(make_likelihood(cls), (torch.randn(5, LATENTS),), id=cls.__name__)
+        inputs = (torch.randn(5, LATENTS), torch.randn(5, CONTEXT))
+        yield pytest.param(make_likelihood(cls, context=True), inputs, id=f"{cls.__name__}-context")
+    learned = likelihoods.Normal(torch.nn.Linear(LATENTS, PIXELS), PIXELS, scale=0.5, learn_scale=True)
+    yield pytest.param(learned, (torch.randn(5, LATENTS),), id="Normal-learned-scale")
+    for cls in GUIDES:
+        yield pytest.param(make_guide(cls), (torch.randn(5, PIXELS),), id=cls.__name__)
+        inputs = (torch.randn(5, PIXELS), torch.randn(5, CONTEXT))
+        yield pytest.param(make_guide(cls, context=True), inputs, id=f"{cls.__name__}-context")
+
+
+every_component = pytest.mark.parametrize(("component", "inputs"), list(everything()))
+
+
+@pytest.mark.parametrize(
+    ("folder", "base"),
+    [(priors, priors.Prior), (likelihoods, likelihoods.Likelihood), (guides, guides.Guide)],
+    ids=["priors", "likelihoods", "guides"],
+)
+def test_each_is_of_its_kind_and_documented(folder, base):
+    for name in folder.__all__:
+        cls = getattr(folder, name)
+        assert issubclass(cls, base)
+        assert "Example:" in cls.__doc__ or cls is base
+
+
+@every_component
+def test_gives_a_distribution_whose_draws_have_a_finite_density(component, inputs):
+    distribution = component(*inputs)
+    assert isinstance(distribution, Distribution)
+    expanded = distribution.expand([5])
+    draw = expanded.sample()
+    assert draw.shape == (5, *distribution.event_shape)
+    assert expanded.log_prob(draw).shape == (5,)
+    assert expanded.log_prob(draw).isfinite().all()
+
+
+@every_component
+@pytest.mark.parametrize("leading", LEADING)
+def test_leading_dims_become_the_batch_shape(component, inputs, leading):
+    inputs = [i[:1].expand(*leading, i.shape[-1]) for i in inputs]
+    distribution = component(*inputs)
+    assert distribution.batch_shape == (torch.Size(leading) if inputs else torch.Size())
+
+
+@every_component
+def test_rows_do_not_mix(component, inputs):
+    """One at a time or all together, the densities are the same."""
+    if not inputs:
+        pytest.skip("it has no input")
+    together = component(*inputs)
+    value = together.sample()
+    for row in range(5):
+        alone = component(*(i[row : row + 1] for i in inputs))
+        torch.testing.assert_close(alone.log_prob(value[row : row + 1]), together.log_prob(value)[row : row + 1])
+
+
+@every_component
+def test_every_parameter_gets_a_gradient(component, inputs):
+    if not list(component.parameters()):
+        pytest.skip("it has no parameter")
+    distribution = component(*inputs).expand([5])
+    distribution.log_prob(distribution.sample()).sum().backward()
+    for name, parameter in component.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@every_component
+def test_double_precision(component, inputs):
+    try:
+        distribution = component.double()(*(i.double() for i in inputs))
+        assert distribution.sample().dtype == torch.float64
+    finally:
+        component.float()
+
+
+@every_component
+def test_moves_to_another_device(component, inputs):
+    """The meta device computes shapes alone and refuses operands of any other device."""
+    import copy
+
+    moved = copy.deepcopy(component).to("meta")
+    with pyro.validation_enabled(False):
+        assert moved(*(i.to("meta") for i in inputs)).expand([5]).batch_shape == (5,)
+    devices = {t.device.type for t in (*moved.parameters(), *moved.buffers())}
+    assert devices <= {"meta"}
+
+
+@every_component
+def test_state_dict_round_trips(component, inputs):
+    state = {n: t.clone() for n, t in component.state_dict().items()}
+    before = component(*inputs)
+    value = before.sample()
+    log_prob = before.log_prob(value)
+    with torch.no_grad():
+        for parameter in component.parameters():
+            parameter.add_(0.1)
+    component.load_state_dict(state)
+    assert torch.equal(component(*inputs).log_prob(value), log_prob)
+
+
+@every_component
+def test_draws_under_predictive(component, inputs):
+    def model():
+        with pyro.plate("data", 5):
+            pyro.sample("site", component(*inputs))
+
+    event = component(*inputs).event_shape
+    for parallel in (False, True):
+        assert Predictive(model, num_samples=3, parallel=parallel)()["site"].shape == (3, 5, *event)
+
+
+@every_component
+def test_repr_names_it(component, inputs):
+    assert repr(component).startswith(type(component).__name__)
+
+
+@pytest.mark.parametrize("cls", GUIDES, ids=lambda c: c.__name__)
+def test_guides_reparametrize_with_the_standard_deviation(cls):
+    """z = μ + σ ε: the spread of draws is σ, and gradients pass through them."""
+    guide = make_guide(cls)
+    x = torch.randn(1, PIXELS)
+    distribution = guide(x)
+    draws = distribution.rsample([40_000])
+    spread = draws.detach().std(0)
+    torch.testing.assert_close(spread, distribution.stddev.detach(), rtol=0.02, atol=0)
+    draws.mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in guide.parameters())
+
+
+@pytest.mark.parametrize("cls", PRIORS, ids=lambda c: c.__name__)
+def test_priors_normalize(cls):
+    """∫ p(z) dz = 1 by importance sampling from a wide normal."""
+    prior, inputs = make_prior(cls)
+    wide = torch.distributions.Normal(0.0, 2.5)
+    z = wide.sample((400_000, LATENTS))
+    inputs = [i[:1] for i in inputs]
+    log_ratio = prior(*inputs).log_prob(z) - wide.log_prob(z).sum(-1)
+    ratio = log_ratio.exp()
+    assert abs(ratio.mean() - 1) < 4 * ratio.std() / len(z) ** 0.5
+
+
+@pytest.mark.parametrize("cls", LIKELIHOODS, ids=lambda c: c.__name__)
+def test_likelihoods_normalize(cls):
+    """Σ_x p(x | z) = 1 by enumeration where x is binary, ∫ p(x | z) dx = 1 by importance sampling elsewhere."""
+    likelihood = make_likelihood(cls)
+    distribution = likelihood(torch.randn(1, LATENTS))
+    if not distribution.has_rsample:
+        x = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * PIXELS)
+        assert distribution.log_prob(x).exp().sum().item() == pytest.approx(1, abs=1e-5)
+        return
+    wide = torch.distributions.Normal(0.0, 3.0)
+    x = wide.sample((400_000, PIXELS))
+    ratio = (distribution.log_prob(x) - wide.log_prob(x).sum(-1)).exp()
+    assert abs(ratio.mean() - 1) < 4 * ratio.std() / len(x) ** 0.5

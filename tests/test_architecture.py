@@ -1,0 +1,89 @@
+"""The house plan: which folder may import which, and how large things may grow."""
+
+import ast
+import statistics
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "pyvae"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+#: what the files of a folder may import from pyvae, besides the folder itself, errors and isolation
+ALLOWED = {
+    "networks": set(),
+    "distributions": set(),
+    "priors": {"networks", "distributions"},
+    "likelihoods": {"networks", "distributions"},
+    "guides": {"networks", "distributions"},
+    "models": {"distributions"},
+    "objectives": {"distributions", "inspection"},
+    "diagnostics": {"distributions", "inspection", "batches"},
+    "datasets": set(),
+}
+FAMILIES = {"models", "recipes", "priors", "likelihoods", "guides", "networks"}
+KNOW_NO_FAMILY = ("fit", "training", "training_state", "checkpoint", "metrics", "preflight", "batches", "inspection")
+
+
+def module_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path):
+    """The modules of pyvae that a file imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pyvae":
+            for alias in node.names:
+                submodule = PACKAGE.parent.joinpath(*node.module.split("."), alias.name)
+                is_module = submodule.with_suffix(".py").exists() or submodule.is_dir()
+                found.add(f"{node.module}.{alias.name}" if is_module else node.module)
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.split(".")[0] == "pyvae"}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    folder = path.relative_to(PACKAGE).parts[0]
+    rooms = {name.split(".")[1] for name in imports_of(path) if "." in name}
+    if folder in ALLOWED:
+        assert rooms <= ALLOWED[folder] | {folder, "errors", "isolation"}
+    if path.parent == PACKAGE and path.stem in KNOW_NO_FAMILY:
+        assert not rooms & FAMILIES
+
+
+def test_no_import_cycle():
+    graph = {module_of(p): {m for m in imports_of(p) if m != module_of(p)} for p in FILES}
+    done, path = set(), []
+
+    def visit(module):
+        assert module not in path, " -> ".join([*path, module])
+        if module in done or module not in graph:
+            return
+        path.append(module)
+        for other in graph[module]:
+            visit(other)
+        done.add(path.pop())
+
+    for module in graph:
+        visit(module)
+
+
+def test_files_and_functions_stay_small():
+    lengths = [len(p.read_text().splitlines()) for p in FILES]
+    assert statistics.median(lengths) <= 150
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                docstring = len((ast.get_docstring(node) or "").splitlines())
+                assert node.end_lineno - node.lineno + 1 - docstring <= 60, f"{path}: {node.name}"
+
+
+def test_public_names_are_documented():
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{path}: {node.name}"
