@@ -32,7 +32,7 @@ def _recipe_parser(recipe: Callable[..., object]) -> Parser:
     add_signature(parser, load_data)
     add_signature(parser, commands.run_options)
     add_signature(parser, fit, _FROM_RUN)
-    parser.set_defaults({"seed": 0, "epochs": 50, **recipe.training})
+    parser.set_defaults({"seed": 0, "epochs": 100, **recipe.training})
     return parser
 
 
