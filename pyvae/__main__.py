@@ -59,8 +59,9 @@ def _fit(name: str, parser: Parser, settings: Namespace) -> None:
     plain = json.loads(parser.dump(settings, format="json", skip_unset=False))
     made = parser.instantiate(settings)
     data_arguments = {n: plain[n] for n in _names(load_data)}
-    if data_arguments["data_root"]:
-        data_arguments["data_root"] = str(Path(data_arguments["data_root"]).resolve())
+    for name_of_path in ("data", "data_root"):  # so that the run can be used from anywhere
+        if Path(data_arguments[name_of_path]).exists():
+            data_arguments[name_of_path] = str(Path(data_arguments[name_of_path]).resolve())
     data = load_data(**data_arguments)
     recipe = getattr(recipes, name)
     arguments = {"shape": list(data.shape), **{n: plain[n] for n in _names(recipe, _FROM_DATA)}}

@@ -113,18 +113,19 @@ def sample(
         seed: of the draws.
         output: a .png for a picture or a .npy for the numbers; by default samples-1.png, … in run.
     """
-    opened, pair, data = _open(run)
+    opened = open_run(run)
+    pair = opened.load_pair()
     if count < 1:
         raise ArgumentError(f"count is {count}; expected a positive int")
     if labels is not None and not opened.conditional:
         raise ArgumentError(f"the pair of {run} takes no labels; it is unconditional")
     y = None
     if opened.conditional:
-        classes = list(range(data.num_classes)) if labels is None else labels
-        _check_labels(classes, data)
+        classes = list(range(opened.arguments["num_classes"])) if labels is None else labels
+        _check_labels(classes, opened)
         y = torch.tensor(classes).repeat_interleave(-(-count // len(classes)))[:count]
     x = generate(pair, count, y, seed, mean=not draw)
-    _write(opened, x, "samples", output, lambda: draw_samples(x, data, y))
+    _write(opened, x, "samples", output, lambda: draw_samples(x, y))
 
 
 def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: str | None = None) -> None:
@@ -145,10 +146,10 @@ def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: 
     if as_label is not None:
         if not opened.conditional:
             raise ArgumentError(f"the pair of {run} takes no labels; it is unconditional")
-        _check_labels([as_label], data)
+        _check_labels([as_label], opened)
         labels = torch.full_like(args[1], as_label)
     x = reconstruct_data(pair, args, labels)
-    _write(opened, x, "reconstructions", output, lambda: draw_reconstructions(x, data, args))
+    _write(opened, x, "reconstructions", output, lambda: draw_reconstructions(x, args))
 
 
 def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | None = None) -> None:
@@ -182,10 +183,10 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _check_labels(labels: list[int], data: LabelledData) -> None:
-    wrong = [label for label in labels if not 0 <= label < data.num_classes]
-    if wrong or not labels:
-        raise DataError(f"the labels are {labels}; expected some of 0 to {data.num_classes - 1}")
+def _check_labels(labels: list[int], run: Run) -> None:
+    last = run.arguments["num_classes"] - 1
+    if not labels or not all(0 <= label <= last for label in labels):
+        raise DataError(f"the labels are {labels}; expected some of 0 to {last}")
 
 
 def _evaluate(pair: nn.Module, data: LabelledData, num_particles: int, seed: int) -> Evaluation:

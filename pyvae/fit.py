@@ -110,9 +110,10 @@ def fit(
     device = device_of(pair)
     batches = as_batches(data, batch_size, device)
     held_out = None if validation is None else as_batches(validation, batch_size, device, "validation")
-    inspection = check_pair(pair, batches)
-    if held_out is not None:
-        elbo(pair, held_out.first(), num_particles=1, seed=0)
+    with preserved_streams():
+        inspection = check_pair(pair, batches)
+        if held_out is not None:
+            elbo(pair, held_out.first(), num_particles=1, seed=0)
     objective = objective or default_objective(inspection)
     if objective.max_plate_nesting == math.inf:  # else Pyro would run the pair once more to find it
         particles = objective.vectorize_particles and objective.num_particles > 1

@@ -89,7 +89,9 @@ def tensorboard_writer(directory: Path, epoch: int) -> Callable[[Row], None]:
     def log(row: Row) -> None:
         for name, value in row.items():
             if name != "epoch":
-                writer.add_scalar(name.replace("_", "/", 1), value, int(row["epoch"]))
+                writer.add_scalar(
+                    name.replace("train_", "train/").replace("validation_", "validation/"), value, int(row["epoch"])
+                )
         writer.flush()
 
     return log

@@ -15,17 +15,16 @@ from pyvae.checkpoint import write_atomically
 __all__ = ["draw_curves", "draw_grid", "draw_latents", "picture_bytes", "save_picture"]
 
 
-def draw_grid(x: Tensor, columns: int, low: float, high: float, row_labels: Sequence[str] = ()) -> Figure:
-    """Images in rows of ``columns``; vectors as the rows of one picture.
+def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = ()) -> Figure:
+    """Images in rows of ``columns``, from black to white over the range of x; vectors as the rows of one picture.
 
     Args:
         x: images (N, channels, height, width) or events of any other shape.
         columns: images per row.
-        low: the value shown black.
-        high: the value shown white.
         row_labels: names of the rows.
     """
     array = np.asarray(x.detach().cpu().float())
+    low, high = array.min(), array.max()
     if array.ndim != 4 or array.shape[1] not in (1, 3):
         figure = Figure(figsize=(7, 3.5), layout="constrained")
         axes = figure.subplots()

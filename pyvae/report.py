@@ -34,34 +34,27 @@ class Picture:
     figure: Figure
 
 
-def display_range(data: LabelledData) -> tuple[float, float]:
-    """The values that are shown black and white: the range of the first training data."""
-    with preserved_streams(0):
-        x = data.train[torch.arange(min(1000, len(data.train)))][0]
-    return float(x.min()), float(x.max())
-
-
-def draw_samples(x: Tensor, data: LabelledData, labels: Tensor | None) -> Figure:
+def draw_samples(x: Tensor, labels: Tensor | None) -> Figure:
     """Generated data, a row per class if labels are given, which are then in order."""
     if labels is None:
-        return draw_grid(x, min(len(x), _SHOWN), *display_range(data))
+        return draw_grid(x, min(len(x), _SHOWN))
     classes, counts = labels.unique_consecutive(return_counts=True)
-    return draw_grid(x, int(counts.max()), *display_range(data), [str(int(c)) for c in classes])
+    return draw_grid(x, int(counts.max()), [str(int(c)) for c in classes])
 
 
-def draw_reconstructions(x: Tensor, data: LabelledData, args: Sequence[Tensor]) -> Figure:
+def draw_reconstructions(x: Tensor, args: Sequence[Tensor]) -> Figure:
     """Data in the upper rows, their reconstructions in the lower ones."""
     columns = min(len(x), _SHOWN)
     originals = args[0].split(columns)
     pairs = [part for rows in zip(originals, x.split(columns), strict=True) for part in rows]
-    return draw_grid(torch.cat(pairs), columns, *display_range(data), ["data", "again"] * len(originals))
+    return draw_grid(torch.cat(pairs), columns, ["data", "again"] * len(originals))
 
 
-def draw_transfer(pair: nn.Module, data: LabelledData, args: Sequence[Tensor]) -> Figure:
+def draw_transfer(pair: nn.Module, args: Sequence[Tensor], num_classes: int) -> Figure:
     """Each datum in the left column, decoded with every label to its right: its style, other classes."""
-    decoded = [reconstruct(pair, args, torch.full_like(args[1], label)) for label in range(data.num_classes)]
+    decoded = [reconstruct(pair, args, torch.full_like(args[1], label)) for label in range(num_classes)]
     columns = torch.stack([args[0], *decoded], 1).flatten(0, 1)
-    return draw_grid(columns, data.num_classes + 1, *display_range(data))
+    return draw_grid(columns, num_classes + 1)
 
 
 def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
@@ -77,13 +70,13 @@ def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
             "samples",
             "Samples",
             "Means of p(x | z) for z drawn from the prior" + (", a row per class." if run.conditional else "."),
-            draw_samples(generate(pair, size, labels), data, labels),
+            draw_samples(generate(pair, size, labels), labels),
         ),
         Picture(
             "reconstructions",
             "Reconstructions",
             "Held-out data above, and what is left of them after the passage through z below.",
-            draw_reconstructions(reconstruct(pair, some), data, some),
+            draw_reconstructions(reconstruct(pair, some), some),
         ),
     ]
     if run.conditional:
@@ -92,7 +85,7 @@ def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
                 "transfer",
                 "Style transfer",
                 "Held-out data (left), encoded with their own label and decoded with every other: z keeps the style.",
-                draw_transfer(pair, data, some),
+                draw_transfer(pair, some, data.num_classes),
             )
         )
     means = torch.cat([m.flatten(1) for m in latent_means(pair, many).values()], 1)

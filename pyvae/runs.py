@@ -146,6 +146,7 @@ def start_run(run: Run, resume: bool) -> None:
         if changed:
             details = "; ".join(f"{k} is {mine[k]} now and was {written[k]}" for k in changed)
             raise RunError(f"cannot resume {run.directory}: {details}. Repeat the command of the run, with --resume")
+        run.write(RECORD, run.record())  # the number of epochs may have grown
         return
     if run.directory.exists() and (not run.directory.is_dir() or any(run.directory.iterdir())):
         raise RunError(

@@ -150,8 +150,8 @@ def _over(
 
 
 def _refuse_delta(pair: nn.Module, data: Data) -> Inspection:
-    batch = as_batches(data, 2, device_of(pair)).first()
-    inspection = inspect_pair(pair, batch)
+    with preserved_streams():
+        inspection = inspect_pair(pair, as_batches(data, 2, device_of(pair)).first())
     for name in inspection.latents:
         site = inspection.guide.nodes.get(name)
         if site is not None and _is_delta(site["fn"]):

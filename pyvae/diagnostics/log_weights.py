@@ -72,7 +72,7 @@ def map_log_terms(
     particles = max(1, min(num_particles, max_memory // (bytes_each * rows)))
     results = []
     with evaluation_mode(pair), own_parameters(inspection.stray):
-        run = choose_runner(pair, probe, plate, inspection)
+        run = choose_runner(pair, probe, num_particles, plate, inspection)
         for start in range(0, size, rows):
             batch = _rows(args, slice(start, start + rows))
             parts = [run(pair, batch, min(particles, num_particles - s)) for s in range(0, num_particles, particles)]

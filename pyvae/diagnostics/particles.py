@@ -128,13 +128,17 @@ def _repeated(dim: int) -> Runner:
     return run
 
 
-def choose_runner(pair: nn.Module, args: Sequence[Tensor], plate: tuple[str, int], inspection: Inspection) -> Runner:
+def choose_runner(
+    pair: nn.Module, args: Sequence[Tensor], num_particles: int, plate: tuple[str, int], inspection: Inspection
+) -> Runner:
     """The vectorized run where the pair's networks take another leading dimension, else the repeated one.
 
     Both are exact. A network that reads the new dimension as something else (a batch norm, a reshape) need not fail,
     so the first particle's densities are compared with a run of that particle alone.
     """
     _, dim = plate
+    if num_particles == 1:
+        return _repeated(dim)
     nesting = inspection.max_plate_nesting
     vectorized = _vectorized(dim, nesting)
     recorded: dict[str, Trace] = {}

@@ -133,6 +133,7 @@ BAD_DATA = {
     "list of numbers": (lambda: [0.0, 1.0], DataError, "list of float, float.*expected tensors"),
     "list of lists": (lambda: [[0.0, 1.0]], DataError, "list of list.*expected tensors"),
     "empty tuple": (lambda: (), DataError, "tuple of nothing.*expected tensors"),
+    "all of a dataset": (pyvae.datasets.digits, DataError, "data is LabelledData.*expected a tensor"),
     "dict": (lambda: {"x": binary()}, DataError, "data is dict.*expected a tensor"),
     "data frame": (DataFrame, DataError, "data is DataFrame.*expected a tensor"),
     "class of a dataset": (lambda: TensorDataset, DataError, "the class TensorDataset.*expected"),
@@ -207,6 +208,7 @@ BAD_ARGUMENTS = {
     "objective class": ({"objective": Trace_ELBO}, r"objective is.*Trace_ELBO.*pass an instance: Trace_ELBO\(\)"),
     "objective string": ({"objective": "Trace_ELBO"}, "objective is 'Trace_ELBO'.*expected a Pyro ELBO"),
     "objective function": ({"objective": lambda *args: 0.0}, "objective is .*expected a Pyro ELBO"),
+    "objective without particles": ({"objective": Trace_ELBO(num_particles=0)}, "num_particles.*0"),
     "optimizer none": ({"optimizer": None}, "optimizer is a NoneType.*function from parameters"),
     "optimizer string": ({"optimizer": "adam"}, "optimizer is a str.*function from parameters"),
     "optimizer instance": (
@@ -714,7 +716,7 @@ def other_format(content):
 def sealed(header):
     """A file without tensors whose checksum is right, whatever its header says."""
     digest = hashlib.sha256(header.encode()).hexdigest()
-    return safetensors.torch.save({}, {"pyvae": header, "sha256": digest})
+    return safetensors.torch.save({}, {"pyvae": f"{digest} {header}"})
 
 
 CORRUPTIONS = {
