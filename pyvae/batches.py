@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from pyvae.errors import ArgumentError, DataError
+from pyvae.checks import check_int
+from pyvae.errors import RUN_ERRORS, DataError, PyvaeError
 
-__all__ = ["Batches", "Data", "as_batches"]
+__all__ = ["Batches", "Data", "as_batches", "check_tensors", "extreme_rows"]
 
 Data = Tensor | Sequence[Tensor] | Dataset | DataLoader
 Batch = tuple[Tensor, ...]
@@ -34,6 +35,12 @@ class Batches:
     def in_memory(self) -> bool:
         """Whether the rows are tensors that can be indexed at once."""
         return isinstance(self.source, TensorDataset)
+
+    def describe(self) -> list[list[str | int]] | str:
+        """Types and shapes of the tensors, or the kind of the source, as JSON."""
+        if self.in_memory:
+            return [[str(t.dtype), *t.shape] for t in self.source.tensors]
+        return type(self.source).__name__
 
     def count(self) -> int | None:
         """The number of batches of one pass, if it is known."""
@@ -66,11 +73,31 @@ class Batches:
         """The first batch.
 
         Raises:
-            DataError: if there is none.
+            DataError: if there is none, or it cannot be loaded.
         """
-        for batch in self.in_order():
-            return batch
-        raise DataError("the data are empty; expected at least one datapoint")
+        return self._loaded(self.in_order())
+
+    def extremes(self) -> Batch:
+        """The rows with the smallest and the largest numbers of each tensor; the first batch if not in memory.
+
+        A label or an intensity that is out of range anywhere in the data is then out of range here.
+
+        Raises:
+            DataError: if there is none, or it cannot be loaded.
+        """
+        return self._loaded(self._rows(extreme_rows(self.source.tensors))) if self.in_memory else self.first()
+
+    def _loaded(self, batches: Iterator[Batch]) -> Batch:
+        try:
+            return next(batches)
+        except StopIteration:
+            raise DataError("the data are empty; expected at least one datapoint") from None
+        except RUN_ERRORS as error:
+            if isinstance(error, PyvaeError):
+                raise
+            raise DataError(
+                f"a batch of the data cannot be loaded: {error}; expected tensors of equal shapes, or tuples of them"
+            ) from error
 
     def _rows(self, order: Tensor) -> Iterator[Batch]:
         for rows in order.split(self.batch_size):
@@ -79,6 +106,16 @@ class Batches:
     def _load(self, loader: DataLoader) -> Iterator[Batch]:
         for batch in loader:
             yield tuple(t.to(self.device, non_blocking=True) for t in _as_tuple(batch))
+
+
+def extreme_rows(tensors: Sequence[Tensor]) -> Tensor:
+    """The rows that hold the smallest and the largest number of each tensor."""
+    rows = [torch.tensor(0)]
+    for tensor in tensors:
+        if tensor.numel() and not tensor.is_complex() and tensor.dtype != torch.bool:
+            matrix = tensor.reshape(len(tensor), -1)
+            rows += [matrix.amin(1).argmin().cpu(), matrix.amax(1).argmax().cpu()]
+    return torch.stack(rows)
 
 
 def _as_tuple(batch: object) -> Batch:
@@ -104,8 +141,7 @@ def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "d
         DataError: if the data are of another form, empty, of unequal lengths, or contain NaN or infinity.
         ArgumentError: if ``batch_size`` is not a positive int.
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ArgumentError(f"batch_size is {batch_size!r}; expected a positive int")
+    check_int("batch_size", batch_size)
     if isinstance(data, DataLoader):
         return Batches(data, data.batch_size or 1, device)
     if isinstance(data, Tensor):
@@ -113,13 +149,15 @@ def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "d
     if isinstance(data, tuple | list):
         return Batches(_tensor_dataset(data, name), batch_size, device)
     if isinstance(data, TensorDataset):
-        _check_tensors(data.tensors, name)
+        check_tensors(data.tensors, name)
         return Batches(data, batch_size, device)
     if isinstance(data, Dataset) and hasattr(data, "__len__"):
         if not data:
             raise DataError(f"{name}: the Dataset is empty; expected at least one datapoint")
         return Batches(data, batch_size, device)
     hint = "; convert an array with torch.from_numpy" if type(data).__module__ == "numpy" else ""
+    if hasattr(data, "train") and hasattr(data, "test"):
+        hint = "; pass one of its splits, .train or .test"
     kind = type(data).__name__ if not inspect.isclass(data) else f"the class {data.__name__}"
     raise DataError(
         f"{name} is {kind}; expected a tensor, a tuple of tensors, a map-style torch Dataset or a DataLoader{hint}"
@@ -130,12 +168,18 @@ def _tensor_dataset(tensors: Sequence[Tensor], name: str) -> TensorDataset:
     if not tensors or not all(isinstance(t, Tensor) for t in tensors):
         kinds = ", ".join(type(t).__name__ for t in tensors) or "nothing"
         raise DataError(f"{name} is a {type(tensors).__name__} of {kinds}; expected tensors")
-    _check_tensors(tensors, name)
+    check_tensors(tensors, name)
     return TensorDataset(*tensors)
 
 
-def _check_tensors(tensors: Sequence[Tensor], name: str) -> None:
-    """Equal lengths, at least one row, all numbers finite."""
+def check_tensors(tensors: Sequence[Tensor], name: str) -> None:
+    """Refuse tensors of unequal lengths, without rows, sparse, or with numbers that are not finite.
+
+    Raises:
+        DataError: saying what is wrong, and in which row.
+    """
+    if any(t.layout != torch.strided for t in tensors):
+        raise DataError(f"{name}: sparse tensors cannot be cut into batches; use x.to_dense()")
     if any(t.dim() == 0 for t in tensors) or not len(tensors[0]):
         shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
         raise DataError(f"{name} has shape {shapes}; expected at least one row per datapoint")

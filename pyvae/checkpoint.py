@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,24 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from pyvae.errors import CheckpointError
+from pyvae.checks import check_module
+from pyvae.errors import ArgumentError, CheckpointError
 
 __all__ = ["FORMAT", "read_tensors", "restore", "save", "write_atomically", "write_tensors"]
 
 FORMAT = 1
 _HEADER = "pyvae"
+
+
+def as_path(path: str | Path, name: str = "path") -> Path:
+    """``path`` as a Path.
+
+    Raises:
+        ArgumentError: if it is none.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ArgumentError(f"{name} is {path!r}; expected a str or a Path")
+    return Path(path)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -28,10 +40,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         CheckpointError: if the content cannot be written; what was at ``path`` stands.
     """
-    aside = None
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with open(descriptor, "wb") as file:
+        with open(aside, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -42,10 +53,11 @@ def write_atomically(path: Path, content: bytes) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        if aside is not None:
-            Path(aside).unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
         stands = "; the previous file stands" if path.exists() else ""
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}{stands}") from error
+        missing = "" if path.parent.is_dir() else f" (there is no directory {path.parent})"
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}{missing}{stands}") from error
 
 
 def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
@@ -64,6 +76,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
     Raises:
         CheckpointError: if the header is not JSON, or the file cannot be written.
     """
+    path = as_path(path)
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         text = json.dumps({"format": FORMAT, "pyvae": version("pyro-vae"), **header})
@@ -71,7 +84,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
         content = safetensors.torch.save(plain, {_HEADER: f"{_digest(text, plain)} {text}"})
     except (TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"cannot write {path}: {error}") from error
-    write_atomically(Path(path), content)
+    write_atomically(path, content)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -80,7 +93,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: if there is no such file, or it is truncated, foreign, changed, or of another format.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise CheckpointError(f"{path} is no file; expected one that pyvae wrote")
     try:
@@ -94,13 +107,25 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     digest, _, text = metadata[_HEADER].partition(" ")
     if digest != _digest(text, tensors):
         raise CheckpointError(f"{path} was changed after it was written: its checksum does not match its content")
-    header = json.loads(text)
+    return tensors, _parse(text, path)
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    """The header, if it is one."""
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: the header is no JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: the header is a {type(header).__name__}; expected an object")
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has format {header.get('format')}, written by pyvae {header.get('pyvae')}; this is pyvae "
             f"{version('pyro-vae')}, which reads format {FORMAT}"
         )
-    return tensors, header
+    if header.get("kind") not in ("pair", "checkpoint"):
+        raise CheckpointError(f"{path}: the header has the kind {header.get('kind')!r}; expected pair or checkpoint")
+    return header
 
 
 def save(path: str | Path, pair: nn.Module) -> None:
@@ -121,6 +146,7 @@ def save(path: str | Path, pair: nn.Module) -> None:
         >>> type(pyvae.load(path)).__name__
         'VAE'
     """
+    check_module("pair", pair)
     write_tensors(path, pair.state_dict(), {"kind": "pair", "recipe": getattr(pair, "recipe", None)})
 
 
@@ -130,6 +156,7 @@ def restore(path: str | Path, pair: nn.Module) -> None:
     Raises:
         CheckpointError: if the file is unreadable, or its tensors are not those of ``pair``.
     """
+    check_module("pair", pair)
     tensors, header = read_tensors(path)
     if header["kind"] == "checkpoint":
         prefix = "best/" if any(name.startswith("best/") for name in tensors) else "model/"

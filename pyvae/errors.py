@@ -1,6 +1,27 @@
 """The errors that pyvae raises for a user's mistakes: each says what came, what was expected and what to do."""
 
-__all__ = ["ArgumentError", "CheckpointError", "DataError", "NonFiniteError", "PairError", "PyvaeError", "RunError"]
+__all__ = [
+    "RUN_ERRORS",
+    "ArgumentError",
+    "CheckpointError",
+    "DataError",
+    "NonFiniteError",
+    "PairError",
+    "PyvaeError",
+    "RunError",
+]
+
+#: what a program written by a user raises when it is given arguments that it cannot take
+RUN_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 class PyvaeError(Exception):

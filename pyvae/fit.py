@@ -18,7 +18,7 @@ from pyvae.inspection import device_of
 from pyvae.isolation import derive_seed, draw_seed, kept_modes, own_parameters, preserved_streams
 from pyvae.metrics import tensorboard_writer, write_csv
 from pyvae.objectives import default_objective
-from pyvae.preflight import check_arguments, check_pair, make_optimizer
+from pyvae.preflight import check_arguments, check_pair, make_optimizer, make_schedule
 from pyvae.progress import TrainingProgress
 from pyvae.training import Trainer
 from pyvae.training_state import CHECKPOINT, Row, TrainingState
@@ -105,7 +105,7 @@ def fit(
         (2, ['epoch', 'grad_norm'])
     """
     check_arguments(
-        objective, epochs, clip_norm, patience, validation is not None, seed, checkpoint_dir, resume or tensorboard
+        objective, epochs, clip_norm, patience, validation is not None, seed, checkpoint_dir, resume, tensorboard
     )
     device = device_of(pair)
     batches = as_batches(data, batch_size, device)
@@ -113,14 +113,15 @@ def fit(
     with preserved_streams():
         inspection = check_pair(pair, batches)
         if held_out is not None:
+            check_pair(pair, held_out)
             elbo(pair, held_out.first(), num_particles=1, seed=0)
     objective = objective or default_objective(inspection)
     if objective.max_plate_nesting == math.inf:  # else Pyro would run the pair once more to find it
         particles = objective.vectorize_particles and objective.num_particles > 1
         objective.max_plate_nesting = inspection.max_plate_nesting + particles
     made = make_optimizer(optimizer, [p for p in pair.parameters() if p.requires_grad])
-    scheduler = None if schedule is None else schedule(made)
-    settings = _settings(objective, made, scheduler, batches, clip_norm, seed)
+    scheduler = make_schedule(schedule, made)
+    settings = _settings(objective, made, scheduler, batches, held_out, clip_norm, seed)
     state = TrainingState(pair, made, scheduler, settings)
     directory = None if checkpoint_dir is None else Path(checkpoint_dir)
     _start(state, directory, resume)
@@ -149,14 +150,15 @@ def _settings(
     optimizer: torch.optim.Optimizer,
     scheduler: LRScheduler | None,
     batches: Batches,
+    held_out: Batches | None,
     clip_norm: float | None,
     seed: int | None,
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the run that it goes on with, as JSON."""
-    rows = [[str(t.dtype), *t.shape] for t in batches.source.tensors] if batches.in_memory else None
     return {
         "seed": seed,
-        "data": rows,
+        "data": batches.describe(),
+        "validation": None if held_out is None else held_out.describe(),
         "batch_size": batches.batch_size,
         "clip_norm": clip_norm,
         "objective": f"{type(objective).__name__}(num_particles={objective.num_particles})",

@@ -8,15 +8,13 @@ import torch
 from pyro import poutine
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
+from pyro.util import check_site_shape
 from torch import Tensor, nn
 
-from pyvae.errors import PairError, PyvaeError
+from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
-__all__ = ["RUN_ERRORS", "Inspection", "device_of", "inspect_pair", "stochastic_sites"]
-
-#: what a program written by a user raises when it is given arguments that it cannot take
-RUN_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError)
+__all__ = ["Inspection", "check_data", "check_shapes", "device_of", "inspect_pair", "stochastic_sites"]
 
 
 def stochastic_sites(trace: Trace) -> dict[str, dict]:
@@ -75,6 +73,55 @@ def _describe(args: Sequence[object]) -> str:
     return ", ".join(f"{tuple(a.shape)} ({a.dtype})" if isinstance(a, Tensor) else type(a).__name__ for a in args)
 
 
+def check_data(inspection: Inspection) -> None:
+    """Compare what the model observes with the distributions that observe it.
+
+    Raises:
+        DataError: if data have another shape than a draw would have, or lie outside of the support.
+    """
+    for name in inspection.observed:
+        site = inspection.model.nodes[name]
+        value, distribution = site["value"], site["fn"]
+        if value.shape != distribution.shape():
+            raise DataError(
+                f"site {name!r} observes data of shape {tuple(value.shape)}, where a draw of its distribution has shape "
+                f"{tuple(distribution.shape())}: one row per datapoint, of event shape {tuple(distribution.event_shape)}"
+            )
+        while isinstance(distribution, torch.distributions.Independent):
+            distribution = distribution.base_dist
+        try:
+            inside = bool(distribution.support.check(value).all())
+        except NotImplementedError:
+            continue
+        if not inside:
+            raise DataError(
+                f"the data lie in [{float(value.min()):g}, {float(value.max()):g}], outside of the support of site "
+                f"{name!r}, which is {type(distribution).__name__} with {distribution.support}; rescale or binarize "
+                "them, or choose another likelihood"
+            )
+
+
+def check_shapes(inspection: Inspection) -> None:
+    """Refuse sites whose batch dimensions no plate declares: their density would be summed in the wrong way.
+
+    Raises:
+        PairError: naming the site.
+    """
+    with torch.no_grad():
+        for trace in (inspection.guide, inspection.model):
+            trace.compute_log_prob()
+            for name, site in stochastic_sites(trace).items():
+                try:
+                    check_site_shape(site, max_plate_nesting=float("inf"))
+                except ValueError as error:
+                    raise PairError(f"site {name!r}: {_first_lines(error)}") from error
+
+
+def _first_lines(error: Exception) -> str:
+    """An error's message without the table of shapes that Pyro appends."""
+    return str(error).split("Trace Shapes:")[0].strip()
+
+
 def device_of(pair: nn.Module) -> torch.device:
     """The device of a pair's parameters.
 
@@ -105,9 +152,9 @@ def inspect_pair(pair: nn.Module, args: Sequence[object]) -> Inspection:
             model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*args)
         except RUN_ERRORS as error:
             if isinstance(error, PyvaeError):
-                raise
+                raise type(error)(_first_lines(error)) from error
             raise PairError(
-                f"{type(pair).__name__}.{program} failed on a batch of shapes {_describe(args)}: {error}"
+                f"{type(pair).__name__}.{program} failed on a batch of shapes {_describe(args)}: {_first_lines(error)}"
             ) from error
         own = {id(p) for p in pair.parameters()}
         store = pyro.get_param_store()

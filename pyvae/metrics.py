@@ -14,7 +14,7 @@ from pyro.poutine.util import site_is_subsample
 from pyvae.checkpoint import write_atomically
 from pyvae.errors import ArgumentError
 
-__all__ = ["ObservedTerms", "estimates_elbo", "tensorboard_writer", "write_csv"]
+__all__ = ["ObservedTerms", "estimates_elbo", "tensorboard_class", "tensorboard_writer", "write_csv"]
 
 Row = dict[str, float]
 
@@ -74,8 +74,8 @@ def write_csv(path: Path, history: Sequence[Row]) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def tensorboard_writer(directory: Path, epoch: int) -> Callable[[Row], None]:
-    """A function that logs one row to TensorBoard; steps after ``epoch`` that were logged before are discarded.
+def tensorboard_class() -> type:
+    """TensorBoard's writer.
 
     Raises:
         ArgumentError: if tensorboard is not installed.
@@ -84,14 +84,18 @@ def tensorboard_writer(directory: Path, epoch: int) -> Callable[[Row], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ArgumentError("tensorboard is not installed; pip install 'pyro-vae[tensorboard]'") from error
-    writer = SummaryWriter(str(directory / "tensorboard"), purge_step=epoch + 1)
+    return SummaryWriter
+
+
+def tensorboard_writer(directory: Path, epoch: int) -> Callable[[Row], None]:
+    """A function that logs one row to TensorBoard; steps after ``epoch`` that were logged before are discarded."""
+    writer = tensorboard_class()(str(directory / "tensorboard"), purge_step=epoch + 1)
 
     def log(row: Row) -> None:
         for name, value in row.items():
             if name != "epoch":
-                writer.add_scalar(
-                    name.replace("train_", "train/").replace("validation_", "validation/"), value, int(row["epoch"])
-                )
+                path = name.replace("train_", "train/").replace("validation_", "validation/")
+                writer.add_scalar(path, value, int(row["epoch"]))
         writer.flush()
 
     return log

@@ -6,7 +6,8 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyvae.batches import Batch
-from pyvae.inspection import RUN_ERRORS, stochastic_sites
+from pyvae.errors import RUN_ERRORS
+from pyvae.inspection import stochastic_sites
 from pyvae.isolation import preserved_streams
 
 __all__ = ["first_nonfinite", "first_nonfinite_parameter"]

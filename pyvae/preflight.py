@@ -1,19 +1,23 @@
 """Checks made before any long work starts."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from pyro.infer import ELBO
+from pyro.optim import PyroOptim
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints
+from torch.optim.lr_scheduler import LRScheduler
 
 from pyvae.batches import Batches
-from pyvae.errors import ArgumentError, DataError, PairError
-from pyvae.inspection import Inspection, inspect_pair, stochastic_sites
+from pyvae.checkpoint import as_path
+from pyvae.checks import check_int, check_positive, check_seed
+from pyvae.errors import RUN_ERRORS, ArgumentError, PairError
+from pyvae.inspection import Inspection, check_data, check_shapes, inspect_pair, stochastic_sites
+from pyvae.metrics import tensorboard_class
 
-__all__ = ["check_arguments", "check_pair", "make_optimizer"]
+__all__ = ["check_arguments", "check_pair", "make_optimizer", "make_schedule"]
 
 
 def check_arguments(
@@ -24,7 +28,8 @@ def check_arguments(
     has_validation: bool,
     seed: int | None,
     checkpoint_dir: str | Path | None,
-    needs_directory: bool,
+    resume: bool,
+    tensorboard: bool,
 ) -> None:
     """Refuse arguments of :func:`pyvae.fit` that are out of range.
 
@@ -34,45 +39,78 @@ def check_arguments(
     if objective is not None and not isinstance(objective, ELBO):
         hint = f"; pass an instance: {objective.__name__}()" if isinstance(objective, type) else ""
         raise ArgumentError(f"objective is {objective!r}; expected a Pyro ELBO such as Trace_ELBO(){hint}")
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise ArgumentError(f"epochs is {epochs!r}; expected a positive int")
-    if clip_norm is not None and not 0 < clip_norm < float("inf"):
-        raise ArgumentError(f"clip_norm is {clip_norm!r}; expected a positive number, or None for no clipping")
-    if patience is not None and (not isinstance(patience, int) or patience < 1):
-        raise ArgumentError(f"patience is {patience!r}; expected a positive int, or None")
+    if objective is not None:
+        check_int("the objective's num_particles", objective.num_particles)
+    check_int("epochs", epochs)
+    if clip_norm is not None:
+        check_positive("clip_norm", clip_norm)
+    if patience is not None:
+        check_int("patience", patience)
     if patience is not None and not has_validation:
         raise ArgumentError("patience needs validation data, whose ELBO it watches: pass validation=…")
-    if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**63):
-        raise ArgumentError(f"seed is {seed!r}; expected an int in [0, 2**63), or None for a fresh one")
-    if checkpoint_dir is None and needs_directory:
+    if seed is not None:
+        check_seed(seed)
+    if checkpoint_dir is not None:
+        as_path(checkpoint_dir, "checkpoint_dir")
+    if checkpoint_dir is None and (resume or tensorboard):
         raise ArgumentError("resume and tensorboard need a place on disk: pass checkpoint_dir=…")
+    if tensorboard:
+        tensorboard_class()
 
 
-def make_optimizer(optimizer: object, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+def make_optimizer(optimizer: object, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
     """The optimizer that a factory makes over all parameters.
 
     Raises:
-        ArgumentError: if it is not a factory of torch optimizers.
+        ArgumentError: if it is not a factory of torch optimizers over these parameters.
     """
     advice = (
         "expected a function from parameters to a torch.optim.Optimizer, such as "
-        "functools.partial(torch.optim.Adam, lr=1e-3)"
+        "functools.partial(torch.optim.Adam, lr=1e-3); the optimizers of pyro.optim work with SVI"
     )
-    if isinstance(optimizer, torch.optim.Optimizer) or not callable(optimizer):
-        raise ArgumentError(f"optimizer is a {type(optimizer).__name__}; {advice}")
+    ready = isinstance(optimizer, torch.optim.Optimizer | PyroOptim)
+    if ready or not callable(optimizer) or (isinstance(optimizer, type) and issubclass(optimizer, PyroOptim)):
+        kind = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else f"a {type(optimizer).__name__}"
+        raise ArgumentError(f"optimizer is {kind}; {advice}")
     try:
         made = optimizer(parameters)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"the optimizer cannot be built: {error}; {advice}") from error
+    except RUN_ERRORS as error:
+        raise ArgumentError(f"the optimizer cannot be built: {type(error).__name__}: {error}; {advice}") from error
     if not isinstance(made, torch.optim.Optimizer):
-        raise ArgumentError(f"optimizer makes a {type(made).__name__}; {advice} (pyro.optim works with SVI)")
+        raise ArgumentError(f"optimizer makes a {type(made).__name__}; {advice}")
     if isinstance(made, torch.optim.LBFGS):
         raise ArgumentError("LBFGS needs a closure that runs the batch again; use a first-order optimizer")
+    own = {id(p) for p in parameters}
+    if not all(id(p) in own for group in made.param_groups for p in group["params"]):
+        raise ArgumentError(f"the optimizer holds parameters that are not the pair's; {advice}")
+    return made
+
+
+def make_schedule(schedule: object, optimizer: torch.optim.Optimizer) -> LRScheduler | None:
+    """The learning-rate schedule that a factory makes.
+
+    Raises:
+        ArgumentError: if it is not a factory of torch schedules.
+    """
+    if schedule is None:
+        return None
+    advice = (
+        "expected a function from an optimizer to a torch schedule, such as "
+        "functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)"
+    )
+    if not callable(schedule):
+        raise ArgumentError(f"schedule is {schedule!r}; {advice}")
+    try:
+        made = schedule(optimizer)
+    except RUN_ERRORS as error:
+        raise ArgumentError(f"the schedule cannot be built: {type(error).__name__}: {error}; {advice}") from error
+    if not isinstance(made, LRScheduler):
+        raise ArgumentError(f"schedule makes a {type(made).__name__}; {advice}")
     return made
 
 
 def check_pair(pair: nn.Module, batches: Batches) -> Inspection:
-    """Run the pair on the first batch and refuse what would fail, or silently go wrong, later.
+    """Run the pair on an example of the data and refuse what would fail, or silently go wrong, later.
 
     Raises:
         PairError: if the pair fails, has nothing to train or to observe, keeps parameters that cannot be found, or
@@ -97,40 +135,24 @@ def check_pair(pair: nn.Module, batches: Batches) -> Inspection:
             f"guide and model differ in their latent sites: {sorted(missing)} are in the model alone, "
             f"{sorted(extra)} in the guide alone; give them the same names"
         )
-    _check_support(inspection, batches)
+    check_data(inspection)
+    check_shapes(inspection)
+    check_data(inspect_pair(pair, batches.extremes()))
+    _warn_of_grey_values(inspection)
     return inspection
 
 
-def _check_support(inspection: Inspection, batches: Batches) -> None:
-    """Compare the data with the support of the site that observes them; all of them if they are in memory."""
+def _warn_of_grey_values(inspection: Inspection) -> None:
     for name in inspection.observed:
         site = inspection.model.nodes[name]
-        for index, argument in enumerate(inspection.arguments):
-            if argument is site["value"]:
-                _check_values(name, site["fn"], index, batches)
-
-
-def _check_values(name: str, distribution: Distribution, index: int, batches: Batches) -> None:
-    low, high, grey = float("inf"), float("-inf"), False
-    while isinstance(distribution, torch.distributions.Independent):
-        distribution = distribution.base_dist
-    support = distribution.support
-    if support not in (constraints.boolean, constraints.unit_interval, constraints.positive, constraints.nonnegative):
-        return
-    for batch in batches.in_order() if batches.in_memory else [batches.first()]:
-        values = batch[index]
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
-        grey = grey or bool(((values > 0) & (values < 1)).any())
-        if not bool(support.check(values).all()):
-            kind = type(distribution).__name__
-            raise DataError(
-                f"the data lie in [{low:g}, {high:g}], outside of the support of site {name!r}, which is {kind} with "
-                f"{support}; rescale or binarize them, or choose another likelihood"
+        distribution = site["fn"]
+        while isinstance(distribution, torch.distributions.Independent):
+            distribution = distribution.base_dist
+        grey = (site["value"] > 0) & (site["value"] < 1)
+        if isinstance(distribution, torch.distributions.Bernoulli) and bool(grey.any()):
+            warnings.warn(
+                f"site {name!r} is Bernoulli but the data hold values strictly between 0 and 1: the bound is minus a "
+                "cross-entropy, no log density, and cannot be compared with that of other likelihoods. Binarize the "
+                "data, or use another likelihood",
+                stacklevel=4,
             )
-    if grey and isinstance(distribution, torch.distributions.Bernoulli):
-        warnings.warn(
-            f"site {name!r} is Bernoulli but the data hold values strictly between 0 and 1: the bound is minus a "
-            "cross-entropy, no log density, and cannot be compared with that of other likelihoods. Binarize the data, "
-            "or use another likelihood",
-            stacklevel=3,
-        )

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError as ParsingError
 from jsonargparse import ArgumentParser
 from torch import nn
 
+from pyvae import guides, likelihoods, priors
 from pyvae.checkpoint import read_tensors, restore
 from pyvae.errors import ArgumentError, CheckpointError
 from pyvae.guides import DiagonalNormal
@@ -27,9 +28,6 @@ __all__ = ["burda", "conditional", "convolutional", "gaussian"]
 MakeLikelihood = Callable[[nn.Module, Sequence[int]], Likelihood]
 MakePrior = Callable[[int], Prior]
 Recipe = TypeVar("Recipe", bound=Callable[..., nn.Module])
-
-#: class paths that a file may name; importing anything else could run foreign code
-_TRUSTED = ("pyvae.", "torch.nn.")
 
 
 def recipe(**training: object) -> Callable[[Recipe], Recipe]:
@@ -72,6 +70,11 @@ def _record(name: str, arguments: dict[str, object]) -> dict[str, Any] | None:
 def _likelihood(make: MakeLikelihood, network: Callable[[torch.Size], nn.Module], shape: Sequence[int]) -> Likelihood:
     """A likelihood over a network with as many outputs as it needs."""
     shape = as_shape(shape, "shape")
+    if isinstance(make, nn.Module) or not callable(make):
+        raise ArgumentError(
+            f"likelihood is {make!r}; expected what makes one from a network and a shape, such as "
+            "pyvae.likelihoods.Bernoulli or functools.partial(pyvae.likelihoods.Normal, scale=0.1)"
+        )
     likelihood = make(nn.Identity(), shape)
     outputs = getattr(likelihood, "outputs_per_element", 1)
     likelihood.network = network(torch.Size([outputs * shape[0], *shape[1:]]))
@@ -219,30 +222,48 @@ def build(name: str, arguments: dict[str, Any]) -> nn.Module:
     Raises:
         CheckpointError: if there is no such recipe, it does not take these arguments, or they name a foreign class.
     """
-    if name not in __all__:
-        raise CheckpointError(f"there is no recipe {name!r}; expected one of {', '.join(__all__)}")
-    for path in _class_paths(arguments):
-        if not path.startswith(_TRUSTED):
-            raise CheckpointError(f"the recipe names the class {path!r}, which is not ours; build the pair yourself")
+    if name not in __all__ or not isinstance(arguments, dict):
+        raise CheckpointError(f"there is no recipe {name!r} of {arguments!r}; expected one of {', '.join(__all__)}")
+    _check_trusted(arguments)
     make = globals()[name]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_function_arguments(make)
     try:
         pair = make(**parser.instantiate(parser.parse_object(arguments)).as_dict())
-    except (ParsingError, TypeError) as error:
+    except (ParsingError, TypeError, ValueError) as error:
         raise CheckpointError(f"the recipe {name!r} cannot be built from {arguments}: {error}") from error
     pair.recipe = {"name": name, "arguments": arguments}
     return pair
 
 
-def _class_paths(value: object) -> list[str]:
-    """Every class path in nested JSON."""
+def _trusted() -> set[str]:
+    """The paths of the classes that a recorded recipe may name; importing anything else could run foreign code."""
+    folders = (guides, likelihoods, priors, nn.modules.activation)
+    classes = [(folder, getattr(folder, name)) for folder in folders for name in folder.__all__]
+    paths = {f"{folder.__name__}.{cls.__name__}" for folder, cls in classes}
+    return (
+        paths
+        | {f"{cls.__module__}.{cls.__name__}" for _, cls in classes}
+        | {f"torch.nn.{name}" for name in nn.modules.activation.__all__}
+    )
+
+
+def _check_trusted(value: object) -> None:
+    """Refuse every string that is not the path of a trusted class: the parser would import it."""
+    if isinstance(value, str):
+        raise CheckpointError(
+            f"the recipe holds the text {value!r}; expected numbers, and classes of pyvae by class_path"
+        )
     if isinstance(value, list):
-        return [path for item in value for path in _class_paths(item)]
+        for item in value:
+            _check_trusted(item)
     if isinstance(value, dict):
-        own = [value["class_path"]] if "class_path" in value else []
-        return own + [path for item in value.values() for path in _class_paths(item)]
-    return []
+        path = value.get("class_path")
+        if "class_path" in value and path not in _trusted():
+            raise CheckpointError(f"the recipe names the class {path!r}, which is not ours; build the pair yourself")
+        for key, item in value.items():
+            if key != "class_path":
+                _check_trusted(item)
 
 
 def load(path: str | Path, pair: nn.Module | None = None) -> nn.Module:
@@ -267,8 +288,14 @@ def load(path: str | Path, pair: nn.Module | None = None) -> nn.Module:
     """
     if pair is None:
         _, header = read_tensors(path)
-        if header["recipe"] is None:
+        recorded = header.get("recipe")
+        if recorded is None:
             raise CheckpointError(f"{path} does not say how its pair is built: pass one, load(path, pair)")
-        pair = build(header["recipe"]["name"], header["recipe"]["arguments"])
+        if not isinstance(recorded, dict):
+            raise CheckpointError(f"the recipe of {path} is {recorded!r}; expected a name and arguments")
+        try:
+            pair = build(recorded.get("name"), recorded.get("arguments"))
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
     restore(path, pair)
     return pair

@@ -9,8 +9,7 @@ from pyro.infer import ELBO
 from torch import nn
 
 from pyvae.batches import Batch, Batches
-from pyvae.errors import NonFiniteError, PairError
-from pyvae.inspection import RUN_ERRORS
+from pyvae.errors import RUN_ERRORS, NonFiniteError, PairError, PyvaeError
 from pyvae.metrics import ObservedTerms, estimates_elbo
 from pyvae.nonfinite import first_nonfinite, first_nonfinite_parameter
 from pyvae.progress import TrainingProgress
@@ -93,6 +92,8 @@ class Trainer:
         self.terms.reset()
         try:
             loss = self.objective.loss_and_grads(self._model, self._guide, *batch)
+        except PyvaeError:
+            raise
         except RUN_ERRORS as error:
             raise self._diagnosed(batch, where, error) from error
         particles = self.objective.num_particles if self.objective.vectorize_particles else 1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pyvae.checkpoint import load_state, read_tensors, write_tensors
-from pyvae.errors import CheckpointError
+from pyvae.errors import RUN_ERRORS, CheckpointError, PyvaeError
 
 __all__ = ["CHECKPOINT", "TrainingState"]
 
@@ -99,6 +99,14 @@ class TrainingState:
         tensors, header = read_tensors(path)
         if header["kind"] != "checkpoint":
             raise CheckpointError(f"{path} is a file of weights; expected the checkpoint of a run")
+        try:
+            self._take(path, tensors, header)
+        except RUN_ERRORS as error:
+            if isinstance(error, PyvaeError):
+                raise
+            raise CheckpointError(f"{path}: the header is damaged: {type(error).__name__}: {error}") from error
+
+    def _take(self, path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         self._compare(path, header["settings"])
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
         for name, tensor in tensors.items():

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
+from pyvae.checks import check_int
 from pyvae.datasets.data import InMemory, LabelledData
-from pyvae.errors import ArgumentError, DataError
+from pyvae.errors import DataError
 
 __all__ = ["cifar10", "fashion_mnist", "image_folder", "kmnist", "mnist"]
 
@@ -70,8 +71,7 @@ def image_folder(root: str, image_size: int = 32) -> LabelledData:
         DataError: if the folder has no images, or one of them cannot be read.
         ArgumentError: if ``image_size`` is not positive.
     """
-    if image_size < 1:
-        raise ArgumentError(f"image_size is {image_size}; expected a positive int")
+    check_int("image_size", image_size)
     if (Path(root) / "train").is_dir() and (Path(root) / "test").is_dir():
         train, test = (_read_images(str(Path(root) / split), image_size) for split in ("train", "test"))
     else:

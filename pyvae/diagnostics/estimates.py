@@ -78,6 +78,9 @@ class Evaluation:
     log_likelihood: Estimate
     dimensions: int
 
+    def __str__(self) -> str:
+        return f"ELBO {self.elbo}, log p̂(x) {self.log_likelihood} with {self.elbo.num_particles} particles"
+
     def figures(self) -> dict[str, float]:
         """The figures by name, as plain numbers."""
         return {

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from pyvae.batches import Data, as_batches
+from pyvae.checks import check_seed
 from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, Evaluation, elbo_estimate, likelihood_estimate
 from pyvae.diagnostics.log_weights import DEFAULT_MEMORY, T, map_log_terms
 from pyvae.diagnostics.particles import LogTerms
 from pyvae.errors import PairError
-from pyvae.inspection import Inspection, device_of, inspect_pair
+from pyvae.inspection import Inspection, check_data, device_of, inspect_pair
 from pyvae.isolation import preserved_streams
 
 __all__ = ["elbo", "evaluate", "log_likelihood"]
@@ -142,6 +143,8 @@ def _over(
     max_memory: int,
 ) -> list[T]:
     """``reduce`` of the log terms of every slice of the data."""
+    if seed is not None:
+        check_seed(seed)
     with nullcontext() if seed is None else preserved_streams(seed):
         results: list[T] = []
         for batch in as_batches(data, _ROWS, device_of(pair)).in_order():
@@ -151,7 +154,8 @@ def _over(
 
 def _refuse_delta(pair: nn.Module, data: Data) -> Inspection:
     with preserved_streams():
-        inspection = inspect_pair(pair, as_batches(data, 2, device_of(pair)).first())
+        inspection = inspect_pair(pair, as_batches(data, 8, device_of(pair)).extremes())
+    check_data(inspection)
     for name in inspection.latents:
         site = inspection.guide.nodes.get(name)
         if site is not None and _is_delta(site["fn"]):

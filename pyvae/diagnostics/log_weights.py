@@ -6,9 +6,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from pyvae.batches import check_tensors, extreme_rows
+from pyvae.checks import check_int
 from pyvae.diagnostics.particles import LogTerms, check_sites, choose_runner
-from pyvae.errors import ArgumentError, DataError
-from pyvae.inspection import Inspection, inspect_pair, stochastic_sites
+from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
+from pyvae.inspection import Inspection, check_data, inspect_pair, stochastic_sites
 from pyvae.isolation import evaluation_mode, own_parameters
 
 __all__ = ["DEFAULT_MEMORY", "log_weights", "map_log_terms"]
@@ -58,11 +60,14 @@ def map_log_terms(
     max_memory: int = DEFAULT_MEMORY,
 ) -> list[T]:
     """``reduce`` of the terms of :func:`log_weights`, one slice of the data after another, all particles at once."""
-    if num_particles < 1 or max_memory < 1:
-        raise ArgumentError(f"got num_particles={num_particles} and max_memory={max_memory}; expected positive ints")
+    check_int("num_particles", num_particles)
+    check_int("max_memory", max_memory)
     if not args or not isinstance(args[0], Tensor) or args[0].dim() == 0 or not len(args[0]):
         raise DataError("got no data; expected as first argument a tensor with one row per datapoint")
     size = len(args[0])
+    columns = [a for a in args if isinstance(a, Tensor) and a.dim() and len(a) == size]
+    check_tensors(columns, "the data")
+    check_data(inspect_pair(pair, _rows(args, extreme_rows(columns))))
     probe = _rows(args, slice(0, _PROBE))
     with _Meter(pair) as meter:
         inspection = inspect_pair(pair, probe)
@@ -75,13 +80,21 @@ def map_log_terms(
         run = choose_runner(pair, probe, num_particles, plate, inspection)
         for start in range(0, size, rows):
             batch = _rows(args, slice(start, start + rows))
-            parts = [run(pair, batch, min(particles, num_particles - s)) for s in range(0, num_particles, particles)]
+            counts = [min(particles, num_particles - s) for s in range(0, num_particles, particles)]
+            try:
+                parts = [run(pair, batch, count) for count in counts]
+            except RUN_ERRORS as error:
+                if isinstance(error, PyvaeError):
+                    raise
+                raise PairError(
+                    f"{type(pair).__name__} failed on rows {start} to {start + rows - 1}: {error}"
+                ) from error
             terms = LogTerms(torch.cat([p.reconstruction for p in parts]), torch.cat([p.latent for p in parts]))
             results.append(reduce(terms))
     return results
 
 
-def _rows(args: Sequence[Tensor], rows: slice) -> list[Tensor]:
+def _rows(args: Sequence[Tensor], rows: slice | Tensor) -> list[Tensor]:
     """The given rows of every argument that has one row per datapoint."""
     size = len(args[0])
     return [a[rows] if isinstance(a, Tensor) and a.dim() and len(a) == size else a for a in args]

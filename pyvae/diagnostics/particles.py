@@ -10,8 +10,8 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from pyvae.errors import PairError
-from pyvae.inspection import RUN_ERRORS, Inspection, stochastic_sites
+from pyvae.errors import RUN_ERRORS, PairError
+from pyvae.inspection import Inspection, stochastic_sites
 from pyvae.isolation import preserved_streams
 
 __all__ = ["LogTerms", "check_sites", "choose_runner"]

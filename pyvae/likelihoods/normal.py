@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.errors import ArgumentError
+from pyvae.checks import check_positive
 from pyvae.likelihoods.likelihood import Likelihood
 from pyvae.networks.shapes import call_network
 
@@ -34,8 +34,8 @@ class Normal(Likelihood):
 
     Example:
         >>> likelihood = Normal(nn.Linear(2, 5), event_shape=5, scale=0.1)
-        >>> likelihood(torch.zeros(4, 2)).variance[0, 0].item()  # doctest: +ELLIPSIS
-        0.0100...
+        >>> round(likelihood(torch.zeros(4, 2)).variance[0, 0].item(), 4)
+        0.01
     """
 
     def __init__(
@@ -46,8 +46,7 @@ class Normal(Likelihood):
         learn_scale: bool = False,
     ) -> None:
         super().__init__(network, event_shape)
-        if not 0 < scale < float("inf"):
-            raise ArgumentError(f"scale is {scale}; expected a positive number")
+        check_positive("scale", scale)
         log_scale = torch.tensor(float(scale)).log()
         if learn_scale:
             self.log_scale = nn.Parameter(log_scale)

@@ -6,7 +6,7 @@ import torch
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
-from pyvae.errors import PairError, PyvaeError
+from pyvae.errors import RUN_ERRORS, PairError, PyvaeError
 from pyvae.isolation import evaluation_mode, preserved_streams
 
 __all__ = ["check_components"]
@@ -22,7 +22,7 @@ def _call(role: str, component: Callable[..., Distribution], *inputs: Tensor) ->
     """The component's distribution, or an error that names its role in the pair."""
     try:
         result = component(*inputs)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+    except RUN_ERRORS as error:
         if isinstance(error, PyvaeError):
             raise PairError(f"{role}: {error}") from error
         raise PairError(f"{role}: {type(component).__name__} failed on {_describe(*inputs)}: {error}") from error

@@ -86,6 +86,8 @@ class VAE(nn.Module):
 
 def _count(x: Tensor | None, y: Tensor | None, size: int) -> int:
     """The number of data, which x and y tell where they are given."""
+    if isinstance(size, Tensor):
+        raise DataError("got three tensors; expected x and labels y alone (a third argument is the number of draws)")
     if x is not None and y is not None and len(x) != len(y):
         raise DataError(f"got {len(x)} data and {len(y)} labels; expected as many labels as data")
     return len(x) if x is not None else len(y) if y is not None else size

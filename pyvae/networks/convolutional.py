@@ -23,6 +23,8 @@ def _pyramid(shape: torch.Size, levels: int) -> list[tuple[int, int]]:
 
 
 def _check_image(shape: torch.Size, channels: Sequence[int]) -> None:
+    if len(channels):
+        as_shape(channels, "channels")
     if len(shape) != 3 or not channels:
         raise ArgumentError(
             f"got image shape {tuple(shape)} and channels {tuple(channels)}; expected a shape "

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from pyvae.errors import ArgumentError, DataError
+from pyvae.checks import check_int
+from pyvae.errors import DataError
 
 __all__ = ["OneHot"]
 
@@ -26,8 +27,7 @@ class OneHot(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ArgumentError(f"num_classes is {num_classes}; expected a positive int")
+        check_int("num_classes", num_classes)
         self.num_classes = num_classes
         self.register_buffer("eye", torch.eye(num_classes), persistent=False)
 

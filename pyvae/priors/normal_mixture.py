@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.errors import ArgumentError
+from pyvae.checks import check_int
 from pyvae.networks.shapes import as_shape
 from pyvae.priors.prior import Prior
 
@@ -37,8 +37,7 @@ class NormalMixture(Prior):
     def __init__(self, event_shape: int | Sequence[int], num_components: int = 10) -> None:
         super().__init__()
         self.event_shape = as_shape(event_shape)
-        if num_components < 1:
-            raise ArgumentError(f"num_components is {num_components}; expected a positive int")
+        check_int("num_components", num_components)
         self.logits = nn.Parameter(torch.zeros(num_components))
         self.loc = nn.Parameter(torch.randn(num_components, *self.event_shape))
         self.log_scale = nn.Parameter(torch.zeros(num_components, *self.event_shape))
