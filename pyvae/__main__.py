@@ -9,10 +9,10 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from pyvae import commands, recipes
-from pyvae.command_line import Parser, add_signature, underscored
-from pyvae.errors import DataError, PyvaeError
+from pyvae.command_line import Parser, add_signature, check_config, underscored
+from pyvae.errors import ArgumentError, DataError, PyvaeError
 from pyvae.fit import fit
-from pyvae.runs import Run, free_path, load_data, versions
+from pyvae.runs import Run, absolute_paths, free_path, load_data, versions
 
 __all__ = ["main"]
 
@@ -59,9 +59,7 @@ def _fit(name: str, parser: Parser, settings: Namespace) -> None:
     plain = json.loads(parser.dump(settings, format="json", skip_unset=False))
     made = parser.instantiate(settings)
     data_arguments = {n: plain[n] for n in _names(load_data)}
-    for name_of_path in ("data", "data_root"):  # so that the run can be used from anywhere
-        if Path(data_arguments[name_of_path]).exists():
-            data_arguments[name_of_path] = str(Path(data_arguments[name_of_path]).resolve())
+    data_arguments |= absolute_paths(data_arguments["data"], data_arguments["data_root"])
     data = load_data(**data_arguments)
     recipe = getattr(recipes, name)
     arguments = {"shape": list(data.shape), **{n: plain[n] for n in _names(recipe, _FROM_DATA)}}
@@ -73,6 +71,8 @@ def _fit(name: str, parser: Parser, settings: Namespace) -> None:
         arguments["num_classes"] = data.num_classes
     options = {n: plain[n] for n in _names(commands.run_options)}
     training = _names(fit, _FROM_RUN)
+    if options["resume"] and not options["run_dir"]:
+        raise ArgumentError("--resume needs the --run-dir of the run to go on with")
     directory = Path(options["run_dir"]) if options["run_dir"] else free_path(Path("runs"), name, "")
     run = Run(
         directory=directory,
@@ -96,9 +96,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, or 2 after a user's mistake, which is told on standard error.
     """
     parser, recipe_parsers = _parsers()
-    settings = parser.parse_args(underscored(list(sys.argv[1:] if arguments is None else arguments)))
-    chosen = settings[settings.command]
+    words = underscored(list(sys.argv[1:] if arguments is None else arguments))
     try:
+        if words[:1] == ["fit"] and words[1:2] and words[1] in recipe_parsers:
+            check_config(recipe_parsers[words[1]], words)
+        settings = parser.parse_args(words)
+        chosen = settings[settings.command]
         if settings.command == "fit":
             _fit(chosen.recipe, recipe_parsers[chosen.recipe], chosen[chosen.recipe])
         else:

@@ -2,12 +2,21 @@
 
 import inspect
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import NoReturn
 
+import yaml
 from docstring_parser import parse
 from jsonargparse import ActionYesNo, ArgumentParser
 
-__all__ = ["Parser", "add_signature", "underscored"]
+from pyvae import likelihoods, priors
+from pyvae.errors import ArgumentError
+
+__all__ = ["Parser", "add_signature", "check_config", "underscored"]
+
+#: the components that an option names; the first of each folder's names is its abstract kind
+_NAMES = {"likelihood": likelihoods, "prior": priors}
 
 
 class Parser(ArgumentParser):
@@ -20,6 +29,31 @@ class Parser(ArgumentParser):
     def format_usage(self) -> str:
         """The usage, spelled like the help."""
         return re.sub(r"--[\w.]+", lambda option: option[0].replace("_", "-"), super().format_usage())
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End with status 2 and a message, which names the components that there are."""
+        named = re.search(r'"(\w+)":\s+Expected a dot import path', message)
+        if named and named[1] in _NAMES:
+            message += f"\n  Expected one of {', '.join(_NAMES[named[1]].__all__)}, or the path of a class of yours"
+        super().error(message, ex)
+
+
+def check_config(parser: Parser, arguments: Sequence[str]) -> None:
+    """Refuse YAML files with unknown keys, of which jsonargparse does not say which they are.
+
+    Raises:
+        ArgumentError: naming the unknown keys.
+    """
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    for path in (words[i + 1] for i, word in enumerate(words[:-1]) if word == "--config"):
+        try:
+            content = yaml.safe_load(Path(path).read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # the parser's own message says it
+        known = {key.split(".")[0] for key in parser.get_defaults().keys()}  # noqa: SIM118 (it is no dict)
+        unknown = sorted(str(k) for k in content if k not in known) if isinstance(content, dict) else []
+        if unknown:
+            raise ArgumentError(f"{path} sets {', '.join(unknown)}; the options are {', '.join(sorted(known))}")
 
 
 def add_signature(parser: Parser, function: Callable[..., object], skip: Collection[str] = ()) -> None:

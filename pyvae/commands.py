@@ -14,18 +14,20 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from pyvae.batches import as_batches
 from pyvae.checkpoint import save, write_atomically
-from pyvae.datasets import LabelledData
+from pyvae.checks import check_int, check_seed
+from pyvae.datasets import InMemory, LabelledData
 from pyvae.diagnostics import Evaluation
 from pyvae.diagnostics import evaluate as evaluate_pair
-from pyvae.errors import ArgumentError, DataError, PyvaeError
+from pyvae.errors import ArgumentError, DataError
 from pyvae.fit import fit
+from pyvae.inspection import check_data, device_of, inspect_pair
 from pyvae.isolation import derive_seed, preserved_streams
 from pyvae.pictures import save_picture
 from pyvae.recipes import build
 from pyvae.report import draw_reconstructions, draw_samples, write_report
 from pyvae.runs import Run, discard_run, free_path, open_run, start_run
-from pyvae.training_state import CHECKPOINT
 from pyvae.views import generate
 from pyvae.views import reconstruct as reconstruct_data
 
@@ -33,6 +35,7 @@ __all__ = ["evaluate", "reconstruct", "sample", "train"]
 
 _INITIALIZATION = (0, 1)  # streams of the seed; those of the epochs are (1), (2), …
 _TEST = (0, 2)
+_DRAWN = (".png", ".npy")
 
 
 def train(run: Run, data: LabelledData, arguments: dict[str, Any], options: dict[str, Any]) -> None:
@@ -44,12 +47,14 @@ def train(run: Run, data: LabelledData, arguments: dict[str, Any], options: dict
         arguments: of :func:`pyvae.fit`.
         options: of :func:`run_options`.
     """
-    device = _device(options["device"])
+    device, seed = _device(options["device"]), arguments["seed"]
+    check_seed(seed)
+    check_int("evaluation_particles", options["evaluation_particles"])
     training, held_out = data.hold_out(options["validation"])
-    seed = arguments["seed"]
     with preserved_streams(derive_seed(seed, *_INITIALIZATION)):
         pair = build(run.recipe, run.arguments).to(device)
-    start_run(run, options["resume"])
+    check_test_data(pair, data.test)
+    made = start_run(run, options["resume"])
     with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("default")
         try:
@@ -61,10 +66,10 @@ def train(run: Run, data: LabelledData, arguments: dict[str, Any], options: dict
                 resume=options["resume"],
                 **arguments,
             )
-        except PyvaeError:
-            if not (run.directory / CHECKPOINT).exists():
-                discard_run(run)
+        except BaseException:
+            discard_run(run, made)
             raise
+    run.write_record()  # a resumed run may have more epochs now
     save(run.directory / "model.safetensors", pair)
     evaluation = _evaluate(pair, data, options["evaluation_particles"], derive_seed(seed, *_TEST))
     run.write("evaluation.json", evaluation.figures())
@@ -114,9 +119,9 @@ def sample(
         output: a .png for a picture or a .npy for the numbers; by default samples-1.png, … in run.
     """
     opened = open_run(run)
-    pair = opened.load_pair()
-    if count < 1:
-        raise ArgumentError(f"count is {count}; expected a positive int")
+    path = _free_output(opened, "samples", ".png", output, _DRAWN)
+    check_int("count", count)
+    check_seed(seed)
     if labels is not None and not opened.conditional:
         raise ArgumentError(f"the pair of {run} takes no labels; it is unconditional")
     y = None
@@ -124,8 +129,8 @@ def sample(
         classes = list(range(opened.arguments["num_classes"])) if labels is None else labels
         _check_labels(classes, opened)
         y = torch.tensor(classes).repeat_interleave(-(-count // len(classes)))[:count]
-    x = generate(pair, count, y, seed, mean=not draw)
-    _write(opened, x, "samples", output, lambda: draw_samples(x, y))
+    x = generate(opened.load_pair(), count, y, seed, mean=not draw)
+    _write(path, x, lambda: draw_samples(x, y))
 
 
 def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: str | None = None) -> None:
@@ -137,7 +142,9 @@ def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: 
         as_label: decode with this class instead of the datum's own: its style, another class.
         output: a .png for a picture or a .npy for the numbers; by default reconstructions-1.png, … in run.
     """
-    opened, pair, data = _open(run)
+    opened = open_run(run)
+    path = _free_output(opened, "reconstructions", ".png", output, _DRAWN)
+    data, pair = opened.load_data(), opened.load_pair()
     if not 1 <= count <= len(data.test):
         raise ArgumentError(f"count is {count}; expected 1 to {len(data.test)}, the number of test data")
     with preserved_streams(0):
@@ -149,7 +156,7 @@ def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: 
         _check_labels([as_label], opened)
         labels = torch.full_like(args[1], as_label)
     x = reconstruct_data(pair, args, labels)
-    _write(opened, x, "reconstructions", output, lambda: draw_reconstructions(x, args))
+    _write(path, x, lambda: draw_reconstructions(x, args))
 
 
 def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | None = None) -> None:
@@ -161,17 +168,23 @@ def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | No
         seed: of the draws.
         output: a .json file for the figures; by default evaluation-1.json, … in run.
     """
-    opened, pair, data = _open(run)
-    evaluation = _evaluate(pair, data, num_particles, seed)
+    opened = open_run(run)
     path = _free_output(opened, "evaluation", ".json", output, (".json",))
+    check_seed(seed)
+    evaluation = _evaluate(opened.load_pair(), opened.load_data(), num_particles, seed)
     write_atomically(path, (json.dumps(evaluation.figures(), indent=2) + "\n").encode())
-    _print_figures(Console(), evaluation, f"test data of {data.name}, nats per datapoint")
+    _print_figures(Console(), evaluation, f"test data of {opened.data['data']}, nats per datapoint")
     print(path)
 
 
-def _open(directory: str) -> tuple[Run, nn.Module, LabelledData]:
-    run = open_run(directory)
-    return run, run.load_pair(), run.load_data()
+def check_test_data(pair: nn.Module, test: InMemory) -> None:
+    """Try the pair on the most extreme of the test data, so that a long training does not end in an error.
+
+    Raises:
+        DataError: if they lie outside of the support of the likelihood.
+    """
+    with preserved_streams(0):
+        check_data(inspect_pair(pair, as_batches(test, 8, device_of(pair), "the test data").extremes()))
 
 
 def _device(name: str) -> torch.device:
@@ -218,9 +231,8 @@ def _free_output(run: Run, stem: str, suffix: str, output: str | None, suffixes:
     return path
 
 
-def _write(run: Run, x: Tensor, stem: str, output: str | None, draw: Callable[[], Figure]) -> None:
+def _write(path: Path, x: Tensor, draw: Callable[[], Figure]) -> None:
     """Write data as numbers or as a picture, and say where."""
-    path = _free_output(run, stem, ".png", output, (".png", ".npy"))
     if path.suffix == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, x.cpu().numpy())

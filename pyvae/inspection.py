@@ -84,8 +84,9 @@ def check_data(inspection: Inspection) -> None:
         value, distribution = site["value"], site["fn"]
         if value.shape != distribution.shape():
             raise DataError(
-                f"site {name!r} observes data of shape {tuple(value.shape)}, where a draw of its distribution has shape "
-                f"{tuple(distribution.shape())}: one row per datapoint, of event shape {tuple(distribution.event_shape)}"
+                f"site {name!r} observes data of shape {tuple(value.shape)}, where a draw of its distribution has "
+                f"shape {tuple(distribution.shape())}: one row per datapoint, of event shape "
+                f"{tuple(distribution.event_shape)}"
             )
         while isinstance(distribution, torch.distributions.Independent):
             distribution = distribution.base_dist

@@ -149,8 +149,8 @@ def convolutional(
 def conditional(
     shape: Sequence[int],
     num_classes: int,
-    latent_dim: int = 10,
-    hidden: list[int] = [256],  # noqa: B006
+    latent_dim: int = 5,
+    hidden: list[int] = [400, 400],  # noqa: B006
     likelihood: MakeLikelihood = Bernoulli,
     learn_prior: bool = False,
     activation: Callable[[], nn.Module] = nn.ReLU,

@@ -2,12 +2,13 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
@@ -18,10 +19,12 @@ from pyvae.errors import CheckpointError, DataError, RunError
 from pyvae.recipes import build
 from pyvae.training_state import CHECKPOINT, Row
 
-__all__ = ["Run", "discard_run", "free_path", "load_data", "open_run", "start_run", "versions"]
+__all__ = ["Run", "absolute_paths", "discard_run", "free_path", "load_data", "open_run", "start_run", "versions"]
 
 RECORD = "run.json"
 
+#: the data sets that have a name; each is a function of pyvae.datasets
+NAMED = ("digits", "mnist", "fashion_mnist", "kmnist", "cifar10")
 Preprocessing = Literal[
     "no_preprocessing", "dynamic_binarization", "static_binarization", "dequantization", "standardization"
 ]
@@ -47,7 +50,9 @@ def load_data(
     Raises:
         DataError: if the data are not there, or not as expected.
     """
-    if data in ("digits", "mnist", "fashion_mnist", "kmnist", "cifar10"):
+    if preprocessing not in get_args(Preprocessing):
+        raise DataError(f"the preprocessing is {preprocessing!r}; expected one of {', '.join(get_args(Preprocessing))}")
+    if data in NAMED:
         loaded = getattr(datasets, data)(data_root, download)
     elif data.endswith((".npy", ".npz")):
         loaded = datasets.arrays(data)
@@ -55,10 +60,17 @@ def load_data(
         loaded = datasets.image_folder(data, image_size)
     else:
         raise DataError(
-            f"there are no data {data!r}; expected digits, mnist, fashion_mnist, kmnist, cifar10, a .npy or .npz file, "
-            "or a folder of images"
+            f"there are no data {data!r}; expected {', '.join(NAMED)}, a .npy or .npz file, or a folder of images"
         )
     return getattr(datasets, preprocessing)(loaded)
+
+
+def absolute_paths(data: str, data_root: str) -> dict[str, str]:
+    """The arguments of :func:`load_data` that are paths, made absolute so that a run can be used from anywhere."""
+    return {
+        "data": str(Path(data).resolve()) if data not in NAMED and Path(data).exists() else data,
+        "data_root": str(Path(data_root).resolve()),
+    }
 
 
 @dataclass(frozen=True)
@@ -93,8 +105,16 @@ class Run:
         return "num_classes" in self.arguments
 
     def load_data(self) -> LabelledData:
-        """The data of the run, as its pair takes them."""
-        loaded = load_data(**self.data)
+        """The data of the run, as its pair takes them.
+
+        Raises:
+            DataError: if they are not there any more.
+            RunError: if the record does not say which they are.
+        """
+        try:
+            loaded = load_data(**self.data)
+        except TypeError as error:
+            raise RunError(f"{self.directory / RECORD} is damaged: its data are {self.data}: {error}") from error
         return loaded if self.conditional else loaded.without_labels()
 
     def load_labels(self, count: int) -> Tensor | None:
@@ -119,6 +139,10 @@ class Run:
         """The metrics of the finished epochs."""
         return read_tensors(self.directory / CHECKPOINT)[1]["history"]
 
+    def write_record(self) -> None:
+        """Write the record, or replace it."""
+        self.write(RECORD, self.record())
+
     def write(self, name: str, content: dict[str, Any]) -> Path:
         """Write JSON into the directory."""
         path = self.directory / name
@@ -132,38 +156,44 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}
 
 
-def start_run(run: Run, resume: bool) -> None:
+def start_run(run: Run, resume: bool) -> list[Path]:
     """Make the directory of a new run and write its record; or check that of a run that is resumed.
+
+    Returns:
+        What was made, for :func:`discard_run`: nothing for a run that is resumed.
 
     Raises:
         RunError: if the directory holds something else already, cannot be written, or is of another run.
     """
-    record = run.directory / RECORD
-    if record.exists() and resume:
+    if resume and (run.directory / RECORD).exists():
         written = open_run(run.directory).record()
         mine = json.loads(json.dumps(run.record()))
         changed = [k for k in ("recipe", "arguments", "data", "preprocessing") if written[k] != mine[k]]
         if changed:
             details = "; ".join(f"{k} is {mine[k]} now and was {written[k]}" for k in changed)
             raise RunError(f"cannot resume {run.directory}: {details}. Repeat the command of the run, with --resume")
-        run.write(RECORD, run.record())  # the number of epochs may have grown
-        return
+        return []
     if run.directory.exists() and (not run.directory.is_dir() or any(run.directory.iterdir())):
         raise RunError(
             f"{run.directory} exists already and is not overwritten: give another --run-dir, or --resume if it is a run"
         )
+    made = [d for d in (run.directory, *run.directory.parents) if not d.exists()]
     try:
         run.directory.mkdir(parents=True, exist_ok=True)
-        run.write(RECORD, run.record())
+        run.write_record()
     except (OSError, CheckpointError) as error:
+        discard_run(run, made)
         raise RunError(f"cannot write to {run.directory}: {error}") from error
+    return [run.directory / RECORD, *made]
 
 
-def discard_run(run: Run) -> None:
-    """Remove the record of a run that never began, and its directory if that leaves it empty."""
-    (run.directory / RECORD).unlink(missing_ok=True)
-    with suppress(OSError):
-        run.directory.rmdir()
+def discard_run(run: Run, made: Sequence[Path]) -> None:
+    """Remove what :func:`start_run` made, if the run never began: it has no checkpoint."""
+    if (run.directory / CHECKPOINT).exists():
+        return
+    for path in made:
+        with suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
 
 
 def open_run(directory: str | Path) -> Run:
@@ -174,11 +204,16 @@ def open_run(directory: str | Path) -> Run:
     """
     path = Path(directory) / RECORD
     try:
-        return Run(directory=Path(directory), **json.loads(path.read_text()))
+        run = Run(directory=Path(directory), **json.loads(path.read_text()))
     except OSError as error:
         raise RunError(f"{directory} is no run directory: it has no readable {RECORD} ({error.strerror})") from error
     except (ValueError, TypeError) as error:
         raise RunError(f"{path} is damaged: {error}") from error
+    kinds = {"recipe": str, "arguments": dict, "data": dict, "training": dict, "preprocessing": list, "versions": dict}
+    for name, kind in kinds.items():
+        if not isinstance(getattr(run, name), kind):
+            raise RunError(f"{path} is damaged: {name} is {getattr(run, name)!r}; expected a {kind.__name__}")
+    return run
 
 
 def free_path(directory: Path, stem: str, suffix: str) -> Path:

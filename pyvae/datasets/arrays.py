@@ -1,6 +1,8 @@
 """A user's own arrays."""
 
+import zlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -25,7 +27,7 @@ def arrays(path: str) -> LabelledData:
     try:
         content = np.load(path, allow_pickle=False)
         found = {"x": content} if isinstance(content, np.ndarray) else {n: content[n] for n in content.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise DataError(f"cannot read {path!r}: {error}; expected a .npy or .npz file of numbers") from error
     if "x" not in found:
         raise DataError(f"{path!r} holds {sorted(found)}; expected an array 'x' with one row per datapoint")
@@ -56,13 +58,17 @@ def arrays(path: str) -> LabelledData:
 
 
 def _numbers(path: str, array: np.ndarray) -> Tensor:
-    if array.dtype.kind not in "fiub" or array.ndim < 2:
+    if array.dtype.kind not in "fiub" or array.ndim < 2 or 0 in array.shape[1:]:
         raise DataError(
             f"{path!r}: x has dtype {array.dtype} and shape {array.shape}; expected numbers of shape (rows, …)"
         )
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DataError(f"{path!r} holds NaN or infinity; clean the data first")
-    return torch.from_numpy(array) if array.dtype == np.uint8 else torch.from_numpy(array.astype(np.float32))
+    if array.dtype == np.uint8:
+        return torch.from_numpy(array)
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise DataError(f"{path!r} holds NaN or infinity, or numbers beyond float32; clean or rescale the data first")
+    return torch.from_numpy(single)
 
 
 def _labels(path: str, array: np.ndarray | None, rows: int) -> Tensor | None:
@@ -72,4 +78,6 @@ def _labels(path: str, array: np.ndarray | None, rows: int) -> Tensor | None:
         raise DataError(
             f"{path!r}: y has dtype {array.dtype} and shape {array.shape}; expected integers from 0, shape ({rows},)"
         )
+    if rows and array.max() >= rows:
+        raise DataError(f"{path!r}: y has labels up to {array.max()} in {rows} rows; expected classes from 0")
     return torch.from_numpy(array.astype(np.int64))

@@ -77,9 +77,10 @@ def standardization(data: LabelledData) -> LabelledData:
 
 
 def _require_intensities(data: LabelledData) -> None:
-    x = data.train.transform(data.train.tensors[0][:4096])
-    if not bool(((x >= 0) & (x <= 1)).all()):
-        raise DataError(
-            f"{data.name} holds values in [{float(x.min()):g}, {float(x.max()):g}]; binarization needs intensities in "
-            "[0, 1]"
-        )
+    for split in (data.train, data.test):
+        low, high = (split.transform(bound) for bound in split.tensors[0].aminmax())
+        if low < 0 or high > 1:
+            raise DataError(
+                f"{data.name} holds values in [{float(low):g}, {float(high):g}]; binarization needs intensities in "
+                "[0, 1]"
+            )

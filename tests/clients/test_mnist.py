@@ -33,7 +33,7 @@ def test_burda_in_twenty_epochs(tmp_path):
 
 def test_conditional_samples_are_recognized(tmp_path):
     run = tmp_path / "conditional"
-    options = ["--data", "mnist", "--data-root", ROOT, "--epochs", "10", "--hidden", "[400]", "--run-dir", str(run)]
+    options = ["--data", "mnist", "--data-root", ROOT, "--epochs", "10", "--run-dir", str(run)]
     assert main(["fit", "conditional", *options]) == 0
     output = tmp_path / "samples.npy"
     assert main(["sample", str(run), "--count", "1000", "--output", str(output)]) == 0
