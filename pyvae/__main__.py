@@ -38,7 +38,9 @@ def _recipe_parser(recipe: Callable[..., object]) -> Parser:
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:
     """The parser of everything, and those of the recipes by name."""
-    parser = Parser(prog="pyvae", description="Variational auto-encoders as Pyro model/guide pairs.")
+    parser = Parser(
+        prog="pyvae", version=versions()["pyro-vae"], description="Variational auto-encoders as Pyro model/guide pairs."
+    )
     subcommands = parser.add_subcommands(dest="command")
     fitting = Parser(description="Train the pair of a recipe; leaves a run directory with pictures and report.html.")
     subcommands.add_subcommand("fit", fitting, help="train the pair of a recipe")

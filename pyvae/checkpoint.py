@@ -105,9 +105,10 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if _HEADER not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but pyvae did not write it: its header is missing")
     digest, _, text = metadata[_HEADER].partition(" ")
+    header = _parse(text, path)
     if digest != _digest(text, tensors):
         raise CheckpointError(f"{path} was changed after it was written: its checksum does not match its content")
-    return tensors, _parse(text, path)
+    return tensors, header
 
 
 def _parse(text: str, path: Path) -> dict[str, Any]:

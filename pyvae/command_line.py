@@ -23,8 +23,9 @@ class Parser(ArgumentParser):
     """A jsonargparse parser whose help spells options with hyphens, as they are usually typed."""
 
     def format_help(self) -> str:
-        """The help, with --data-root for the parameter data_root."""
-        return re.sub(r"--[\w.]+", lambda option: option[0].replace("_", "-"), super().format_help())
+        """The help, with --data-root for the parameter data_root, and without all modules of torch by name."""
+        text = re.sub(r"known\s+subclasses:\s+torch\.nn\.Module,[^)]*\)", "any of torch.nn)", super().format_help())
+        return re.sub(r"--[\w.]+", lambda option: option[0].replace("_", "-"), text)
 
     def format_usage(self) -> str:
         """The usage, spelled like the help."""

@@ -89,7 +89,7 @@ def run_options(
     evaluation_particles: int = 100,
     device: str = "cpu",
 ) -> None:
-    """What the command line adds to the arguments of :func:`pyvae.fit`.
+    """Where and how to run.
 
     Args:
         run_dir: where everything goes; by default the first free one of runs/RECIPE-1, runs/RECIPE-2, …

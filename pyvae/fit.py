@@ -43,6 +43,10 @@ class FitResult:
     best_epoch: int
     seed: int
 
+    def __str__(self) -> str:
+        best = f", best epoch {self.best_epoch}" if self.best_epoch else ""
+        return f"{len(self.history)} epochs{best}, seed {self.seed}"
+
 
 def fit(
     pair: nn.Module,

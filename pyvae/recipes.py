@@ -15,12 +15,13 @@ from torch import nn
 
 from pyvae import guides, likelihoods, priors
 from pyvae.checkpoint import read_tensors, restore
+from pyvae.checks import check_int
 from pyvae.errors import ArgumentError, CheckpointError
 from pyvae.guides import DiagonalNormal
 from pyvae.likelihoods import Bernoulli, Likelihood
 from pyvae.models import VAE
 from pyvae.networks import MLP, ConvDecoder, ConvEncoder, OneHot
-from pyvae.networks.shapes import as_shape
+from pyvae.networks.shapes import as_shape, as_widths
 from pyvae.priors import ConditionalNormal, Prior, StandardNormal
 
 __all__ = ["burda", "conditional", "convolutional", "gaussian"]
@@ -40,8 +41,9 @@ def recipe(**training: object) -> Callable[[Recipe], Recipe]:
     def decorate(function: Recipe) -> Recipe:
         @functools.wraps(function)
         def make(*args: object, **kwargs: object) -> nn.Module:
-            pair = function(*args, **kwargs)
             bound = inspect.signature(function).bind(*args, **kwargs)
+            _check_numbers(function, bound.arguments)
+            pair = function(*args, **kwargs)
             pair.recipe = _record(function.__name__, bound.arguments)
             return pair
 
@@ -49,6 +51,16 @@ def recipe(**training: object) -> Callable[[Recipe], Recipe]:
         return make
 
     return decorate
+
+
+def _check_numbers(function: Callable[..., nn.Module], arguments: dict[str, object]) -> None:
+    """Refuse sizes that are not positive ints, by the annotations of the recipe."""
+    for name, value in arguments.items():
+        annotation = inspect.signature(function).parameters[name].annotation
+        if annotation is int:
+            check_int(name, value)
+        if annotation == list[int]:
+            as_widths(value, name)
 
 
 def _record(name: str, arguments: dict[str, object]) -> dict[str, Any] | None:

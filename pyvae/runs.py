@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from inspect import isfunction, signature
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from pyvae import datasets
 from pyvae.checkpoint import read_tensors, restore, write_atomically
 from pyvae.datasets import LabelledData
+from pyvae.datasets import preprocessing as preprocessings
 from pyvae.errors import CheckpointError, DataError, RunError
 from pyvae.recipes import build
 from pyvae.training_state import CHECKPOINT, Row
@@ -23,11 +25,13 @@ __all__ = ["Run", "absolute_paths", "discard_run", "free_path", "load_data", "op
 
 RECORD = "run.json"
 
-#: the data sets that have a name; each is a function of pyvae.datasets
-NAMED = ("digits", "mnist", "fashion_mnist", "kmnist", "cifar10")
-Preprocessing = Literal[
-    "no_preprocessing", "dynamic_binarization", "static_binarization", "dequantization", "standardization"
-]
+#: the data sets that have a name: the functions of pyvae.datasets that are called with (root, download)
+NAMED = tuple(
+    name
+    for name in datasets.__all__
+    if isfunction(function := getattr(datasets, name)) and [*signature(function).parameters] == ["root", "download"]
+)
+Preprocessing = Literal[*preprocessings.__all__]
 
 
 def load_data(
@@ -50,8 +54,8 @@ def load_data(
     Raises:
         DataError: if the data are not there, or not as expected.
     """
-    if preprocessing not in get_args(Preprocessing):
-        raise DataError(f"the preprocessing is {preprocessing!r}; expected one of {', '.join(get_args(Preprocessing))}")
+    if preprocessing not in preprocessings.__all__:
+        raise DataError(f"the preprocessing is {preprocessing!r}; expected one of {', '.join(preprocessings.__all__)}")
     if data in NAMED:
         loaded = getattr(datasets, data)(data_root, download)
     elif data.endswith((".npy", ".npz")):
@@ -62,7 +66,7 @@ def load_data(
         raise DataError(
             f"there are no data {data!r}; expected {', '.join(NAMED)}, a .npy or .npz file, or a folder of images"
         )
-    return getattr(datasets, preprocessing)(loaded)
+    return getattr(preprocessings, preprocessing)(loaded)
 
 
 def absolute_paths(data: str, data_root: str) -> dict[str, str]:

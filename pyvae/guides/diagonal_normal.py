@@ -40,6 +40,10 @@ class DiagonalNormal(Guide):
         self.network = network
         self.event_shape = as_shape(event_shape)
 
+    def extra_repr(self) -> str:
+        """The event shape."""
+        return f"event_shape={tuple(self.event_shape)}"
+
     def forward(self, x: Tensor, *context: Tensor) -> dist.Distribution:
         """N(μ, diag σ²), with x's batch shape."""
         loc, scale = call_location_scale(self.network, x, *context, shape=self.event_shape)

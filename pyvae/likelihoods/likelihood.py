@@ -32,6 +32,10 @@ class Likelihood(nn.Module):
         self.network = network
         self.event_shape = as_shape(event_shape)
 
+    def extra_repr(self) -> str:
+        """The event shape."""
+        return f"event_shape={tuple(self.event_shape)}"
+
     def forward(self, z: Tensor, *context: Tensor) -> Distribution:
         """The distribution of x given z of shape (…, event of z) and context vectors (…, context_dim)."""
         raise NotImplementedError

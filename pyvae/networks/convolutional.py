@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pyvae.errors import ArgumentError
 from pyvae.networks.leading_dims import AnyLeadingDims
 from pyvae.networks.mlp import MLP
-from pyvae.networks.shapes import as_shape
+from pyvae.networks.shapes import as_shape, as_widths
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
@@ -23,9 +23,7 @@ def _pyramid(shape: torch.Size, levels: int) -> list[tuple[int, int]]:
 
 
 def _check_image(shape: torch.Size, channels: Sequence[int]) -> None:
-    if len(channels):
-        as_shape(channels, "channels")
-    if len(shape) != 3 or not channels:
+    if len(shape) != 3 or not as_widths(channels, "channels"):
         raise ArgumentError(
             f"got image shape {tuple(shape)} and channels {tuple(channels)}; expected a shape "
             "(channels, height, width) and at least one layer; for vectors use MLP"

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pyvae.networks.shapes import as_shape
+from pyvae.networks.shapes import as_shape, as_widths
 
 __all__ = ["MLP"]
 
@@ -40,8 +40,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         self.in_shape, self.out_shape = as_shape(in_shape, "in_shape"), as_shape(out_shape, "out_shape")
-        hidden = as_shape(hidden, "hidden") if len(hidden) else ()
-        widths = [self.in_shape.numel() + context_dim, *hidden, self.out_shape.numel()]
+        widths = [self.in_shape.numel() + context_dim, *as_widths(hidden, "hidden"), self.out_shape.numel()]
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), activation()]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pyvae.errors import ArgumentError, PairError
 
-__all__ = ["as_shape", "call_location_scale", "call_network"]
+__all__ = ["as_shape", "as_widths", "call_location_scale", "call_network"]
 
 
 def as_shape(shape: int | Sequence[int], name: str = "event_shape") -> torch.Size:
@@ -28,6 +28,17 @@ def as_shape(shape: int | Sequence[int], name: str = "event_shape") -> torch.Siz
     if not result or min(result) < 1:
         raise ArgumentError(f"{name} is {shape!r}; expected a positive int or a sequence of them, such as (1, 28, 28)")
     return result
+
+
+def as_widths(widths: Sequence[int], name: str) -> list[int]:
+    """``widths`` as a list of positive ints, possibly empty.
+
+    Raises:
+        ArgumentError: if they are not.
+    """
+    if not isinstance(widths, list | tuple):
+        raise ArgumentError(f"{name} is {widths!r}; expected a list of positive ints, such as [256]")
+    return list(as_shape(widths, name)) if widths else []
 
 
 def call_network(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> Tensor:

@@ -38,6 +38,10 @@ class ConditionalNormal(Prior):
         self.network = network
         self.event_shape = as_shape(event_shape)
 
+    def extra_repr(self) -> str:
+        """The event shape."""
+        return f"event_shape={tuple(self.event_shape)}"
+
     def forward(self, *context: Tensor) -> dist.Distribution:
         """N(μ(c), diag σ(c)²), with the context's batch shape."""
         loc, scale = call_location_scale(self.network, *context, shape=self.event_shape)

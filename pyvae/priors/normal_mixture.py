@@ -42,6 +42,10 @@ class NormalMixture(Prior):
         self.loc = nn.Parameter(torch.randn(num_components, *self.event_shape))
         self.log_scale = nn.Parameter(torch.zeros(num_components, *self.event_shape))
 
+    def extra_repr(self) -> str:
+        """The event shape."""
+        return f"event_shape={tuple(self.event_shape)}"
+
     def forward(self, *context: Tensor) -> dist.Distribution:
         """The mixture, with batch shape ()."""
         components = dist.Normal(self.loc, self.log_scale.exp()).to_event(len(self.event_shape))

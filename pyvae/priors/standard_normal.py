@@ -30,6 +30,10 @@ class StandardNormal(Prior):
         super().__init__()
         self.register_buffer("loc", torch.zeros(as_shape(event_shape)), persistent=False)
 
+    def extra_repr(self) -> str:
+        """The event shape."""
+        return f"event_shape={tuple(self.loc.shape)}"
+
     def forward(self, *context: Tensor) -> dist.Distribution:
         """N(0, I) with batch shape ()."""
         return dist.Normal(self.loc, torch.ones_like(self.loc)).to_event(self.loc.dim())

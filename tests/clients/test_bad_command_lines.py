@@ -155,7 +155,7 @@ VALUES = {
     "negative learning rate": (["--optimizer=torch.optim.Adam", "--optimizer.lr=-1"], "Invalid learning rate: -1.0"),
     "objective without particles": (["--objective=Trace_ELBO", "--objective.num_particles=0"], "num_particles.*0"),
     "unknown device": (["--device", "warp"], "device 'warp' cannot be used"),
-    "unknown data": (["--data", "imagenet"], "no data 'imagenet'.*expected digits.*folder of images"),
+    "unknown data": (["--data", "imagenet"], "no data 'imagenet'.*expected .*digits.*folder of images"),
     "missing array": (["--data", "missing.npy"], "cannot read 'missing.npy'.*No such file"),
     "missing data root": (["--data", "mnist", "--data-root", "empty"], "cannot read MNIST.*empty.*--download"),
     "cifar10 without data": (["--data", "cifar10", "--data-root", "empty"], "cannot read CIFAR10.*--data-root"),
