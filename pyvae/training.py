@@ -121,6 +121,6 @@ class Trainer:
         if culprit is None and error is not None:
             return PairError(f"{type(self.pair).__name__} failed {where}: {error}")
         return NonFiniteError(
-            f"{culprit or 'the loss, or the norm of its gradient,'} is not finite {where}. Try a smaller learning rate, clip_norm=…, or a likelihood "
-            "whose density is bounded; the last checkpoint stands"
+            f"{culprit or 'the loss, or the norm of its gradient,'} is not finite {where}. Try a smaller learning "
+            "rate, clip_norm=…, or a likelihood whose density is bounded; the last checkpoint stands"
         )
