@@ -40,7 +40,10 @@ class Batches:
         """Types and shapes of the tensors, or the kind of the source, as JSON."""
         if self.in_memory:
             return [[str(t.dtype), *t.shape] for t in self.source.tensors]
-        return type(self.source).__name__
+        try:
+            return f"{type(self.source).__name__} of {len(self.source)}"
+        except TypeError:
+            return type(self.source).__name__
 
     def count(self) -> int | None:
         """The number of batches of one pass, if it is known."""
@@ -57,7 +60,8 @@ class Batches:
             return self._rows(torch.randperm(len(self.source), generator=generator))
         if not isinstance(self.source, DataLoader):
             return self._load(DataLoader(self.source, self.batch_size, shuffle=True, generator=generator))
-        for owner in (self.source, self.source.sampler):
+        batch_sampler = self.source.batch_sampler
+        for owner in (self.source, self.source.sampler, batch_sampler, getattr(batch_sampler, "sampler", None)):
             if isinstance(getattr(owner, "generator", None), torch.Generator):
                 owner.generator.manual_seed(seed)
         return self._load(self.source)
@@ -78,14 +82,18 @@ class Batches:
         return self._loaded(self.in_order())
 
     def extremes(self) -> Batch:
-        """The rows with the smallest and the largest numbers of each tensor; the first batch if not in memory.
+        """A batch with the smallest and the largest numbers of each tensor; the first batch if not in memory.
 
         A label or an intensity that is out of range anywhere in the data is then out of range here.
 
         Raises:
             DataError: if there is none, or it cannot be loaded.
         """
-        return self._loaded(self._rows(extreme_rows(self.source.tensors))) if self.in_memory else self.first()
+        if not self.in_memory:
+            return self.first()
+        extremes = extreme_rows(self.source.tensors)
+        others = torch.arange(min(self.batch_size, len(self.source)))[len(extremes) :]
+        return self._loaded(self._take(rows) for rows in (torch.cat([extremes, others]),))
 
     def _loaded(self, batches: Iterator[Batch]) -> Batch:
         try:
@@ -101,7 +109,10 @@ class Batches:
 
     def _rows(self, order: Tensor) -> Iterator[Batch]:
         for rows in order.split(self.batch_size):
-            yield tuple(t.to(self.device, non_blocking=True) for t in self.source[rows])
+            yield self._take(rows)
+
+    def _take(self, rows: Tensor) -> Batch:
+        return tuple(t.to(self.device, non_blocking=True) for t in self.source[rows])
 
     def _load(self, loader: DataLoader) -> Iterator[Batch]:
         for batch in loader:

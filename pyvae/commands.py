@@ -128,7 +128,7 @@ def sample(
     if opened.conditional:
         classes = list(range(opened.arguments["num_classes"])) if labels is None else labels
         _check_labels(classes, opened)
-        y = torch.tensor(classes).repeat_interleave(-(-count // len(classes)))[:count]
+        y = torch.tensor(classes)[torch.arange(count) * len(classes) // count]  # as evenly as can be
     x = generate(opened.load_pair(), count, y, seed, mean=not draw)
     _write(path, x, lambda: draw_samples(x, y))
 

@@ -1,5 +1,7 @@
 """One training loop for every pair."""
 
+import copy
+import hashlib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyvae.batches import Batches, Data, as_batches
 from pyvae.diagnostics import elbo
-from pyvae.errors import CheckpointError
+from pyvae.errors import CheckpointError, NonFiniteError
 from pyvae.inspection import device_of
 from pyvae.isolation import derive_seed, draw_seed, kept_modes, own_parameters, preserved_streams
 from pyvae.metrics import tensorboard_writer, write_csv
@@ -119,18 +121,19 @@ def fit(
         if held_out is not None:
             check_pair(pair, held_out)
             elbo(pair, held_out.first(), num_particles=1, seed=0)
-    objective = objective or default_objective(inspection)
+    objective = copy.copy(objective) or default_objective(inspection)
     if objective.max_plate_nesting == math.inf:  # else Pyro would run the pair once more to find it
         particles = objective.vectorize_particles and objective.num_particles > 1
         objective.max_plate_nesting = inspection.max_plate_nesting + particles
     made = make_optimizer(optimizer, [p for p in pair.parameters() if p.requires_grad])
+    settings = _settings(pair, objective, made, batches, held_out)
     scheduler = make_schedule(schedule, made)
-    settings = _settings(objective, made, scheduler, batches, held_out, clip_norm, seed)
+    settings |= {"seed": seed, "clip_norm": clip_norm, "schedule": scheduler and type(scheduler).__name__}
     state = TrainingState(pair, made, scheduler, settings)
     directory = None if checkpoint_dir is None else Path(checkpoint_dir)
     _start(state, directory, resume)
     log = tensorboard_writer(directory, state.epoch) if tensorboard else None
-    trainer = Trainer(pair, objective, made, clip_norm, inspection.registers_parameters)
+    trainer = Trainer(pair, objective, made, clip_norm, inspection.registers_parameters, inspection.data_plate)
     with (
         kept_modes(pair),
         own_parameters(),
@@ -150,24 +153,23 @@ def fit(
 
 
 def _settings(
+    pair: nn.Module,
     objective: ELBO,
     optimizer: torch.optim.Optimizer,
-    scheduler: LRScheduler | None,
     batches: Batches,
     held_out: Batches | None,
-    clip_norm: float | None,
-    seed: int | None,
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the run that it goes on with, as JSON."""
+    options = (f"{n}={v}" for n, v in vars(objective).items() if isinstance(v, bool | int | float | str))
+    groups = [{n: str(v) for n, v in group.items() if n != "params"} for group in optimizer.param_groups]
+    names = "\n".join(name for name, _ in pair.named_parameters())
     return {
-        "seed": seed,
         "data": batches.describe(),
         "validation": None if held_out is None else held_out.describe(),
         "batch_size": batches.batch_size,
-        "clip_norm": clip_norm,
-        "objective": f"{type(objective).__name__}(num_particles={objective.num_particles})",
-        "optimizer": f"{type(optimizer).__name__}({optimizer.defaults})",
-        "schedule": None if scheduler is None else type(scheduler).__name__,
+        "objective": f"{type(objective).__name__}({', '.join(options)})",
+        "optimizer": [type(optimizer).__name__, groups],
+        "parameters": hashlib.sha256(names.encode()).hexdigest(),  # the optimizer knows them by their order alone
     }
 
 
@@ -207,6 +209,8 @@ def _one_epoch(
     if held_out is not None:
         data = held_out.source
         measured = elbo(trainer.pair, data, num_particles=1, seed=derive_seed(seed, _EVALUATION_STREAM))
+        if not math.isfinite(measured.value):
+            raise NonFiniteError(f"the ELBO of the validation data is {measured.value} after epoch {number}")
         row |= {
             "validation_elbo": measured.value,
             "validation_reconstruction": float(measured.reconstruction.mean()),

@@ -60,6 +60,20 @@ class Inspection:
         return max((-f.dim for s in sites for f in s["cond_indep_stack"] if f.vectorized), default=0)
 
     @property
+    def data_plate(self) -> str | None:
+        """The name of the plate over the data: the one around all observed sites that is as long as the data.
+
+        A plate named "data" goes before others of its length.
+        """
+        rows = len(self.arguments[0]) if self.arguments and isinstance(self.arguments[0], Tensor) else 0
+        around = [
+            {f.name for f in self.model.nodes[n]["cond_indep_stack"] if f.vectorized and rows in (f.size, f.full_size)}
+            for n in self.observed
+        ]
+        names = sorted(set.intersection(*around)) if around else []
+        return "data" if "data" in names else next(iter(names), None)
+
+    @property
     def registers_parameters(self) -> bool:
         """Whether the programs tell Pyro of their parameters, which Pyro's objectives need for a backward pass."""
         return any(s["type"] == "param" for t in (self.guide, self.model) for s in t.nodes.values())

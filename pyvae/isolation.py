@@ -65,10 +65,15 @@ def kept_modes(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every submodule's own mode is put back afterwards."""
+    """Evaluation mode without gradients; every submodule's own mode and all buffers are put back afterwards."""
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     with kept_modes(module), torch.no_grad():
         module.eval()
-        yield
+        try:
+            yield
+        finally:
+            for buffer, before in buffers:
+                buffer.copy_(before)
 
 
 @contextmanager

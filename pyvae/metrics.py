@@ -31,17 +31,21 @@ def estimates_elbo(objective: ELBO) -> bool:
 class ObservedTerms(Messenger):
     """Sums log p(x | z) over the observed sites of a model while an objective runs it, any number of times.
 
+    Args:
+        plate: the name of the plate over the data, if there is one.
+
     Attributes:
-        scale: the factor by which a subsampled plate scales the batch up to the full data, N / B.
+        full_size: the size of that plate, to which it scales the loss of a batch; None before a run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, plate: str | None) -> None:
         super().__init__()
+        self._plate = plate
         self.reset()
 
     def reset(self) -> None:
         """Forget what was summed."""
-        self.scale = 1.0
+        self.full_size: int | None = None
         self._runs = 0
         self._total: torch.Tensor | float = 0.0
 
@@ -56,10 +60,9 @@ class ObservedTerms(Messenger):
     def _pyro_post_sample(self, msg: dict) -> None:
         if not msg["is_observed"] or site_is_subsample(msg) or msg["infer"].get("_deterministic"):
             return
-        self.scale = 1.0
         for frame in msg["cond_indep_stack"]:
-            if frame.vectorized and frame.full_size:
-                self.scale *= frame.full_size / frame.size
+            if frame.name == self._plate:
+                self.full_size = frame.full_size
         with torch.no_grad():
             log_prob = msg["fn"].log_prob(msg["value"])
             self._total = self._total + scale_and_mask(log_prob, msg["scale"], msg["mask"]).sum()

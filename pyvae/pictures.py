@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from torch import Tensor
 
 from pyvae.checkpoint import write_atomically
 
-__all__ = ["draw_curves", "draw_grid", "draw_latents", "picture_bytes", "save_picture"]
+__all__ = ["draw_curves", "draw_grid", "draw_latents", "draw_rows", "picture_bytes", "save_picture"]
 
 
 def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = ()) -> Figure:
@@ -47,6 +48,14 @@ def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = ()) -> Figure
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
+
+
+def draw_rows(rows: Sequence[Tensor], row_labels: Sequence[str]) -> Figure:
+    """One row of images per tensor, each with its label; shorter rows end in blank."""
+    columns = max(len(row) for row in rows)
+    high = max(float(row.max()) for row in rows)
+    padded = [torch.cat([row, row.new_full((columns - len(row), *row.shape[1:]), high)]) for row in rows]
+    return draw_grid(torch.cat(padded), columns, row_labels)
 
 
 def draw_curves(history: Sequence[dict[str, float]]) -> Figure:

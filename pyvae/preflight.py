@@ -39,6 +39,11 @@ def check_arguments(
     if objective is not None and not isinstance(objective, ELBO):
         hint = f"; pass an instance: {objective.__name__}()" if isinstance(objective, type) else ""
         raise ArgumentError(f"objective is {objective!r}; expected a Pyro ELBO such as Trace_ELBO(){hint}")
+    if objective is not None and type(objective).__name__.startswith("Jit"):
+        plain = type(objective).__name__.removeprefix("Jit")
+        raise ArgumentError(
+            f"{type(objective).__name__} does not run the pair at each step, as metrics need: use {plain}"
+        )
     if objective is not None:
         check_int("the objective's num_particles", objective.num_particles)
     check_int("epochs", epochs)

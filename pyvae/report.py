@@ -14,7 +14,7 @@ from pyvae.checkpoint import write_atomically
 from pyvae.datasets import LabelledData
 from pyvae.diagnostics import Evaluation
 from pyvae.isolation import preserved_streams
-from pyvae.pictures import draw_curves, draw_grid, draw_latents, picture_bytes
+from pyvae.pictures import draw_curves, draw_grid, draw_latents, draw_rows, picture_bytes
 from pyvae.runs import Run
 from pyvae.views import class_labels, generate, latent_means, reconstruct
 
@@ -39,15 +39,15 @@ def draw_samples(x: Tensor, labels: Tensor | None) -> Figure:
     if labels is None:
         return draw_grid(x, min(len(x), _SHOWN))
     classes, counts = labels.unique_consecutive(return_counts=True)
-    return draw_grid(x, int(counts.max()), [str(int(c)) for c in classes])
+    return draw_rows(x.split(counts.tolist()), [str(int(c)) for c in classes])
 
 
 def draw_reconstructions(x: Tensor, args: Sequence[Tensor]) -> Figure:
     """Data in the upper rows, their reconstructions in the lower ones."""
     columns = min(len(x), _SHOWN)
-    originals = args[0].split(columns)
-    pairs = [part for rows in zip(originals, x.split(columns), strict=True) for part in rows]
-    return draw_grid(torch.cat(pairs), columns, ["data", "again"] * len(originals))
+    blocks = zip(args[0].split(columns), x.split(columns), strict=True)
+    rows = [part for block in blocks for part in block]
+    return draw_rows(rows, ["data", "again"] * (len(rows) // 2))
 
 
 def draw_transfer(pair: nn.Module, args: Sequence[Tensor], num_classes: int) -> Figure:

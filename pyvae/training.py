@@ -1,7 +1,7 @@
 """One optimization step, and one epoch of them."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pyro
 import torch
@@ -20,7 +20,7 @@ __all__ = ["Trainer"]
 
 @dataclass
 class _Sums:
-    """Running sums over an epoch, per batch as scaled to one datapoint each."""
+    """Running sums over an epoch, of figures per datapoint times rows."""
 
     rows: int = 0
     batches: int = 0
@@ -42,6 +42,8 @@ class Trainer:
         optimizer: over ``pair.parameters()``.
         clip_norm: the largest norm of the whole gradient, or None.
         registers: whether the pair's programs register its parameters with Pyro; if not, we do.
+        plate: the name of the plate over the data, if there is one. An objective's loss is that of as many data as
+            the plate says, the full data for a plate that subsamples them.
     """
 
     pair: nn.Module
@@ -49,10 +51,12 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     clip_norm: float | None
     registers: bool
-    terms: ObservedTerms = field(default_factory=ObservedTerms)
+    plate: str | None
 
     def __post_init__(self) -> None:
-        self._model = self.terms(self.pair.model)
+        self._terms = ObservedTerms(self.plate)
+        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self._model = self._terms(self.pair.model)
         self._guide = self.pair.guide if self.registers else self._registering_guide
 
     def _registering_guide(self, *args: object, **kwargs: object) -> object:
@@ -89,17 +93,20 @@ class Trainer:
 
     def _step(self, batch: Batch, sums: _Sums, where: str) -> None:
         self.optimizer.zero_grad()
-        self.terms.reset()
+        self._terms.reset()
         try:
             loss = self.objective.loss_and_grads(self._model, self._guide, *batch)
         except PyvaeError:
             raise
         except RUN_ERRORS as error:
             raise self._diagnosed(batch, where, error) from error
-        particles = self.objective.num_particles if self.objective.vectorize_particles else 1
+        if not isinstance(loss, float | int):
+            raise PairError(
+                f"{type(self.objective).__name__} gave a loss of type {type(loss).__name__}; expected a number"
+            )
         rows = len(batch[0])
-        count = rows * self.terms.scale
-        gradients = [p.grad for p in self.pair.parameters() if p.grad is not None]
+        count = self._terms.full_size or rows
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
         if not gradients:
             raise PairError(f"no parameter of {type(self.pair).__name__} received a gradient {where}")
         norm = float(nn.utils.get_total_norm(gradients)) / count
@@ -109,10 +116,11 @@ class Trainer:
         for gradient in gradients:
             gradient.mul_(shrink / count)
         self.optimizer.step()
+        particles = self.objective.num_particles if self.objective.vectorize_particles else 1
         sums.rows += rows
         sums.batches += 1
-        sums.loss += loss / self.terms.scale
-        sums.reconstruction += self.terms.mean() / (self.terms.scale * particles)
+        sums.loss += loss * rows / count
+        sums.reconstruction += self._terms.mean() * rows / (count * particles)
         sums.grad_norm += norm
 
     def _diagnosed(self, batch: Batch, where: str, error: Exception | None) -> Exception:

@@ -120,6 +120,12 @@ class TrainingState:
             for row in self.history:
                 self._step_schedule(row)
         self.optimizer.load_state_dict(_unflatten(parts["optimizer"], header["optimizer"]))
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for key, tensor in parts["optimizer"].items():  # torch casts some of the state to the type of the parameters
+            index, _, name = key.partition("/")
+            entry = self.optimizer.state[parameters[int(index)]]
+            if entry[name].dtype != tensor.dtype:
+                entry[name] = tensor.to(entry[name].device)
 
     def _compare(self, path: Path, written: Mapping[str, Any]) -> None:
         here = json.loads(json.dumps(self.settings))

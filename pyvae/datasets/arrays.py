@@ -35,6 +35,8 @@ def arrays(path: str) -> LabelledData:
     if "x_test" in found:
         x_test = _numbers(path, found["x_test"])
         y_test = _labels(path, found.get("y_test"), len(x_test))
+        if x_test.dtype != x.dtype:
+            raise DataError(f"{path!r}: only one of x and x_test is uint8, and so scaled by 255; save both alike")
         if x_test.shape[1:] != x.shape[1:] or (y is None) != (y_test is None):
             here, there = ("without" if labels is None else "with" for labels in (y, y_test))
             raise DataError(
@@ -61,6 +63,10 @@ def _numbers(path: str, array: np.ndarray) -> Tensor:
     if array.dtype.kind not in "fiub" or array.ndim < 2 or 0 in array.shape[1:]:
         raise DataError(
             f"{path!r}: x has dtype {array.dtype} and shape {array.shape}; expected numbers of shape (rows, …)"
+        )
+    if array.dtype == np.uint8 and array.max() <= 1:
+        raise DataError(
+            f"{path!r}: x has bytes of 0 and 1 alone, which would be scaled by 255; save it as bool or float"
         )
     if array.dtype == np.uint8:
         return torch.from_numpy(array)

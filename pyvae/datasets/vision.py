@@ -73,21 +73,25 @@ def image_folder(root: str, image_size: int = 32) -> LabelledData:
     """
     check_int("image_size", image_size)
     if (Path(root) / "train").is_dir() and (Path(root) / "test").is_dir():
-        train, test = (_read_images(str(Path(root) / split), image_size) for split in ("train", "test"))
+        (*train, classes), (*test, others) = (
+            _read_images(str(Path(root) / split), image_size) for split in ("train", "test")
+        )
+        if classes != others:
+            raise DataError(f"{root!r}: train has the classes {classes}, test has {others}; expected the same folders")
     else:
-        x, y = _read_images(root, image_size)
+        x, y, classes = _read_images(root, image_size)
         rank = torch.stack([(y[: i + 1] == y[i]).sum() for i in range(len(y))])
-        last = rank > 0.9 * torch.bincount(y)[y]
+        last = rank > (0.9 * torch.bincount(y)[y]).ceil()
         train, test = (x[~last], y[~last]), (x[last], y[last])
     if not len(train[0]) or not len(test[0]):
         raise DataError(
             f"{root!r} gives {len(train[0])} training and {len(test[0])} test images; expected some of both"
         )
-    classes = int(train[1].max()) + 1
-    return LabelledData(root, InMemory(*train), InMemory(*test), num_classes=classes, levels=256)
+    return LabelledData(root, InMemory(*train), InMemory(*test), num_classes=len(classes), levels=256)
 
 
-def _read_images(root: str, image_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _read_images(root: str, image_size: int) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """Images as bytes, labels, and the names of the classes."""
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
@@ -97,4 +101,4 @@ def _read_images(root: str, image_size: int) -> tuple[torch.Tensor, torch.Tensor
         images, labels = zip(*folder, strict=True)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read images from {root!r}: {error}; expected one subfolder per class") from error
-    return torch.stack(images), torch.tensor(labels)
+    return torch.stack(images), torch.tensor(labels), folder.classes

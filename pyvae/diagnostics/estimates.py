@@ -110,6 +110,6 @@ def likelihood_estimate(log_weight: Tensor) -> Estimate:
     """log (1/S) Σ_s w_s from log weights of shape (S, N); its error by the delta method."""
     count = len(log_weight)
     normalized = torch.softmax(log_weight, 0)
-    relative_variance = (normalized.square().sum(0) - 1 / count).clamp(min=0)
+    relative_variance = (normalized.square().sum(0) - 1 / count).clamp(min=0) * count / max(count - 1, 1)
     errors = relative_variance.sqrt() if count > 1 else torch.full_like(log_weight[0], math.nan)
     return Estimate(torch.logsumexp(log_weight, 0) - math.log(count), errors, count)

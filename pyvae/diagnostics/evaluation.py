@@ -124,13 +124,13 @@ def evaluate(
         True
     """
     inspection = _refuse_delta(pair, data)
-    sites = [inspection.model.nodes[name]["fn"] for name in inspection.observed]
+    rows = len(inspection.arguments[0])
+    dimensions = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed) // rows
 
     def reduce(terms: LogTerms) -> tuple[ELBOEstimate, Estimate]:
         return elbo_estimate(terms.reconstruction, terms.latent), likelihood_estimate(terms.log_weight)
 
     parts = _over(reduce, pair, data, num_particles, seed, max_memory)
-    dimensions = sum(max(1, site.event_shape.numel()) for site in sites)
     return Evaluation(_join_elbo([p[0] for p in parts]), _join([p[1] for p in parts]), dimensions)
 
 

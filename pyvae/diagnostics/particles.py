@@ -90,11 +90,23 @@ def _terms(guide: Trace, model: Trace, dims: Sequence[int]) -> LogTerms:
     """Sum the sites of both traces; the kept ``dims`` are those of particles and data, in this order."""
     terms = {"reconstruction": 0.0, "latent": 0.0}
     for site in stochastic_sites(model).values():
-        terms["reconstruction" if site["is_observed"] else "latent"] += _density(site, dims)
-    for site in stochastic_sites(guide).values():
-        if not site["is_observed"]:  # a factor in a guide is a term of a training loss, not of its density
-            terms["latent"] -= _density(site, dims)
+        term = "reconstruction" if site["is_observed"] else "latent"
+        terms[term] = terms[term] + _density(site, dims)
+    for site in stochastic_sites(guide).values():  # factors too: Pyro's objectives count them as part of log q
+        terms["latent"] = terms["latent"] - _density(site, dims)
     return LogTerms(**terms)
+
+
+def _checked(terms: LogTerms, num_particles: int, size: int) -> LogTerms:
+    """The terms as (S, N), which they are unless a plate subsamples the data inside the programs."""
+    for part in (terms.reconstruction, terms.latent):
+        if part.numel() != num_particles * size:
+            raise PairError(
+                f"the pair gave {part.numel()} weights for {num_particles} particles of {size} data: it must not "
+                "subsample the data itself"
+            )
+    shape = (num_particles, size)
+    return LogTerms(terms.reconstruction.reshape(shape), terms.latent.reshape(shape))
 
 
 def _vectorized(dim: int, nesting: int) -> Runner:
@@ -105,7 +117,7 @@ def _vectorized(dim: int, nesting: int) -> Runner:
             guide = poutine.trace(pair.guide).get_trace(*args)
         with pyro.plate(_PARTICLES, num_particles, dim=-1 - nesting):
             model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*args)
-        return _terms(guide, model, (-1 - nesting, dim))
+        return _checked(_terms(guide, model, (-1 - nesting, dim)), num_particles, len(args[0]))
 
     return run
 
@@ -121,9 +133,7 @@ def _repeated(dim: int) -> Runner:
         ]
         guide = poutine.trace(pair.guide).get_trace(*copies)
         model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*copies)
-        terms = _terms(guide, model, (dim,))
-        shape = (num_particles, size)
-        return LogTerms(terms.reconstruction.reshape(shape), terms.latent.reshape(shape))
+        return _checked(_terms(guide, model, (dim,)), num_particles, size)
 
     return run
 
@@ -133,28 +143,38 @@ def choose_runner(
 ) -> Runner:
     """The vectorized run where the pair's networks take another leading dimension, else the repeated one.
 
-    Both are exact. A network that reads the new dimension as something else (a batch norm, a reshape) need not fail,
-    so the first particle's densities are compared with a run of that particle alone.
+    Both are exact. A network that reads the new dimension as something else (a softmax over dim 1, a batch norm, a
+    reshape) need not fail, nor need a program that draws without Pyro's knowledge; so every density of a vectorized
+    run is compared with that of a run of one particle alone.
     """
     _, dim = plate
     if num_particles == 1:
         return _repeated(dim)
     nesting = inspection.max_plate_nesting
-    vectorized = _vectorized(dim, nesting)
-    recorded: dict[str, Trace] = {}
     try:
         with preserved_streams():
-            with pyro.plate(_PARTICLES, 3, dim=-1 - nesting):
-                recorded["guide"] = poutine.trace(pair.guide).get_trace(*args)
-            particles = {n: recorded["guide"].nodes[n]["value"] for n in inspection.latents}
-            with pyro.plate(_PARTICLES, 3, dim=-1 - nesting):
-                many = poutine.trace(poutine.condition(pair.model, data=particles)).get_trace(*args)
-            first = {n: v[0] for n, v in particles.items()}
-            one = poutine.trace(poutine.condition(pair.model, data=first)).get_trace(*args)
-        for name in inspection.observed:
-            together = _density(many.nodes[name], (-1 - nesting, dim))[0]
-            if not torch.allclose(together, _density(one.nodes[name], (dim,)), rtol=1e-3, equal_nan=True):
-                return _repeated(dim)
+            agree = _particles_agree(pair, args, nesting, dim, inspection.latents)
     except RUN_ERRORS:
-        return _repeated(dim)
-    return vectorized
+        agree = False
+    return _vectorized(dim, nesting) if agree else _repeated(dim)
+
+
+def _particles_agree(
+    pair: nn.Module, args: Sequence[Tensor], nesting: int, dim: int, latents: Sequence[str], count: int = 3
+) -> bool:
+    """Whether all sites of both programs have the same densities with particles side by side and one at a time."""
+    with pyro.plate(_PARTICLES, count, dim=-1 - nesting):
+        guide = poutine.trace(pair.guide).get_trace(*args)
+    particles = {name: guide.nodes[name]["value"] for name in latents}
+    with pyro.plate(_PARTICLES, count, dim=-1 - nesting):
+        model = poutine.trace(poutine.condition(pair.model, data=particles)).get_trace(*args)
+    for index in range(count):
+        one = {name: value[index] for name, value in particles.items()}
+        for program, together in ((pair.guide, guide), (pair.model, model)):
+            alone = poutine.trace(poutine.condition(program, data=one)).get_trace(*args)
+            for name, site in stochastic_sites(together).items():
+                many, single = _density(site, (-1 - nesting, dim)), _density(alone.nodes[name], (dim,))
+                many = many[index] if many.shape[0] == count else many[0]
+                if not torch.allclose(many, single, rtol=1e-5, atol=1e-4, equal_nan=True):
+                    return False
+    return True

@@ -1,25 +1,45 @@
 """The objective that fits a pair when none is asked for."""
 
+import pyro.distributions as dist
 from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
+from torch.distributions import Distribution
 from torch.distributions.kl import kl_divergence
 
 from pyvae.inspection import Inspection, stochastic_sites
 
 __all__ = ["default_objective"]
 
+_LIBRARIES = ("torch.distributions", "pyro.distributions")
+
 
 def default_objective(inspection: Inspection) -> ELBO:
     """``TraceMeanField_ELBO`` where every KL(q ‖ p) has a closed form, else ``Trace_ELBO``.
 
-    The closed form must also be the right one: each latent site reparametrized, and guide and model sampling them in
-    the same order, so that both condition a site on the same others.
+    The closed form must also be the right one: each latent site reparametrized, of a class of Pyro or torch, under the
+    same scale and mask in both programs; and guide and model sampling them in the same order, so that both condition a
+    site on the same others.
     """
     guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
-    if tuple(guide) != inspection.latents or not all(s["fn"].has_rsample for s in guide.values()):
+    if tuple(guide) != inspection.latents:
         return Trace_ELBO()
+    pairs = [(site, inspection.model.nodes[name]) for name, site in guide.items()]
+    return TraceMeanField_ELBO() if all(_has_analytic_kl(q, p) for q, p in pairs) else Trace_ELBO()
+
+
+def _has_analytic_kl(q: dict, p: dict) -> bool:
+    """Whether the registered KL(q ‖ p) of two sites is E_q[log q − log p], under the same scale and mask."""
     try:
-        for name, site in guide.items():
-            kl_divergence(site["fn"], inspection.model.nodes[name]["fn"])
+        kl_divergence(q["fn"], p["fn"])
     except NotImplementedError:
-        return Trace_ELBO()
-    return TraceMeanField_ELBO()
+        return False
+    alike = q["scale"] is p["scale"] or (isinstance(q["scale"], float) and q["scale"] == p["scale"])
+    # a subclass inherits the KL of its base, and a Delta has one that leaves its own density out
+    ours = all(type(d).__module__.startswith(_LIBRARIES) for d in (_base(q["fn"]), _base(p["fn"])))
+    point = isinstance(_base(q["fn"]), dist.Delta)
+    return q["fn"].has_rsample and alike and q["mask"] is p["mask"] and ours and not point
+
+
+def _base(distribution: Distribution) -> Distribution:
+    while hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+    return distribution
