@@ -95,7 +95,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     path = as_path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path} is no file; expected one that pyvae wrote")
+        hint = ", such as the model.safetensors of a run" if path.is_dir() else ""
+        raise CheckpointError(f"{path} is no file; expected one that pyvae wrote{hint}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -39,6 +39,10 @@ class Parser(ArgumentParser):
         super().error(message, ex)
 
 
+#: options that take a list of numbers, with or without brackets
+_LISTS = ("--labels", "--hidden", "--channels")
+
+
 def check_config(parser: Parser, arguments: Sequence[str]) -> None:
     """Refuse YAML files with unknown keys, of which jsonargparse does not say which they are.
 
@@ -68,10 +72,23 @@ def add_signature(parser: Parser, function: Callable[..., object], skip: Collect
 
 
 def underscored(arguments: list[str]) -> list[str]:
-    """Options as jsonargparse knows them: --data-root=some-where becomes --data_root=some-where."""
+    """Words as jsonargparse knows them: --data-root=some-where becomes --data_root=some-where, 3,7 becomes [3,7]."""
 
     def spelled(argument: str) -> str:
         option, equals, value = argument.partition("=")
         return option.replace("-", "_").replace("__", "--", 1) + equals + value if option.startswith("--") else argument
 
-    return [spelled(argument) for argument in arguments]
+    words: list[str] = []
+    for argument in arguments:
+        word = spelled(argument)
+        option, equals, value = word.partition("=")
+        if option in _LISTS and equals:
+            word = f"{option}={_bracketed(value)}"
+        elif words and words[-1] in _LISTS:
+            word = _bracketed(word)
+        words.append(word)
+    return words
+
+
+def _bracketed(value: str) -> str:
+    return f"[{value}]" if re.fullmatch(r"\d+(,\d+)*", value) else value

@@ -26,7 +26,7 @@ from pyvae.inspection import check_data, device_of, inspect_pair
 from pyvae.isolation import derive_seed, preserved_streams
 from pyvae.pictures import save_picture
 from pyvae.recipes import build
-from pyvae.report import draw_reconstructions, draw_samples, write_report
+from pyvae.report import all_warnings, draw_reconstructions, draw_samples, write_report
 from pyvae.runs import Run, discard_run, free_path, open_run, start_run
 from pyvae.views import generate
 from pyvae.views import reconstruct as reconstruct_data
@@ -55,10 +55,12 @@ def train(run: Run, data: LabelledData, arguments: dict[str, Any], options: dict
         pair = build(run.recipe, run.arguments).to(device)
     check_test_data(pair, data.test)
     made = start_run(run, options["resume"])
+    told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    told.print(f"run directory: {run.directory}")
     with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("default")
         try:
-            fit(
+            result = fit(
                 pair,
                 training.train,
                 validation=held_out,
@@ -70,10 +72,11 @@ def train(run: Run, data: LabelledData, arguments: dict[str, Any], options: dict
             discard_run(run, made)
             raise
     run.write_record()  # a resumed run may have more epochs now
+    told.print(f"trained: {result}; evaluating {len(data.test)} test data")
     save(run.directory / "model.safetensors", pair)
     evaluation = _evaluate(pair, data, options["evaluation_particles"], derive_seed(seed, *_TEST))
     run.write("evaluation.json", evaluation.figures())
-    ours = [str(w.message) for w in noticed if issubclass(w.category, UserWarning)]
+    ours = all_warnings(evaluation, [str(w.message) for w in noticed if issubclass(w.category, UserWarning)])
     page = write_report(run, pair, data, evaluation, ours)
     console = Console()
     _print_figures(console, evaluation, f"{run.recipe} on the test data of {data.name}, nats per datapoint")
@@ -129,7 +132,7 @@ def sample(
         classes = list(range(opened.arguments["num_classes"])) if labels is None else labels
         _check_labels(classes, opened)
         y = torch.tensor(classes)[torch.arange(count) * len(classes) // count]  # as evenly as can be
-    x = generate(opened.load_pair(), count, y, seed, mean=not draw)
+    x = opened.original_units(generate(opened.load_pair(), count, y, seed, mean=not draw))
     _write(path, x, lambda: draw_samples(x, y))
 
 
@@ -155,8 +158,9 @@ def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: 
             raise ArgumentError(f"the pair of {run} takes no labels; it is unconditional")
         _check_labels([as_label], opened)
         labels = torch.full_like(args[1], as_label)
-    x = reconstruct_data(pair, args, labels)
-    _write(path, x, lambda: draw_reconstructions(x, args))
+    x, originals = (opened.original_units(t) for t in (reconstruct_data(pair, args, labels), args[0]))
+    name = "decoded" if as_label is None else f"as {as_label}"
+    _write(path, x, lambda: draw_reconstructions(x, originals, name))
 
 
 def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | None = None) -> None:
@@ -203,7 +207,8 @@ def _check_labels(labels: list[int], run: Run) -> None:
 
 
 def _evaluate(pair: nn.Module, data: LabelledData, num_particles: int, seed: int) -> Evaluation:
-    return evaluate_pair(pair, data.test, num_particles, seed)
+    """On one draw of the data, the same each time, so that evaluations of a run can be compared."""
+    return evaluate_pair(pair, data.test.fixed(), num_particles, seed)
 
 
 def _print_figures(console: Console, evaluation: Evaluation, title: str) -> None:

@@ -31,7 +31,7 @@ METRICS = "metrics.csv"
 _EVALUATION_STREAM = 0  # epochs are counted from 1, so that this stream of the seed is free
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FitResult:
     """What became of a training run.
 
@@ -48,6 +48,9 @@ class FitResult:
     def __str__(self) -> str:
         best = f", best epoch {self.best_epoch}" if self.best_epoch else ""
         return f"{len(self.history)} epochs{best}, seed {self.seed}"
+
+    def __repr__(self) -> str:
+        return f"<FitResult {self}>"
 
 
 def fit(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
 from torch import Tensor
 
@@ -16,23 +17,19 @@ from pyvae.checkpoint import write_atomically
 __all__ = ["draw_curves", "draw_grid", "draw_latents", "draw_rows", "picture_bytes", "save_picture"]
 
 
-def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = ()) -> Figure:
+def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = (), column_labels: Sequence[str] = ()) -> Figure:
     """Images in rows of ``columns``, from black to white over the range of x; vectors as the rows of one picture.
 
     Args:
         x: images (N, channels, height, width) or events of any other shape.
         columns: images per row.
         row_labels: names of the rows.
+        column_labels: names of the columns.
     """
     array = np.asarray(x.detach().cpu().float())
+    if not _are_images(x):
+        return _draw_vectors([array], [""])
     low, high = array.min(), array.max()
-    if array.ndim != 4 or array.shape[1] not in (1, 3):
-        figure = Figure(figsize=(7, 3.5), layout="constrained")
-        axes = figure.subplots()
-        picture = axes.imshow(array.reshape(len(array), -1), aspect="auto", cmap="viridis", vmin=low, vmax=high)
-        figure.colorbar(picture)
-        axes.set(xlabel="element", ylabel="datapoint")
-        return figure
     count, channels, height, width = array.shape
     rows = math.ceil(count / columns)
     tiles = np.full((rows * columns, channels, height + 2, width + 2), high, dtype=np.float32)
@@ -40,22 +37,49 @@ def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = ()) -> Figure
     sheet = tiles.reshape(rows, columns, channels, height + 2, width + 2).transpose(0, 3, 1, 4, 2)
     sheet = sheet.reshape(rows * (height + 2), columns * (width + 2), channels)
     sheet = np.clip((sheet - low) / max(high - low, 1e-12), 0, 1)
-    figure = Figure(figsize=(0.62 * columns + 0.9 * bool(row_labels), 0.62 * rows), layout="constrained")
+    size = (0.62 * columns + 0.9 * bool(row_labels), 0.62 * rows + 0.3 * bool(column_labels))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.imshow(sheet.squeeze(-1) if channels == 1 else sheet, cmap="gray", vmin=0, vmax=1)
-    axes.set_xticks([])
+    axes.set_xticks([(width + 2) * (c + 0.5) for c in range(len(column_labels))], column_labels)
     axes.set_yticks([(height + 2) * (r + 0.5) for r in range(len(row_labels))], row_labels)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
     return figure
 
 
-def draw_rows(rows: Sequence[Tensor], row_labels: Sequence[str]) -> Figure:
-    """One row of images per tensor, each with its label; shorter rows end in blank."""
-    columns = max(len(row) for row in rows)
-    high = max(float(row.max()) for row in rows)
-    padded = [torch.cat([row, row.new_full((columns - len(row), *row.shape[1:]), high)]) for row in rows]
-    return draw_grid(torch.cat(padded), columns, row_labels)
+def draw_rows(rows: Sequence[Tensor], row_labels: Sequence[str], columns: int = 20) -> Figure:
+    """One row of images per tensor, with its label, wrapped after ``columns``; for vectors, one panel per label."""
+    if not _are_images(rows[0]):
+        labels = list(dict.fromkeys(row_labels))
+        grouped = [[r for r, name in zip(rows, row_labels, strict=True) if name == label] for label in labels]
+        return _draw_vectors([np.asarray(torch.cat(group).detach().cpu().float()) for group in grouped], labels)
+    wrapped = [(part, name) for row, name in zip(rows, row_labels, strict=True) for part in row.split(columns)]
+    width = max(len(part) for part, _ in wrapped)
+    high = max(float(part.max()) for part, _ in wrapped)
+    padded = [torch.cat([part, part.new_full((width - len(part), *part.shape[1:]), high)]) for part, _ in wrapped]
+    return draw_grid(torch.cat(padded), width, [name for _, name in wrapped])
+
+
+def _are_images(x: Tensor) -> bool:
+    return x.dim() == 4 and x.shape[1] in (1, 3)
+
+
+def _draw_vectors(groups: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
+    """One panel per group, a datapoint per row, all on one scale of colours."""
+    low, high = min(g.min() for g in groups), max(g.max() for g in groups)
+    figure = Figure(figsize=(max(7, 2.2 * len(groups)), 3.5), layout="constrained")
+    panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
+    for axes, group, title in zip(panels, groups, titles, strict=True):
+        drawn = axes.imshow(
+            group.reshape(len(group), -1), aspect="auto", cmap="viridis", vmin=low, vmax=high, interpolation="nearest"
+        )
+        axes.set(xlabel="element", title=title)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[0].set_ylabel("datapoint")
+    figure.colorbar(drawn, ax=list(panels))
+    return figure
 
 
 def draw_curves(history: Sequence[dict[str, float]]) -> Figure:
@@ -68,8 +92,10 @@ def draw_curves(history: Sequence[dict[str, float]]) -> Figure:
     ):
         for split, style in (("train", "-"), ("validation", "--")):
             if f"{split}_{term}" in history[0]:
-                axes.plot(epochs, [row[f"{split}_{term}"] for row in history], style, label=split)
+                marker = "o" if len(epochs) < 20 else None
+                axes.plot(epochs, [row[f"{split}_{term}"] for row in history], style, label=split, marker=marker)
         axes.set(title=title, xlabel="epoch", ylabel="nats per datapoint")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.lines:
             axes.legend(frameon=False)
     return figure

@@ -8,6 +8,7 @@ import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor, nn
+from torch.distributions import constraints
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyvae.batches import Batches
@@ -143,21 +144,29 @@ def check_pair(pair: nn.Module, batches: Batches) -> Inspection:
     check_data(inspection)
     check_shapes(inspection)
     check_data(inspect_pair(pair, batches.extremes()))
-    _warn_of_grey_values(inspection)
+    _warn_of_kinds(inspection)
     return inspection
 
 
-def _warn_of_grey_values(inspection: Inspection) -> None:
+def _warn_of_kinds(inspection: Inspection) -> None:
+    """Warn where a bound is no bound: intensities under a distribution of binary data, binary data under a density."""
     for name in inspection.observed:
         site = inspection.model.nodes[name]
-        distribution = site["fn"]
+        value, distribution = site["value"], site["fn"]
         while isinstance(distribution, torch.distributions.Independent):
             distribution = distribution.base_dist
-        grey = (site["value"] > 0) & (site["value"] < 1)
-        if isinstance(distribution, torch.distributions.Bernoulli) and bool(grey.any()):
-            warnings.warn(
-                f"site {name!r} is Bernoulli but the data hold values strictly between 0 and 1: the bound is minus a "
-                "cross-entropy, no log density, and cannot be compared with that of other likelihoods. Binarize the "
-                "data, or use another likelihood",
-                stacklevel=4,
+        binary = bool(((value == 0) | (value == 1)).all())
+        message = None
+        if isinstance(distribution, torch.distributions.Bernoulli) and not binary:
+            message = (
+                "is Bernoulli but the data hold values strictly between 0 and 1: the bound is minus a cross-entropy, "
+                "no log density, and cannot be compared with that of other likelihoods. Binarize the data, or use "
+                "another likelihood"
             )
+        elif distribution.support is constraints.real and binary and value.is_floating_point():
+            message = (
+                "has a density over the reals but the data are all 0 or 1: the density can grow without bound at these "
+                "two values, and the figures mean little. Use a Bernoulli likelihood, or data that are not binarized"
+            )
+        if message:
+            warnings.warn(f"site {name!r} {message}", stacklevel=4)

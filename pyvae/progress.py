@@ -9,9 +9,9 @@ __all__ = ["TrainingProgress"]
 
 _SHOWN = {
     "train_elbo": "ELBO",
-    "train_reconstruction": "reconstruction",
+    "train_reconstruction": "rec.",
     "train_kl": "KL",
-    "validation_elbo": "validation ELBO",
+    "validation_elbo": "val. ELBO",
 }
 
 

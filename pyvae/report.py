@@ -18,7 +18,7 @@ from pyvae.pictures import draw_curves, draw_grid, draw_latents, draw_rows, pict
 from pyvae.runs import Run
 from pyvae.views import class_labels, generate, latent_means, reconstruct
 
-__all__ = ["draw_reconstructions", "draw_samples", "draw_transfer", "write_report"]
+__all__ = ["all_warnings", "draw_reconstructions", "draw_samples", "draw_transfer", "write_report"]
 
 _SHOWN = 10
 _SCATTERED = 2000
@@ -42,19 +42,22 @@ def draw_samples(x: Tensor, labels: Tensor | None) -> Figure:
     return draw_rows(x.split(counts.tolist()), [str(int(c)) for c in classes])
 
 
-def draw_reconstructions(x: Tensor, args: Sequence[Tensor]) -> Figure:
-    """Data in the upper rows, their reconstructions in the lower ones."""
+def draw_reconstructions(x: Tensor, originals: Tensor, label: str = "decoded") -> Figure:
+    """Data in the upper rows, what became of them in the lower ones."""
     columns = min(len(x), _SHOWN)
-    blocks = zip(args[0].split(columns), x.split(columns), strict=True)
+    blocks = zip(originals.split(columns), x.split(columns), strict=True)
     rows = [part for block in blocks for part in block]
-    return draw_rows(rows, ["data", "again"] * (len(rows) // 2))
+    return draw_rows(rows, ["data", label] * (len(rows) // 2))
 
 
-def draw_transfer(pair: nn.Module, args: Sequence[Tensor], num_classes: int) -> Figure:
+def draw_transfer(run: Run, pair: nn.Module, args: Sequence[Tensor], num_classes: int) -> Figure:
     """Each datum in the left column, decoded with every label to its right: its style, other classes."""
     decoded = [reconstruct(pair, args, torch.full_like(args[1], label)) for label in range(num_classes)]
-    columns = torch.stack([args[0], *decoded], 1).flatten(0, 1)
-    return draw_grid(columns, num_classes + 1)
+    parts = [run.original_units(x) for x in (args[0], *decoded)]
+    labels = ["data", *map(str, range(num_classes))]
+    if parts[0].dim() != 4:
+        return draw_rows(parts, labels)
+    return draw_grid(torch.stack(parts, 1).flatten(0, 1), num_classes + 1, column_labels=labels)
 
 
 def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
@@ -70,13 +73,13 @@ def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
             "samples",
             "Samples",
             "Means of p(x | z) for z drawn from the prior" + (", a row per class." if run.conditional else "."),
-            draw_samples(generate(pair, size, labels), labels),
+            draw_samples(run.original_units(generate(pair, size, labels)), labels),
         ),
         Picture(
             "reconstructions",
             "Reconstructions",
             "Held-out data above, and what is left of them after the passage through z below.",
-            draw_reconstructions(reconstruct(pair, some), some),
+            draw_reconstructions(run.original_units(reconstruct(pair, some)), run.original_units(some[0])),
         ),
     ]
     if run.conditional:
@@ -85,7 +88,7 @@ def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
                 "transfer",
                 "Style transfer",
                 "Held-out data (left), encoded with their own label and decoded with every other: z keeps the style.",
-                draw_transfer(pair, some, data.num_classes),
+                draw_transfer(run, pair, some, data.num_classes),
             )
         )
     means = torch.cat([m.flatten(1) for m in latent_means(pair, many).values()], 1)
@@ -111,19 +114,20 @@ def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
     return pictures
 
 
-def _figures(evaluation: Evaluation) -> list[dict[str, str]]:
+def _figures(evaluation: Evaluation, conditional: bool) -> list[dict[str, str]]:
     """The key figures, each with a sentence on what it means."""
     elbo, likelihood = evaluation.elbo, evaluation.log_likelihood
     figures = evaluation.figures()
+    given = " | y" if conditional else ""
     return [
         {
             "name": "ELBO",
             "value": f"{elbo.value:.2f} nats",
-            "meaning": f"per test datum; a lower bound on log p(x). ± {elbo.standard_error:.3f} Monte Carlo error, "
-            f"± {elbo.dataset_standard_error:.2f} from the choice of data",
+            "meaning": f"per test datum; a lower bound on log p(x{given}). ± {elbo.standard_error:.3f} Monte Carlo "
+            f"error, ± {elbo.dataset_standard_error:.2f} from the choice of data",
         },
         {
-            "name": f"log p̂(x), K = {likelihood.num_particles}",
+            "name": f"log p̂(x{given}), K = {likelihood.num_particles}",
             "value": f"{likelihood.value:.2f} nats",
             "meaning": "importance-weighted, a tighter lower bound: at least "
             f"{likelihood.value - elbo.value:.2f} nats of the ELBO's gap are the guide's",
@@ -146,7 +150,8 @@ def _figures(evaluation: Evaluation) -> list[dict[str, str]]:
     ]
 
 
-def _warnings(evaluation: Evaluation, noticed: Sequence[str]) -> list[str]:
+def all_warnings(evaluation: Evaluation, noticed: Sequence[str]) -> list[str]:
+    """What was noticed on the way, and a collapse of the posterior."""
     kl = float(evaluation.elbo.kl.mean())
     collapse = (
         [f"The KL is {kl:.3f} nats: the posterior has collapsed onto the prior and the latents carry nothing."]
@@ -186,8 +191,8 @@ def write_report(
         subtitle=f"{len(data.train):,} training and {len(data.test):,} test data of shape "
         f"{' × '.join(map(str, data.shape))}, {len(history)} epochs, "
         f"{sum(p.numel() for p in pair.parameters()):,} parameters",
-        warnings=_warnings(evaluation, noticed),
-        figures=_figures(evaluation),
+        warnings=noticed,
+        figures=_figures(evaluation, run.conditional),
         pictures=shown,
         settings=[(k.replace("_", " "), v) for k, v in groups.items() if v is not None],
     )

@@ -108,6 +108,10 @@ class Run:
         """Whether the pair takes labels."""
         return "num_classes" in self.arguments
 
+    def original_units(self, x: Tensor) -> Tensor:
+        """x, as the pair takes and gives it, in the units that the data had before a standardization."""
+        return preprocessings.original_units(x, self.preprocessing)
+
     def load_data(self) -> LabelledData:
         """The data of the run, as its pair takes them.
 
@@ -174,7 +178,7 @@ def start_run(run: Run, resume: bool) -> list[Path]:
         mine = json.loads(json.dumps(run.record()))
         changed = [k for k in ("recipe", "arguments", "data", "preprocessing") if written[k] != mine[k]]
         if changed:
-            details = "; ".join(f"{k} is {mine[k]} now and was {written[k]}" for k in changed)
+            details = "; ".join(difference(k, mine[k], written[k]) for k in changed)
             raise RunError(f"cannot resume {run.directory}: {details}. Repeat the command of the run, with --resume")
         return []
     if run.directory.exists() and (not run.directory.is_dir() or any(run.directory.iterdir())):
@@ -189,6 +193,14 @@ def start_run(run: Run, resume: bool) -> list[Path]:
         discard_run(run, made)
         raise RunError(f"cannot write to {run.directory}: {error}") from error
     return [run.directory / RECORD, *made]
+
+
+def difference(name: str, mine: object, written: object) -> str:
+    """What differs between two records, entry by entry."""
+    if not isinstance(mine, dict) or not isinstance(written, dict):
+        return f"{name} is {mine} now and was {written}"
+    keys = [k for k in {**mine, **written} if mine.get(k) != written.get(k)]
+    return "; ".join(f"{name}: {k} is {mine.get(k)} now and was {written.get(k)}" for k in keys)
 
 
 def discard_run(run: Run, made: Sequence[Path]) -> None:

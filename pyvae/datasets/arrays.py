@@ -18,7 +18,8 @@ def arrays(path: str) -> LabelledData:
     """The rows of a ``.npy`` file, or the arrays ``x``, ``y``, ``x_test``, ``y_test`` of an ``.npz`` file.
 
     Only ``x`` is required. Without ``x_test``, every tenth row is kept for the test. Bytes (uint8) are scaled to
-    [0, 1], other numbers are taken as they are, in float32; labels are integers from 0. No pickled object is read.
+    [0, 1], other numbers are taken as they are, in float32; labels are integers from 0. Images have the shape (rows,
+    channels, height, width), vectors (rows, columns). No pickled object is read.
 
     Raises:
         DataError: if the file is unreadable, has no x, holds something else than numbers, or NaN; or if labels and
@@ -63,6 +64,11 @@ def _numbers(path: str, array: np.ndarray) -> Tensor:
     if array.dtype.kind not in "fiub" or array.ndim < 2 or 0 in array.shape[1:]:
         raise DataError(
             f"{path!r}: x has dtype {array.dtype} and shape {array.shape}; expected numbers of shape (rows, …)"
+        )
+    if array.ndim == 4 and array.shape[-1] in (1, 3) and array.shape[1] not in (1, 3):
+        raise DataError(
+            f"{path!r}: x has shape {array.shape}, with the channels last; expected (rows, channels, height, width): "
+            "x.transpose(0, 3, 1, 2)"
         )
     if array.dtype == np.uint8 and array.max() <= 1:
         raise DataError(

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from pyvae.errors import ArgumentError, DataError
+from pyvae.isolation import preserved_streams
 
 __all__ = ["InMemory", "LabelledData", "unit_interval"]
 
@@ -40,6 +41,16 @@ class InMemory(TensorDataset):
     def rows(self, index: Tensor | slice) -> "InMemory":
         """The given rows, under the same transform."""
         return InMemory(*(t[index] for t in self.tensors), transform=self.transform)
+
+    def fixed(self, seed: int = 0) -> "InMemory":
+        """The same rows with one draw of a random transform, so that figures on them can be compared."""
+        with preserved_streams(seed):
+            tensors = self[torch.arange(len(self))]
+        return InMemory(*tensors, transform=lambda x: x)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(tuple(t.shape[1:])) for t in self.tensors)
+        return f"{type(self).__name__}({len(self)} rows of shapes {shapes})"
 
     def without_labels(self) -> "InMemory":
         """x alone."""

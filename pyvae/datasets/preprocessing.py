@@ -1,5 +1,6 @@
 """What is done to x before a VAE sees it: each function takes data and gives data, with a record of itself."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -74,6 +75,16 @@ def standardization(data: LabelledData) -> LabelledData:
     scale = torch.where(scale > 0, scale, 1.0)
     record = {"mean": mean.flatten().tolist(), "scale": scale.flatten().tolist()}
     return data.transformed(lambda x: (x - mean) / scale, name="standardization", **record)
+
+
+def original_units(x: Tensor, preprocessing: Sequence[Mapping[str, object]]) -> Tensor:
+    """x as it was before a standardization that ``preprocessing`` records; as it is for all that has no inverse."""
+    for record in reversed(preprocessing):
+        if record["name"] == "standardization":
+            mean, scale = (torch.tensor(record[n], dtype=x.dtype, device=x.device) for n in ("mean", "scale"))
+            per_channel = (-1, *[1] * (x.dim() - 2))
+            x = x * scale.reshape(per_channel) + mean.reshape(per_channel)
+    return x
 
 
 def _require_intensities(data: LabelledData) -> None:

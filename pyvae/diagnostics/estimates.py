@@ -9,7 +9,7 @@ from torch import Tensor
 __all__ = ["ELBOEstimate", "Estimate", "Evaluation"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """A figure in nats per datapoint, with its Monte Carlo error and the spread of the data kept apart.
 
@@ -50,8 +50,11 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.value:.3f} ± {self.standard_error:.3f} nats"
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}: {len(self.per_datapoint)} data, {self.num_particles} particles>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class ELBOEstimate(Estimate):
     """The ELBO and its two terms, ELBO = reconstruction − KL, in nats per datapoint.
 

@@ -30,7 +30,9 @@ def elbo(
 ) -> ELBOEstimate:
     r"""ELBO(x_n) = E_{q(z|x_n)}[log p(x_n | z) + log p(z) − log q(z | x_n)] ≤ log p(x_n), by Monte Carlo.
 
-    Works on any pair whose sites lie in one data plate; ignores scales (annealing, mini-batch factors).
+    Works on any pair whose sites lie in one data plate; ignores scales (annealing, mini-batch factors). The error is
+    that of the draws of z: data with a random transform, such as a dynamic binarization, are drawn anew by each call;
+    fix them, ``data.test.fixed()``, to compare.
 
     Args:
         pair: a module with ``model`` and ``guide``.

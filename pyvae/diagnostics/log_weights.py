@@ -16,7 +16,7 @@ from pyvae.isolation import evaluation_mode, own_parameters
 __all__ = ["DEFAULT_MEMORY", "log_weights", "map_log_terms"]
 
 T = TypeVar("T")
-DEFAULT_MEMORY = 2**29
+DEFAULT_MEMORY = 2**28
 _PROBE = 7  # rows of the trial run: few, and unlikely to be the size of another plate
 
 
@@ -24,11 +24,13 @@ def log_weights(pair: nn.Module, *args: Tensor, num_particles: int = 1, max_memo
     r"""log w_{sn} = log p(x_n, z_{sn}) − log q(z_{sn} | x_n) with z_{sn} ~ q(z | x_n), in nats.
 
     Unscaled (no mini-batch or annealing factor), summed in float64, vectorized over particles; works on any pair
-    whose sites all lie in the data plate. The pair runs in evaluation mode, without gradients.
+    whose sites all lie in the data plate. Factors count as Pyro's objectives count them, those of the guide as part of
+    log q. The pair runs in evaluation mode, without gradients.
 
     Args:
         pair: a module with ``model`` and ``guide``.
-        args: the arguments of both programs; the first is a tensor of N data.
+        args: the arguments of both programs; the first is a tensor of N data, and every other tensor of N rows is
+            taken to have one row per datapoint as well.
         num_particles: the number S of draws per datapoint.
         max_memory: about how many bytes the intermediate results may take.
 

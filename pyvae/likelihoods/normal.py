@@ -53,7 +53,16 @@ class Normal(Likelihood):
         else:
             self.register_buffer("log_scale", log_scale)
 
+    @property
+    def scale(self) -> Tensor:
+        """σ."""
+        return self.log_scale.exp()
+
+    def extra_repr(self) -> str:
+        """The event shape and the scale."""
+        return f"{super().extra_repr()}, scale={self.scale.item():g}, learn_scale={self.log_scale.requires_grad}"
+
     def forward(self, z: Tensor, *context: Tensor) -> dist.Distribution:
         """N(f(z, c), σ² I), with z's batch shape."""
         loc = call_network(self.network, z, *context, shape=self.event_shape)
-        return dist.Normal(loc, self.log_scale.exp()).to_event(len(self.event_shape))
+        return dist.Normal(loc, self.scale).to_event(len(self.event_shape))

@@ -60,8 +60,9 @@ class VAE(nn.Module):
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
         """p(x, z | y): x, drawn or as given."""
         register(self)
+        count = _count(x, y, size)
         c = self._embed(y)
-        with pyro.plate("data", _count(x, y, size)):
+        with pyro.plate("data", count):
             z = pyro.sample("z", self.prior(*c))
             return pyro.sample("x", self.likelihood(z, *c), obs=x)
 
@@ -86,6 +87,8 @@ class VAE(nn.Module):
 
 def _count(x: Tensor | None, y: Tensor | None, size: int) -> int:
     """The number of data, which x and y tell where they are given."""
+    if y is not None and not (isinstance(y, Tensor) and y.dim()):
+        raise DataError(f"labels are {y!r}; expected a tensor of one label per datapoint: torch.tensor([3, 7])")
     if isinstance(size, Tensor):
         raise DataError("got three tensors; expected x and labels y alone (a third argument is the number of draws)")
     if x is not None and y is not None and len(x) != len(y):

@@ -26,7 +26,8 @@ def _check_image(shape: torch.Size, channels: Sequence[int]) -> None:
     if len(shape) != 3 or not as_widths(channels, "channels"):
         raise ArgumentError(
             f"got image shape {tuple(shape)} and channels {tuple(channels)}; expected a shape "
-            "(channels, height, width) and at least one layer; for vectors use MLP"
+            "(channels, height, width) and at least one layer; grey images need a channel of their own, x[:, None], "
+            "and vectors an MLP"
         )
 
 

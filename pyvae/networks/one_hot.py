@@ -38,6 +38,8 @@ class OneHot(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Vectors of shape (…, num_classes) for labels of shape (…)."""
+        if not isinstance(y, Tensor):
+            raise DataError(f"labels are a {type(y).__name__}; expected a tensor of integers: torch.tensor([3, 7])")
         if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
             raise DataError(f"labels have dtype {y.dtype}; expected integers in [0, {self.num_classes}): use y.long()")
         if y.numel() and not (int(y.min()) >= 0 and int(y.max()) < self.num_classes):

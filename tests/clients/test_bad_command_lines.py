@@ -367,7 +367,7 @@ def test_run_directory_that_holds_a_run(refused, untrained, runs):
 
 RESUMED = {
     "recipe": ("conditional", SMALL, "recipe is conditional now and was gaussian"),
-    "latent dim": ("gaussian", [*SMALL, "--latent-dim", "3"], "arguments.*'latent_dim': 3.*now and was.*2"),
+    "latent dim": ("gaussian", [*SMALL, "--latent-dim", "3"], "arguments: latent_dim is 3 now and was 2"),
     "data": ("gaussian", [*SMALL, "--preprocessing", "static_binarization"], "static_binarization.* now and was"),
     "batch size": ("gaussian", [*SMALL, "--epochs", "2", "--batch-size", "64"], "batch_size is 64 now and was 128"),
     "seed": ("gaussian", [*SMALL, "--epochs", "2", "--seed", "1"], "seed is 1 now and was 0"),

@@ -139,6 +139,14 @@ def test_fit_improves_the_elbo(make, objective):
     assert pyvae.evaluate(pair, x).figures()["num_data"] == len(x)
 
 
+def test_grey_values_train_where_validation_is_off_with_a_warning():
+    """As in Pyro's own example, whose likelihood is Bernoulli(…, validate_args=False) on grey images."""
+    pair, x = HandWritten(), torch.rand(50, 64)
+    with pytest.warns(UserWarning, match="strictly between 0 and 1"):
+        pyvae.fit(pair, x, epochs=1, progress=False)
+    assert pyvae.evaluate(pair, x, seed=0).elbo.value < 0
+
+
 def test_default_objective_has_analytic_kl():
     x = data_for(HandWritten())
     from pyvae.inspection import inspect_pair
