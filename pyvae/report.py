@@ -72,13 +72,13 @@ def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
         Picture(
             "samples",
             "Samples",
-            "Means of p(x | z) for z drawn from the prior" + (", a row per class." if run.conditional else "."),
+            "Means of p(x | z) for z drawn from the prior" + (", by class." if run.conditional else "."),
             draw_samples(run.original_units(generate(pair, size, labels)), labels),
         ),
         Picture(
             "reconstructions",
             "Reconstructions",
-            "Held-out data above, and what is left of them after the passage through z below.",
+            "Held-out data, and what is left of them after the passage through z.",
             draw_reconstructions(run.original_units(reconstruct(pair, some)), run.original_units(some[0])),
         ),
     ]
@@ -87,7 +87,7 @@ def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
             Picture(
                 "transfer",
                 "Style transfer",
-                "Held-out data (left), encoded with their own label and decoded with every other: z keeps the style.",
+                "Held-out data, encoded with their own label and decoded with each: z keeps the style.",
                 draw_transfer(run, pair, some, data.num_classes),
             )
         )
