@@ -24,8 +24,8 @@ from pyvae.errors import (
     RunError,
 )
 from pyvae.fit import FitResult, fit
+from pyvae.loading import load
 from pyvae.models import VAE
-from pyvae.recipes import load
 
 __all__ = [
     "VAE",

@@ -65,11 +65,9 @@ def _fit(name: str, parser: Parser, settings: Namespace) -> None:
     data = load_data(**data_arguments)
     recipe = getattr(recipes, name)
     arguments = {"shape": list(data.shape), **{n: plain[n] for n in _names(recipe, _FROM_DATA)}}
-    if "num_classes" not in _names(recipe):
-        data = data.without_labels()
-    elif not data.num_classes:
-        raise DataError(f"recipe {name!r} is conditional, but {data.name} has no labels: add y, or use another recipe")
-    else:
+    if "num_classes" in _names(recipe):
+        if not data.num_classes:
+            raise DataError(f"recipe {name!r} is conditional, but {data.name} has no labels: add y, or use another one")
         arguments["num_classes"] = data.num_classes
     options = {n: plain[n] for n in _names(commands.run_options)}
     training = _names(fit, _FROM_RUN)

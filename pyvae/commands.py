@@ -24,8 +24,8 @@ from pyvae.errors import ArgumentError, DataError
 from pyvae.fit import fit
 from pyvae.inspection import check_data, device_of, inspect_pair
 from pyvae.isolation import derive_seed, preserved_streams
+from pyvae.loading import build
 from pyvae.pictures import save_picture
-from pyvae.recipes import build
 from pyvae.report import all_warnings, draw_reconstructions, draw_samples, write_report
 from pyvae.runs import Run, discard_run, free_path, open_run, start_run
 from pyvae.views import generate
@@ -43,11 +43,13 @@ def train(run: Run, data: LabelledData, arguments: dict[str, Any], options: dict
 
     Args:
         run: the run, not yet on disk.
-        data: its data, as its pair takes them.
+        data: its data, with labels if there are any.
         arguments: of :func:`pyvae.fit`.
         options: of :func:`run_options`.
     """
     device, seed = _device(options["device"]), arguments["seed"]
+    classes = data.test.tensors[1] if data.num_classes else None
+    data = data if run.conditional else data.without_labels()
     check_seed(seed)
     check_int("evaluation_particles", options["evaluation_particles"])
     training, held_out = data.hold_out(options["validation"])
@@ -77,7 +79,7 @@ def train(run: Run, data: LabelledData, arguments: dict[str, Any], options: dict
     evaluation = _evaluate(pair, data, options["evaluation_particles"], derive_seed(seed, *_TEST))
     run.write("evaluation.json", evaluation.figures())
     ours = all_warnings(evaluation, [str(w.message) for w in noticed if issubclass(w.category, UserWarning)])
-    page = write_report(run, pair, data, evaluation, ours)
+    page = write_report(run, pair, data, classes, result.history, evaluation, ours)
     console = Console()
     _print_figures(console, evaluation, f"{run.recipe} on the test data of {data.name}, nats per datapoint")
     for warning in ours:

@@ -6,15 +6,19 @@ from dataclasses import dataclass
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from pyro.util import check_site_shape
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
-__all__ = ["Inspection", "check_data", "check_shapes", "device_of", "inspect_pair", "stochastic_sites"]
+__all__ = ["Inspection", "check_data", "check_shapes", "device_of", "inspect_pair", "stochastic_sites", "unwrapped"]
+
+_WRAPPERS = (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution)
 
 
 def stochastic_sites(trace: Trace) -> dict[str, dict]:
@@ -24,6 +28,13 @@ def stochastic_sites(trace: Trace) -> dict[str, dict]:
         for name, site in trace.nodes.items()
         if site["type"] == "sample" and not site_is_subsample(site) and not site["infer"].get("_deterministic")
     }
+
+
+def unwrapped(distribution: Distribution) -> Distribution:
+    """The distribution of single elements or points, without the wrappers that shape, expand or mask it."""
+    while isinstance(distribution, _WRAPPERS):
+        distribution = distribution.base_dist
+    return distribution
 
 
 @dataclass(frozen=True)
@@ -102,8 +113,7 @@ def check_data(inspection: Inspection) -> None:
                 f"shape {tuple(distribution.shape())}: one row per datapoint, of event shape "
                 f"{tuple(distribution.event_shape)}"
             )
-        while isinstance(distribution, torch.distributions.Independent):
-            distribution = distribution.base_dist
+        distribution = unwrapped(distribution)
         if not distribution._validate_args:  # switched off, as Pyro's own VAE does to train on grey values
             continue
         try:

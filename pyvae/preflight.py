@@ -15,7 +15,7 @@ from pyvae.batches import Batches
 from pyvae.checkpoint import as_path
 from pyvae.checks import check_int, check_positive, check_seed
 from pyvae.errors import RUN_ERRORS, ArgumentError, PairError
-from pyvae.inspection import Inspection, check_data, check_shapes, inspect_pair, stochastic_sites
+from pyvae.inspection import Inspection, check_data, check_shapes, inspect_pair, stochastic_sites, unwrapped
 from pyvae.metrics import tensorboard_class
 
 __all__ = ["check_arguments", "check_pair", "make_optimizer", "make_schedule"]
@@ -152,9 +152,7 @@ def _warn_of_kinds(inspection: Inspection) -> None:
     """Warn where a bound is no bound: intensities under a distribution of binary data, binary data under a density."""
     for name in inspection.observed:
         site = inspection.model.nodes[name]
-        value, distribution = site["value"], site["fn"]
-        while isinstance(distribution, torch.distributions.Independent):
-            distribution = distribution.base_dist
+        value, distribution = site["value"], unwrapped(site["fn"])
         binary = bool(((value == 0) | (value == 1)).all())
         message = None
         if isinstance(distribution, torch.distributions.Bernoulli) and not binary:

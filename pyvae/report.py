@@ -16,6 +16,7 @@ from pyvae.diagnostics import Evaluation
 from pyvae.isolation import preserved_streams
 from pyvae.pictures import draw_curves, draw_grid, draw_latents, draw_rows, picture_bytes
 from pyvae.runs import Run
+from pyvae.training_state import Row
 from pyvae.views import class_labels, generate, latent_means, reconstruct
 
 __all__ = ["all_warnings", "draw_reconstructions", "draw_samples", "draw_transfer", "write_report"]
@@ -60,7 +61,9 @@ def draw_transfer(run: Run, pair: nn.Module, args: Sequence[Tensor], num_classes
     return draw_grid(torch.stack(parts, 1).flatten(0, 1), num_classes + 1, column_labels=labels)
 
 
-def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
+def _pictures(
+    run: Run, pair: nn.Module, data: LabelledData, classes: Tensor | None, history: Sequence[Row]
+) -> list[Picture]:
     """All pictures of a run."""
     device = next(pair.parameters()).device
     with preserved_streams(0):
@@ -92,14 +95,13 @@ def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
             )
         )
     means = torch.cat([m.flatten(1) for m in latent_means(pair, many).values()], 1)
-    scattered = run.load_labels(len(means))
     pictures.append(
         Picture(
             "latents",
             "Latent space",
             "Posterior means of held-out data"
             + (", coloured by class, which the unconditional model has never seen." if not run.conditional else "."),
-            draw_latents(means, scattered),
+            draw_latents(means, None if classes is None else classes[: len(means)]),
         )
     )
     pictures.append(
@@ -108,7 +110,7 @@ def _pictures(run: Run, pair: nn.Module, data: LabelledData) -> list[Picture]:
             "Training",
             "ELBO = reconstruction − KL, in nats per datapoint. Training figures are averages over an epoch in which "
             "the parameters move, so they lag behind those of the validation data.",
-            draw_curves(run.history()),
+            draw_curves(history),
         )
     )
     return pictures
@@ -162,21 +164,29 @@ def all_warnings(evaluation: Evaluation, noticed: Sequence[str]) -> list[str]:
 
 
 def write_report(
-    run: Run, pair: nn.Module, data: LabelledData, evaluation: Evaluation, noticed: Sequence[str] = ()
+    run: Run,
+    pair: nn.Module,
+    data: LabelledData,
+    classes: Tensor | None,
+    history: Sequence[Row],
+    evaluation: Evaluation,
+    noticed: Sequence[str] = (),
 ) -> Path:
     """Write a run's pictures as PNG files and ``report.html``, one page that needs nothing else.
 
     Args:
         run: the run.
         pair: its pair.
-        data: its data.
+        data: its data, as the pair takes them.
+        classes: the labels of the test data, if there are any, also for a pair that does not take them.
+        history: one row of metrics per epoch.
         evaluation: its figures on test data.
         noticed: warnings that came up on the way.
 
     Returns:
         The page's path.
     """
-    pictures = _pictures(run, pair, data)
+    pictures = _pictures(run, pair, data, classes, history)
     shown = []
     for picture in pictures:
         content = picture_bytes(picture.figure)
@@ -184,7 +194,6 @@ def write_report(
         encoded = base64.b64encode(content).decode()
         shown.append({"title": picture.title, "meaning": picture.meaning, "base64": encoded})
     groups = {"recipe": run.recipe, **run.arguments, **run.data, **run.training, **run.versions}
-    history = run.history()
     environment = Environment(loader=PackageLoader("pyvae", "."), autoescape=select_autoescape(default=True))
     page = environment.get_template("report.html.jinja").render(
         title=f"{run.recipe} on {data.name}",

@@ -14,12 +14,12 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from pyvae import datasets
-from pyvae.checkpoint import read_tensors, restore, write_atomically
+from pyvae.checkpoint import restore, write_atomically
 from pyvae.datasets import LabelledData
 from pyvae.datasets import preprocessing as preprocessings
 from pyvae.errors import CheckpointError, DataError, RunError
-from pyvae.recipes import build
-from pyvae.training_state import CHECKPOINT, Row
+from pyvae.loading import build
+from pyvae.training_state import CHECKPOINT
 
 __all__ = ["Run", "absolute_paths", "discard_run", "free_path", "load_data", "open_run", "start_run", "versions"]
 
@@ -125,11 +125,6 @@ class Run:
             raise RunError(f"{self.directory / RECORD} is damaged: its data are {self.data}: {error}") from error
         return loaded if self.conditional else loaded.without_labels()
 
-    def load_labels(self, count: int) -> Tensor | None:
-        """The labels of the first test data, if there are any; also for a pair that does not take them."""
-        labels = load_data(**self.data).test.tensors[1:]
-        return labels[0][:count] if labels else None
-
     def load_pair(self) -> nn.Module:
         """The pair with its best weights so far.
 
@@ -142,10 +137,6 @@ class Run:
         pair = build(self.recipe, self.arguments)
         restore(self.directory / CHECKPOINT, pair)
         return pair
-
-    def history(self) -> list[Row]:
-        """The metrics of the finished epochs."""
-        return read_tensors(self.directory / CHECKPOINT)[1]["history"]
 
     def write_record(self) -> None:
         """Write the record, or replace it."""

@@ -21,7 +21,7 @@ ALLOWED = {
     "diagnostics": {"distributions", "inspection", "batches"},
     "datasets": set(),
 }
-FAMILIES = {"models", "recipes", "priors", "likelihoods", "guides", "networks"}
+FAMILIES = {"models", "recipes", "loading", "priors", "likelihoods", "guides", "networks"}
 KNOW_NO_FAMILY = ("fit", "training", "training_state", "checkpoint", "metrics", "preflight", "batches", "inspection")
 
 

@@ -13,7 +13,7 @@ from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, Evaluation, elbo
 from pyvae.diagnostics.log_weights import DEFAULT_MEMORY, T, map_log_terms
 from pyvae.diagnostics.particles import LogTerms
 from pyvae.errors import PairError
-from pyvae.inspection import Inspection, check_data, device_of, inspect_pair
+from pyvae.inspection import Inspection, check_data, device_of, inspect_pair, unwrapped
 from pyvae.isolation import preserved_streams
 
 __all__ = ["elbo", "evaluate", "log_likelihood"]
@@ -160,19 +160,12 @@ def _refuse_delta(pair: nn.Module, data: Data) -> Inspection:
     check_data(inspection)
     for name in inspection.latents:
         site = inspection.guide.nodes.get(name)
-        if site is not None and _is_delta(site["fn"]):
+        if site is not None and isinstance(unwrapped(site["fn"]), pyro.distributions.Delta):
             raise PairError(
                 f"site {name!r} of the guide is a Delta, whose density is no importance weight: log_likelihood and "
                 "evaluate are undefined for it; use elbo"
             )
     return inspection
-
-
-def _is_delta(distribution: torch.distributions.Distribution) -> bool:
-    """Whether a distribution is a point mass, under whatever wrappers."""
-    while hasattr(distribution, "base_dist"):
-        distribution = distribution.base_dist
-    return isinstance(distribution, pyro.distributions.Delta)
 
 
 def _join(parts: Sequence[Estimate]) -> Estimate:

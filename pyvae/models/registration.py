@@ -19,8 +19,9 @@ def register(pair: nn.Module) -> None:
     class or to its state, so that copies and unpickled pairs get their own.
 
     Example:
+        >>> before = len(pyro.get_param_store())
         >>> register(nn.Linear(1, 1)); register(nn.Linear(1, 1))
-        >>> len(pyro.get_param_store())
+        >>> len(pyro.get_param_store()) - before
         4
     """
     if pair not in _names:

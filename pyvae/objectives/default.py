@@ -2,10 +2,9 @@
 
 import pyro.distributions as dist
 from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
-from torch.distributions import Distribution
 from torch.distributions.kl import kl_divergence
 
-from pyvae.inspection import Inspection, stochastic_sites
+from pyvae.inspection import Inspection, stochastic_sites, unwrapped
 
 __all__ = ["default_objective"]
 
@@ -34,12 +33,6 @@ def _has_analytic_kl(q: dict, p: dict) -> bool:
         return False
     alike = q["scale"] is p["scale"] or (isinstance(q["scale"], float) and q["scale"] == p["scale"])
     # a subclass inherits the KL of its base, and a Delta has one that leaves its own density out
-    ours = all(type(d).__module__.startswith(_LIBRARIES) for d in (_base(q["fn"]), _base(p["fn"])))
-    point = isinstance(_base(q["fn"]), dist.Delta)
+    ours = all(type(d).__module__.startswith(_LIBRARIES) for d in (unwrapped(q["fn"]), unwrapped(p["fn"])))
+    point = isinstance(unwrapped(q["fn"]), dist.Delta)
     return q["fn"].has_rsample and alike and q["mask"] is p["mask"] and ours and not point
-
-
-def _base(distribution: Distribution) -> Distribution:
-    while hasattr(distribution, "base_dist"):
-        distribution = distribution.base_dist
-    return distribution
