@@ -1,6 +1,7 @@
 """pyvae: variational auto-encoders as Pyro model/guide pairs."""
 
 from pyvae import (
+    compilation,
     datasets,
     diagnostics,
     distributions,
@@ -13,6 +14,7 @@ from pyvae import (
     recipes,
 )
 from pyvae.checkpoint import save
+from pyvae.compilation import compile
 from pyvae.diagnostics import elbo, evaluate, log_likelihood, log_weights
 from pyvae.errors import (
     ArgumentError,
@@ -22,6 +24,7 @@ from pyvae.errors import (
     PairError,
     PyvaeError,
     RunError,
+    TraceError,
 )
 from pyvae.fit import FitResult, fit
 from pyvae.loading import load
@@ -37,6 +40,9 @@ __all__ = [
     "PairError",
     "PyvaeError",
     "RunError",
+    "TraceError",
+    "compilation",
+    "compile",
     "datasets",
     "diagnostics",
     "distributions",

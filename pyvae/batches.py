@@ -53,6 +53,14 @@ class Batches:
             return None
         return size if isinstance(self.source, DataLoader) else -(-size // self.batch_size)
 
+    def size(self) -> int | None:
+        """The number of rows, if it is known; of a ``DataLoader``, that of its data."""
+        source = self.source.dataset if isinstance(self.source, DataLoader) else self.source
+        try:
+            return len(source)
+        except TypeError:
+            return None
+
     def shuffled(self, seed: int) -> Iterator[Batch]:
         """One pass in the random order of ``seed``; a ``DataLoader`` keeps its own sampler, reseeded."""
         generator = torch.Generator().manual_seed(seed)

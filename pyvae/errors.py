@@ -9,6 +9,7 @@ __all__ = [
     "PairError",
     "PyvaeError",
     "RunError",
+    "TraceError",
 ]
 
 #: what a program written by a user raises when it is given arguments that it cannot take
@@ -50,3 +51,7 @@ class NonFiniteError(PyvaeError, ArithmeticError):
 
 class RunError(PyvaeError, RuntimeError):
     """A run directory is missing, incomplete, unwritable, or would be overwritten."""
+
+
+class TraceError(PyvaeError, RuntimeError):
+    """What a pair does cannot be recorded as a graph of tensor operations, or the graph cannot be compiled."""

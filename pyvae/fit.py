@@ -1,6 +1,5 @@
 """One training loop for every pair."""
 
-import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterable
@@ -16,18 +15,21 @@ from torch.optim.lr_scheduler import LRScheduler
 from pyvae.batches import Batches, Data, as_batches
 from pyvae.diagnostics import elbo
 from pyvae.errors import CheckpointError, NonFiniteError
-from pyvae.inspection import device_of
+from pyvae.inspection import Inspection, device_of
 from pyvae.isolation import derive_seed, draw_seed, kept_modes, own_parameters, preserved_streams
 from pyvae.metrics import tensorboard_writer, write_csv
-from pyvae.objectives import default_objective
+from pyvae.objectives import default_objective, settled
+from pyvae.precision import Precision, check_precision
 from pyvae.preflight import check_arguments, check_pair, make_optimizer, make_schedule
 from pyvae.progress import TrainingProgress
+from pyvae.steps import EagerStep, Loss, Update
 from pyvae.training import Trainer
 from pyvae.training_state import CHECKPOINT, Row, TrainingState
 
 __all__ = ["FitResult", "fit"]
 
 METRICS = "metrics.csv"
+_WORTH_COMPILING = 1000  # steps: on two cores a step of a small VAE saves a hundredth of what its compilation takes
 _EVALUATION_STREAM = 0  # epochs are counted from 1, so that this stream of the seed is free
 
 
@@ -66,6 +68,8 @@ def fit(
     clip_norm: float | None = None,
     patience: int | None = None,
     seed: int | None = None,
+    compile: bool | None = None,
+    precision: Precision = "32-true",
     checkpoint_dir: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -91,6 +95,10 @@ def fit(
         clip_norm: largest norm of the whole gradient of the mean loss per datapoint.
         patience: stop after so many epochs without a better validation ELBO.
         seed: of all randomness; by default drawn from torch's global stream.
+        compile: whether the step is traced once and compiled, after which no Python runs in it; a pair that cannot be
+            traced is trained eagerly, with a warning that says why. By default runs of 1,000 steps or more are.
+        precision: "32-true", or "bf16-mixed": factors of matrix products and convolutions in bfloat16, all sums,
+            densities and parameters in float32.
         checkpoint_dir: where to keep checkpoint.safetensors and metrics.csv, replaced after each epoch.
         resume: go on from the checkpoint in checkpoint_dir, if there is one.
         progress: show progress in the terminal.
@@ -116,27 +124,23 @@ def fit(
     check_arguments(
         objective, epochs, clip_norm, patience, validation is not None, seed, checkpoint_dir, resume, tensorboard
     )
+    check_precision(precision)
     device = device_of(pair)
     batches = as_batches(data, batch_size, device)
     held_out = None if validation is None else as_batches(validation, batch_size, device, "validation")
-    with preserved_streams():
-        inspection = check_pair(pair, batches)
-        if held_out is not None:
-            check_pair(pair, held_out)
-            elbo(pair, held_out.first(), num_particles=1, seed=0)
-    objective = copy.copy(objective) or default_objective(inspection)
-    if objective.max_plate_nesting == math.inf:  # else Pyro would run the pair once more to find it
-        particles = objective.vectorize_particles and objective.num_particles > 1
-        objective.max_plate_nesting = inspection.max_plate_nesting + particles
+    inspection = _checked(pair, batches, held_out)
+    objective = settled(objective or default_objective(inspection), inspection)
     made = make_optimizer(optimizer, [p for p in pair.parameters() if p.requires_grad])
-    settings = _settings(pair, objective, made, batches, held_out)
     scheduler = make_schedule(schedule, made)
+    rows = _traced_rows(batches, epochs, compile)
+    settings = _settings(pair, objective, made, batches, held_out)
     settings |= {"seed": seed, "clip_norm": clip_norm, "schedule": scheduler and type(scheduler).__name__}
+    settings |= {"precision": precision, "compiled": rows > 0}
     state = TrainingState(pair, made, scheduler, settings)
     directory = None if checkpoint_dir is None else Path(checkpoint_dir)
     _start(state, directory, resume)
     log = tensorboard_writer(directory, state.epoch) if tensorboard else None
-    trainer = Trainer(pair, objective, made, clip_norm, inspection.registers_parameters, inspection.data_plate)
+    trainer = Trainer(EagerStep(Loss(pair, objective, inspection, precision), Update(made, clip_norm)), rows)
     with (
         kept_modes(pair),
         own_parameters(),
@@ -153,6 +157,25 @@ def fit(
     if state.best is not None:
         pair.load_state_dict(state.best)
     return FitResult(state.history, state.best_epoch, state.settings["seed"])
+
+
+def _checked(pair: nn.Module, batches: Batches, held_out: Batches | None) -> Inspection:
+    """What is known of the pair, after it has been tried on both data."""
+    with preserved_streams():
+        if held_out is not None:
+            check_pair(pair, held_out)
+            elbo(pair, held_out.first(), num_particles=1, seed=0)
+        return check_pair(pair, batches)
+
+
+def _traced_rows(batches: Batches, epochs: int, compile: bool | None) -> int:
+    """How many rows the batches have that take a compiled step; 0 for none.
+
+    Decided by numbers alone, not by time, so that a run that is repeated or resumed decides in the same way.
+    """
+    steps = epochs * (batches.count() or 0)
+    wanted = steps >= _WORTH_COMPILING if compile is None else compile
+    return min(batches.batch_size, batches.size() or batches.batch_size) if wanted else 0
 
 
 def _settings(
@@ -211,7 +234,7 @@ def _one_epoch(
         row = trainer.epoch(batches, derive_seed(seed, number, 1), number, shown)
     if held_out is not None:
         data = held_out.source
-        measured = elbo(trainer.pair, data, num_particles=1, seed=derive_seed(seed, _EVALUATION_STREAM))
+        measured = elbo(state.pair, data, num_particles=1, seed=derive_seed(seed, _EVALUATION_STREAM))
         if not math.isfinite(measured.value):
             raise NonFiniteError(f"the ELBO of the validation data is {measured.value} after epoch {number}")
         row |= {

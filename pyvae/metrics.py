@@ -41,17 +41,13 @@ class ObservedTerms(Messenger):
     def __init__(self, plate: str | None) -> None:
         super().__init__()
         self._plate = plate
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget what was summed."""
         self.full_size: int | None = None
         self._runs = 0
         self._total: torch.Tensor | float = 0.0
 
-    def mean(self) -> float:
+    def mean(self) -> torch.Tensor | float:
         """The mean over runs of the sum over the batch, as scaled by plates."""
-        return float(self._total) / self._runs if self._runs else float("nan")
+        return self._total / self._runs if self._runs else float("nan")
 
     def __enter__(self) -> "ObservedTerms":
         self._runs += 1

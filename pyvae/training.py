@@ -1,133 +1,131 @@
-"""One optimization step, and one epoch of them."""
+"""One epoch of optimization steps: its metrics, and what went wrong."""
 
-import math
-from dataclasses import dataclass
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass, field
 
-import pyro
 import torch
-from pyro.infer import ELBO
-from torch import nn
+from torch import Tensor
 
 from pyvae.batches import Batch, Batches
-from pyvae.errors import RUN_ERRORS, NonFiniteError, PairError, PyvaeError
-from pyvae.metrics import ObservedTerms, estimates_elbo
+from pyvae.errors import RUN_ERRORS, NonFiniteError, PairError, PyvaeError, TraceError
+from pyvae.metrics import estimates_elbo
 from pyvae.nonfinite import first_nonfinite, first_nonfinite_parameter
 from pyvae.progress import TrainingProgress
+from pyvae.steps import EagerStep
+from pyvae.traced_step import TracedStep
 from pyvae.training_state import Row
 
 __all__ = ["Trainer"]
 
+_LOOK_EVERY = 32  # steps, where looking at a number means to wait for the device
+
 
 @dataclass
 class _Sums:
-    """Running sums over an epoch, of figures per datapoint times rows."""
+    """Running sums over an epoch, of figures per datapoint."""
 
     rows: int = 0
     batches: int = 0
-    loss: float = 0.0
-    reconstruction: float = 0.0
-    grad_norm: float = 0.0
+    totals: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+
+    def add(self, rows: int, figures: Tensor) -> None:
+        """Add loss and reconstruction per datapoint of some rows, and the norm of their gradient."""
+        self.rows += rows
+        self.batches += 1
+        self.totals += figures * torch.tensor([rows, rows, 1.0], dtype=torch.float64)
 
 
 @dataclass
 class Trainer:
-    """Trains a pair with a Pyro objective and one torch optimizer.
-
-    The gradient is that of the mean loss per datapoint, so that ``clip_norm`` and the learning rate mean the same for
-    every batch size.
+    """Trains a pair step by step.
 
     Attributes:
-        pair: a module with ``model`` and ``guide``.
-        objective: any Pyro ELBO.
-        optimizer: over ``pair.parameters()``.
-        clip_norm: the largest norm of the whole gradient, or None.
-        registers: whether the pair's programs register its parameters with Pyro; if not, we do.
-        plate: the name of the plate over the data, if there is one. An objective's loss is that of as many data as
-            the plate says, the full data for a plate that subsamples them.
+        eager: the step as Pyro makes it.
+        traced_rows: batches of so many rows take a step that is traced, where the pair allows; 0 for none.
     """
 
-    pair: nn.Module
-    objective: ELBO
-    optimizer: torch.optim.Optimizer
-    clip_norm: float | None
-    registers: bool
-    plate: str | None
+    eager: EagerStep
+    traced_rows: int = 0
 
     def __post_init__(self) -> None:
-        self._terms = ObservedTerms(self.plate)
-        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self._model = self._terms(self.pair.model)
-        self._guide = self.pair.guide if self.registers else self._registering_guide
-
-    def _registering_guide(self, *args: object, **kwargs: object) -> object:
-        """Pyro's objectives run no backward pass for programs without parameter sites."""
-        pyro.module("pair", self.pair)
-        return self.pair.guide(*args, **kwargs)
+        self._step: EagerStep | TracedStep = self.eager
+        self._pair, self._optimizer = self.eager.loss.pair, self.eager.update.optimizer
 
     def epoch(self, batches: Batches, seed: int, number: int, progress: TrainingProgress) -> Row:
         """One pass over the data in the order of ``seed``; the metrics of it.
 
         Raises:
             NonFiniteError: naming the first site or parameter that is not finite, the epoch and the batch.
-            PairError: if no parameter receives a gradient.
+            PairError: if the pair fails on a batch, or no parameter receives a gradient.
         """
-        self.pair.train()
+        self._pair.train()
         sums = _Sums()
+        pending: list[tuple[int, Batch, Tensor]] = []
         for index, batch in enumerate(batches.shuffled(seed), 1):
-            self._step(batch, sums, f"in epoch {number}, batch {index}")
+            where = f"in epoch {number}, batch {index}"
+            if len(batch[0]) == self.traced_rows and self._step is self.eager and (number, index) > (1, 1):
+                self._trace(batch)
+            pending.append((index, batch, self._made(batch, where)))
+            if batches.device.type == "cpu" or len(pending) == _LOOK_EVERY:
+                self._look(pending, number, sums)
             progress.batch()
+        self._look(pending, number, sums)
+        self._step.flush()
         if not sums.rows:
             raise PairError("the data gave no batch in this epoch; a DataLoader must be able to start again")
-        where = first_nonfinite_parameter(self.pair)
+        where = first_nonfinite_parameter(self._pair)
         if where:
             raise NonFiniteError(f"{where} is not finite after epoch {number}")
-        loss = sums.loss / sums.rows
-        row = {"epoch": number, "train_loss": loss}
-        if estimates_elbo(self.objective):
-            reconstruction = sums.reconstruction / sums.rows
-            row |= {"train_elbo": -loss, "train_reconstruction": reconstruction, "train_kl": reconstruction + loss}
-        return row | {
-            "grad_norm": sums.grad_norm / sums.batches,
-            "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
-        }
+        return self._row(number, sums)
 
-    def _step(self, batch: Batch, sums: _Sums, where: str) -> None:
-        self.optimizer.zero_grad()
-        self._terms.reset()
+    def _trace(self, batch: Batch) -> None:
+        """Trace the step for batches such as this one, or say why it stays eager."""
         try:
-            loss = self.objective.loss_and_grads(self._model, self._guide, *batch)
+            self._step = TracedStep(self.eager, batch)
+        except TraceError as error:
+            self.traced_rows = 0
+            warnings.warn(f"{type(self._pair).__name__} is trained without compilation: {error}", stacklevel=4)
+
+    def _made(self, batch: Batch, where: str) -> Tensor:
+        """The figures of a step."""
+        try:
+            return self._step(batch)
+        except PairError as error:
+            raise PairError(f"{type(self._pair).__name__}: {error} {where}") from error
         except PyvaeError:
             raise
         except RUN_ERRORS as error:
             raise self._diagnosed(batch, where, error) from error
-        if not isinstance(loss, float | int):
-            raise PairError(
-                f"{type(self.objective).__name__} gave a loss of type {type(loss).__name__}; expected a number"
-            )
-        rows = len(batch[0])
-        count = self._terms.full_size or rows
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        if not gradients:
-            raise PairError(f"no parameter of {type(self.pair).__name__} received a gradient {where}")
-        norm = float(nn.utils.get_total_norm(gradients)) / count
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise self._diagnosed(batch, where, None)
-        shrink = 1.0 if self.clip_norm is None else min(1.0, self.clip_norm / (norm + 1e-12))
-        for gradient in gradients:
-            gradient.mul_(shrink / count)
-        self.optimizer.step()
-        particles = self.objective.num_particles if self.objective.vectorize_particles else 1
-        sums.rows += rows
-        sums.batches += 1
-        sums.loss += loss * rows / count
-        sums.reconstruction += self._terms.mean() * rows / (count * particles)
-        sums.grad_norm += norm
+
+    def _look(self, pending: list[tuple[int, Batch, Tensor]], number: int, sums: _Sums) -> None:
+        """Add the figures of the steps that were made, if they are finite."""
+        for index, batch, figures in pending:
+            figures = figures.cpu()
+            if not figures.isfinite().all():
+                raise self._diagnosed(batch, f"in epoch {number}, batch {index}", None)
+            sums.add(len(batch[0]), figures)
+        pending.clear()
+
+    def _row(self, number: int, sums: _Sums) -> Row:
+        """The metrics of an epoch."""
+        loss, reconstruction, _ = (sums.totals / sums.rows).tolist()
+        row = {"epoch": number, "train_loss": loss}
+        if estimates_elbo(self.eager.loss.objective):
+            row |= {"train_elbo": -loss, "train_reconstruction": reconstruction, "train_kl": reconstruction + loss}
+        return row | {
+            "grad_norm": float(sums.totals[2]) / sums.batches,
+            "learning_rate": float(self._optimizer.param_groups[0]["lr"]),
+        }
 
     def _diagnosed(self, batch: Batch, where: str, error: Exception | None) -> Exception:
         """The error that says what is not finite; or the one that was met, if everything is."""
-        culprit = first_nonfinite(self.pair, batch)
+        if self._step is not self.eager:  # a compiled step leaves no gradients to look at
+            with suppress(*RUN_ERRORS):
+                self.eager.loss.backward(batch)
+        culprit = first_nonfinite(self._pair, batch)
         if culprit is None and error is not None:
-            return PairError(f"{type(self.pair).__name__} failed {where}: {error}")
+            return PairError(f"{type(self._pair).__name__} failed {where}: {error}")
         return NonFiniteError(
             f"{culprit or 'the loss, or the norm of its gradient,'} is not finite {where}. Try a smaller learning "
             "rate, clip_norm=…, or a likelihood whose density is bounded; the last checkpoint stands"

@@ -19,10 +19,14 @@ ALLOWED = {
     "models": {"distributions"},
     "objectives": {"distributions", "inspection"},
     "diagnostics": {"distributions", "inspection", "batches"},
+    "compilation": {"inspection", "objectives"},
     "datasets": set(),
 }
 FAMILIES = {"models", "recipes", "loading", "priors", "likelihoods", "guides", "networks"}
-KNOW_NO_FAMILY = ("fit", "training", "training_state", "checkpoint", "metrics", "preflight", "batches", "inspection")
+KNOW_NO_FAMILY = (
+    *("fit", "steps", "traced_step", "training", "training_state", "checkpoint"),
+    *("metrics", "preflight", "precision", "batches", "inspection"),
+)
 
 
 def module_of(path):

@@ -1,12 +1,15 @@
 """The objective that fits a pair when none is asked for."""
 
+import copy
+import math
+
 import pyro.distributions as dist
 from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
 from torch.distributions.kl import kl_divergence
 
 from pyvae.inspection import Inspection, stochastic_sites, unwrapped
 
-__all__ = ["default_objective"]
+__all__ = ["default_objective", "settled"]
 
 _LIBRARIES = ("torch.distributions", "pyro.distributions")
 
@@ -36,3 +39,16 @@ def _has_analytic_kl(q: dict, p: dict) -> bool:
     ours = all(type(d).__module__.startswith(_LIBRARIES) for d in (unwrapped(q["fn"]), unwrapped(p["fn"])))
     point = isinstance(unwrapped(q["fn"]), dist.Delta)
     return q["fn"].has_rsample and alike and q["mask"] is p["mask"] and ours and not point
+
+
+def settled(objective: ELBO, inspection: Inspection) -> ELBO:
+    """A copy of the objective that knows the pair's plate nesting.
+
+    Else Pyro would find it out at the first step, by a run of the pair of which the objective knows nothing: buffers
+    would be updated twice.
+    """
+    objective = copy.copy(objective)
+    if objective.max_plate_nesting == math.inf:
+        particles = objective.vectorize_particles and objective.num_particles > 1
+        objective.max_plate_nesting = inspection.max_plate_nesting + particles
+    return objective

@@ -1,0 +1,8 @@
+"""Compilation: what a pair does, recorded once as a graph of tensor operations and run without Python after that."""
+
+from pyvae.compilation.adam import RecordableAdam
+from pyvae.compilation.compiled import CompiledELBO, compile
+from pyvae.compilation.program import Program
+from pyvae.compilation.tracing import as_tensor, without_items
+
+__all__ = ["CompiledELBO", "Program", "RecordableAdam", "as_tensor", "compile", "without_items"]

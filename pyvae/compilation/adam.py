@@ -1,0 +1,103 @@
+"""The step of torch.optim.Adam and AdamW as tensor operations, to be recorded with the gradients that it needs."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["RecordableAdam"]
+
+_UNSUPPORTED = ("amsgrad", "maximize", "differentiable", "capturable")
+
+
+class RecordableAdam:
+    """m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  θ ← θ − α m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and so on.
+
+    The moments are those in the optimizer's state, changed in place. Numbers that change from step to step, or that a
+    schedule sets, are inputs: :meth:`advance` sets them. An element whose gradient is not finite is left as it is, so
+    that the cause can be looked for.
+
+    Args:
+        optimizer: an Adam or AdamW that has made a step, so that its state exists.
+        parameters: of the module that is recorded, in its order.
+
+    References:
+        Kingma and Ba, *Adam: a method for stochastic optimization*, 2015, algorithm 1; Loshchilov and Hutter,
+        *Decoupled weight decay regularization*, 2019, algorithm 2.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> None:
+        self._optimizer = optimizer
+        index = {id(p): i for i, p in enumerate(parameters)}
+        state = optimizer.state
+        self._groups = [[p for p in group["params"] if p in state] for group in optimizer.param_groups]
+        self._indices = [[index[id(p)] for p in group] for group in self._groups]
+        self._numbers = torch.zeros(len(self._groups), 3, device=parameters[0].device)
+        moments = [state[p][name] for group in self._groups for p in group for name in ("exp_avg", "exp_avg_sq")]
+        self.inputs = [*self._numbers.unbind(), *moments]
+        self.load()
+
+    @staticmethod
+    def supports(optimizer: torch.optim.Optimizer) -> bool:
+        """Whether this optimizer's step is the one that is written here."""
+        if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
+            return False
+        hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+        return not hooked and all(_is_plain(group, optimizer.state) for group in optimizer.param_groups)
+
+    def load(self) -> None:
+        """Take the number of steps from the optimizer's state."""
+        self._steps = [[float(self._optimizer.state[p]["step"]) for p in group[:1]] for group in self._groups]
+
+    def store(self) -> None:
+        """Write the number of steps back."""
+        for group, steps in zip(self._groups, self._steps, strict=True):
+            for parameter in group:
+                self._optimizer.state[parameter]["step"].fill_(steps[0])
+
+    def advance(self) -> None:
+        """Count a step, and set the numbers that it needs."""
+        rows = []
+        for group, steps in zip(self._optimizer.param_groups, self._steps, strict=True):
+            steps[:] = [s + 1 for s in steps]
+            beta1, beta2 = group["betas"]
+            count, lr = (steps or [1.0])[0], float(group["lr"])
+            rows.append([lr, lr / (1 - beta1**count), 1 / math.sqrt(1 - beta2**count)])
+        self._numbers.copy_(torch.tensor(rows))
+
+    @torch.no_grad()
+    def update(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
+        """Change parameters and moments in place; ``inputs`` stand for :attr:`inputs`."""
+        count = len(self._groups)
+        moments = iter(inputs[count:])
+        for group, indices, numbers in zip(self._optimizer.param_groups, self._indices, inputs[:count], strict=True):
+            for index in indices:
+                _update(group, numbers, parameters[index], gradients[index], next(moments), next(moments))
+
+
+def _is_plain(group: Mapping, state: Mapping) -> bool:
+    """Whether a group of parameters has plain numbers as settings and has made its steps together."""
+    numbers = (group["eps"], group["weight_decay"], *group["betas"])
+    steps = {float(state[p]["step"]) for p in group["params"] if p in state}
+    return (
+        not any(group[name] for name in _UNSUPPORTED)
+        and all(isinstance(n, float | int) for n in numbers)
+        and len(steps) < 2
+        and not any(p.is_complex() for p in group["params"])
+    )
+
+
+def _update(group: Mapping, numbers: Tensor, parameter: Tensor, gradient: Tensor, m: Tensor, v: Tensor) -> None:
+    lr, step_size, correction = numbers.unbind()
+    beta1, beta2 = group["betas"]
+    decay, decoupled = group["weight_decay"], group.get("decoupled_weight_decay", False)
+    finite = gradient.isfinite()
+    value = parameter * (1 - lr * decay) if decay and decoupled else parameter
+    if decay and not decoupled:
+        gradient = gradient + decay * value
+    first = torch.lerp(m, gradient, 1 - beta1)
+    second = beta2 * v + (1 - beta2) * gradient * gradient
+    value = value - step_size * first / (second.sqrt() * correction + group["eps"])
+    for tensor, new in ((parameter, value), (m, first), (v, second)):
+        tensor.copy_(torch.where(finite, new, tensor))

@@ -1,0 +1,117 @@
+"""A pair's loss as a compiled, differentiable function."""
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from torch import Tensor, nn
+
+from pyvae.compilation.program import Program
+from pyvae.compilation.python_state import PythonState
+from pyvae.compilation.tracing import as_tensor, without_items
+from pyvae.errors import TraceError
+from pyvae.inspection import inspect_pair
+from pyvae.objectives import default_objective, settled
+
+__all__ = ["CompiledELBO", "compile"]
+
+
+class _WithGradients(torch.autograd.Function):
+    """A loss whose gradients with respect to some parameters are known already."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, loss: Tensor, known: list, *parameters: Tensor) -> Tensor:
+        ctx.known = known
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *(None if g is None else g * gradient for g in ctx.known)
+
+
+class CompiledELBO(nn.Module):
+    """The loss of :func:`compile`.
+
+    Attributes:
+        pair: the pair, whose parameters are those of this module.
+        objective: the Pyro objective; None until the first call decides.
+    """
+
+    def __init__(self, pair: nn.Module, objective: ELBO | None) -> None:
+        super().__init__()
+        self.pair = pair
+        self.objective = objective
+        self._settled: ELBO | None = None
+        self._programs: dict[tuple, Program] = {}
+
+    def forward(self, *args: object) -> Tensor:
+        """The objective's loss in nats, summed over the batch as Pyro sums it; a scalar that can be differentiated."""
+        state = Program.state(self.pair)
+        tensors = [a if isinstance(a, Tensor) else (type(a), a) for a in args]
+        key = (PythonState(self.pair).key, *(_described(t) for t in (*state, *tensors)))
+        if key not in self._programs:
+            self._programs[key] = self._compiled(args)
+        loss, gradients = self._programs[key](state, *args)
+        parameters = list(self.pair.parameters())
+        return _WithGradients.apply(loss, gradients, *parameters)
+
+    def _compiled(self, args: tuple) -> Program:
+        if self._settled is None:
+            inspection = inspect_pair(self.pair, args)
+            self._settled = settled(self.objective or default_objective(inspection), inspection)
+        try:
+            return Program(self.pair, self._gradients, args)
+        except TraceError as error:
+            raise TraceError(
+                f"{type(self.pair).__name__} cannot be compiled: {error}. Use the objective itself: "
+                f"{type(self._settled).__name__}()(pair.model, pair.guide)"
+            ) from error
+
+    def _gradients(self, *args: object) -> tuple[Tensor, list[Tensor | None]]:
+        @without_items
+        def guide(*args: object) -> object:
+            pyro.module("pair", self.pair)  # Pyro's objectives run no backward pass without parameter sites
+            return self.pair.guide(*args)
+
+        loss = self._settled.loss_and_grads(without_items(self.pair.model), guide, *args)
+        return as_tensor(loss), [p.grad for p in self.pair.parameters()]
+
+
+def _described(value: object) -> object:
+    """What a program is compiled for, of one input."""
+    if not isinstance(value, Tensor):
+        return value
+    return value.shape, value.stride(), value.dtype, value.device, value.requires_grad
+
+
+def compile(pair: nn.Module, objective: ELBO | None = None) -> CompiledELBO:
+    r"""−ELBO(x) of a pair and its gradient, traced once per signature into one graph: Pyro's Python runs no more.
+
+    The result takes the place of ``objective(pair.model, pair.guide)`` in a training loop of one's own;
+    :func:`pyvae.fit` does the like by itself. Random draws stay in the graph and are fresh at each call, from the
+    stream, and in the order, of the eager programs. Parameters, buffers, the arguments, and tensors that the
+    programs find elsewhere are read anew at each call; a change of a number or string among the attributes of the
+    pair's modules, or of their train/eval mode, traces again. Other Python state (globals, closures, the sizes in a
+    file) is read once.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        objective: a Pyro ELBO; by default as for :func:`pyvae.fit`.
+
+    Returns:
+        A module: called with the arguments of the programs it gives the loss, a scalar tensor in nats, summed over
+        the batch as Pyro sums it. Gradients come with it, and are handed on by ``loss.backward()``.
+
+    Raises:
+        TraceError: at the first call, if the programs decide by the values of tensors, read numbers with ``.item()``,
+            draw random numbers without torch or change attributes of the pair; or if there is no C++ compiler.
+        PairError: at the first call, if the pair fails on the arguments.
+
+    Example:
+        >>> import pyvae
+        >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
+        >>> loss = compile(vae)(torch.zeros(7, 5))
+        >>> loss.backward()
+        >>> loss.shape, vae.posterior.network.layers[-1].bias.grad.shape
+        (torch.Size([]), torch.Size([4]))
+    """
+    return CompiledELBO(pair, objective)

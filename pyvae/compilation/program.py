@@ -1,0 +1,53 @@
+"""Functions of a module's state, recorded and compiled."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from pyvae.compilation.products import choose_products
+from pyvae.compilation.tracing import record
+from pyvae.errors import RUN_ERRORS, TraceError
+
+__all__ = ["Program"]
+
+#: aten's own random numbers: the stream of the eager run, and on CPUs the faster ones
+_OPTIONS = {"fallback_random": True}
+
+
+class Program:
+    """``function(*inputs)``, compiled for inputs of the types and shapes of ``inputs``.
+
+    Args:
+        module: whose parameters and buffers the function uses, and may change in place.
+        function: of tensors, and of other values, which become constants.
+        inputs: an example of its arguments.
+
+    Raises:
+        TraceError: if the function cannot be recorded or compiled.
+    """
+
+    def __init__(self, module: nn.Module, function: Callable, inputs: Sequence[Any]) -> None:
+        recording = record(module, function, inputs)
+        self._constants, self._structure = recording.constants, recording.structure
+        example = [t.detach() for t in (*self.state(module), *inputs, *self._constants) if isinstance(t, Tensor)]
+        choose_products(recording.graph)
+        try:
+            with torch.no_grad():
+                self._run = torch._inductor.compile(recording.graph, example, _OPTIONS)
+        except RUN_ERRORS as error:
+            reason = str(error).strip().splitlines()[0]
+            raise TraceError(f"the compiler failed: {type(error).__name__}: {reason}") from error
+
+    @staticmethod
+    def state(module: nn.Module) -> list[Tensor]:
+        """The tensors that a program reads from its module: parameters, then buffers."""
+        return [*module.parameters(), *module.buffers()]
+
+    @torch.no_grad()
+    def __call__(self, state: Sequence[Tensor], *inputs: Any) -> Any:
+        """The function's results for this state of the module and these inputs, without their gradients."""
+        tensors = (i for i in inputs if isinstance(i, Tensor))
+        return pytree.tree_unflatten(list(self._run(*state, *tensors, *self._constants)), self._structure)

@@ -1,0 +1,201 @@
+"""Recording what a function of a module's state does to tensors, without the Python that does it."""
+
+import numbers
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from pyvae.compilation.python_state import PythonState
+from pyvae.errors import RUN_ERRORS, PyvaeError, TraceError
+from pyvae.isolation import own_parameters, preserved_streams
+
+__all__ = ["Recording", "as_tensor", "record", "without_items"]
+
+
+class _Number(numbers.Number):
+    """What ``.item()`` gives to an objective while it is recorded: a number that is not known yet.
+
+    It can be computed with; a decision that hangs on it cannot be recorded.
+    """
+
+    __hash__ = None
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __add__(self, other: Any) -> "_Number":
+        return _Number(self.tensor + _plain(other))
+
+    def __sub__(self, other: Any) -> "_Number":
+        return _Number(self.tensor - _plain(other))
+
+    def __rsub__(self, other: Any) -> "_Number":
+        return _Number(_plain(other) - self.tensor)
+
+    def __mul__(self, other: Any) -> "_Number":
+        return _Number(self.tensor * _plain(other))
+
+    def __truediv__(self, other: Any) -> "_Number":
+        return _Number(self.tensor / _plain(other))
+
+    def __neg__(self) -> "_Number":
+        return _Number(-self.tensor)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __ne__(self, other: object) -> bool:
+        if other is self:  # the idiom that asks for NaN: whoever runs the recording looks at the number itself
+            return False
+        raise TraceError("the objective decides by the value of a tensor")
+
+    def _decide(self, *other: object) -> bool:
+        raise TraceError("the objective decides by the value of a tensor")
+
+    __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __float__ = __int__ = _decide
+
+
+def _plain(number: Any) -> Any:
+    return number.tensor if isinstance(number, _Number) else number
+
+
+def as_tensor(number: Any) -> Tensor:
+    """A number, also one that is being recorded, as a tensor."""
+    return torch.as_tensor(_plain(number))
+
+
+class _Items(TorchFunctionMode):
+    """While it is on, ``.item()`` is what ``answer`` makes of the tensor."""
+
+    def __init__(self, answer: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def __torch_function__(
+        self, function: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict | None = None
+    ) -> Any:
+        return self._answer(args[0]) if function is Tensor.item else function(*args, **(kwargs or {}))
+
+
+def _refuse(tensor: Tensor) -> None:
+    raise TraceError("it reads a number out of a tensor with .item()")
+
+
+def without_items(program: Callable) -> Callable:
+    """The program of a pair, in which ``.item()`` is refused while it is recorded."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _Items(_refuse):
+            return program(*args, **kwargs)
+
+    return run
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A graph of tensor operations.
+
+    Attributes:
+        graph: takes the parameters and buffers of the module, the inputs and the constants, one after another, changes
+            in place what the function changed in place, and returns the flat list of the function's results.
+        constants: tensors that the function found elsewhere, such as plain attributes of the module.
+        structure: what the flat list of results is to be made into.
+    """
+
+    graph: fx.GraphModule
+    constants: list[Tensor]
+    structure: pytree.TreeSpec
+
+
+class _Body(nn.Module):
+    """Runs a function with the state of a module replaced."""
+
+    def __init__(self, module: nn.Module, function: Callable) -> None:
+        super().__init__()
+        self.module = module
+        self._function = function
+
+    def forward(self, *inputs: Any) -> Any:
+        return self._function(*inputs)
+
+
+def record(module: nn.Module, function: Callable, inputs: Sequence[Any]) -> Recording:
+    """Run ``function(*inputs)`` once on tensors without content and record what it does.
+
+    The function may use the module's parameters, take gradients with respect to them, and change parameters, buffers
+    and inputs in place. Random draws are recorded as draws. Inputs that are no tensors become constants. The module,
+    the random streams and the param store are left as they were.
+
+    Raises:
+        TraceError: if what the function does depends on the values of tensors, on other random streams than torch's,
+            or on attributes of the module that it changes itself.
+    """
+    parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+    body = _Body(module, function)
+    structure = None
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        nonlocal structure
+        found = iter(tensors)
+        state = {f"module.{n}": next(found).detach().requires_grad_(p.requires_grad) for n, p in parameters.items()}
+        state |= {f"module.{n}": next(found) for n in buffers}
+        arguments = tuple(next(found) if isinstance(i, Tensor) else i for i in inputs)
+        results = functional_call(body, state, arguments)
+        leaves, structure = pytree.tree_flatten(results)
+        return leaves
+
+    examples = [t.detach() for t in (*parameters.values(), *buffers.values())]
+    examples += [i.detach() for i in inputs if isinstance(i, Tensor)]
+    graph = _guarded(module, flat, examples)
+    return Recording(graph, _lift_constants(graph), structure)
+
+
+def _guarded(module: nn.Module, flat: Callable, examples: Sequence[Tensor]) -> fx.GraphModule:
+    """Record, and refuse what leaves traces that no recording would leave again."""
+    before = PythonState(module)
+    modules = list(module.modules())
+    with preserved_streams(), own_parameters(), pyro.validation_enabled(False), torch.enable_grad():
+        python_stream, numpy_stream = random.getstate(), np.random.get_state()[1].copy()
+        try:
+            with _Items(lambda tensor: _Number(tensor.detach())):
+                graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
+        except RUN_ERRORS as error:
+            if isinstance(error, PyvaeError):
+                raise
+            raise TraceError(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+        finally:
+            changed = PythonState(module).difference(before)
+            before.restore()
+        if changed or modules != list(module.modules()):
+            raise TraceError(f"it changes the attribute {changed!r} of the pair as it runs")
+        if random.getstate() != python_stream or (np.random.get_state()[1] != numpy_stream).any():
+            raise TraceError("it draws random numbers from Python or numpy; draw them with torch")
+    graph.graph.eliminate_dead_code()
+    return graph
+
+
+def _lift_constants(graph: fx.GraphModule) -> list[Tensor]:
+    """Make inputs of the tensors that the graph holds, so that they are read anew at each run."""
+    inputs: dict[str, fx.Node] = {}
+    constants: list[Tensor] = []
+    last = [n for n in graph.graph.nodes if n.op == "placeholder"][-1]
+    for node in graph.graph.find_nodes(op="get_attr"):
+        name = str(node.target)
+        if name not in inputs:
+            constants.append(getattr(graph, name).detach())
+            with graph.graph.inserting_after(last):
+                last = inputs[name] = graph.graph.placeholder(f"constant_{len(inputs)}")
+            last.meta = node.meta
+        node.replace_all_uses_with(inputs[name])
+        graph.graph.erase_node(node)
+    graph.recompile()
+    return constants

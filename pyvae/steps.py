@@ -1,0 +1,126 @@
+"""One optimization step of a pair: the gradient of its loss on a batch, and the optimizer's step."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Number
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from torch import Tensor, nn
+
+from pyvae.batches import Batch
+from pyvae.errors import PairError
+from pyvae.inspection import Inspection, device_of
+from pyvae.metrics import ObservedTerms
+from pyvae.precision import Precision, computed_in
+
+__all__ = ["EagerStep", "Loss", "Update", "clip_factor"]
+
+
+class Loss:
+    """An objective's loss of a pair on a batch, with its reconstruction term.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        objective: any Pyro ELBO.
+        inspection: of the pair: whether its programs register its parameters with Pyro, if not, we do; and the plate
+            over the data, whose size tells how many data the objective's loss stands for.
+        precision: in which the programs run.
+        around: what is put around each program.
+    """
+
+    def __init__(self, pair: nn.Module, objective: ELBO, inspection: Inspection, precision: Precision) -> None:
+        self.pair = pair
+        self.objective = objective
+        self.precision = precision
+        self._registers, self._plate = inspection.registers_parameters, inspection.data_plate
+        self._device = device_of(pair)
+
+    def backward(self, batch: Batch, around: Callable = lambda program: program) -> tuple[Any, Any, int]:
+        """Run the objective, which adds to the gradients of the parameters.
+
+        Args:
+            batch: the arguments of both programs.
+            around: what is put around each program.
+
+        Returns:
+            The loss and the mean over particles of log p(x | z), as numbers or tensors, and the number of data that
+            they are of.
+        """
+        terms = ObservedTerms(self._plate)
+        model = terms(around(self._program(self.pair.model, True)))
+        loss = self.objective.loss_and_grads(model, around(self._program(self.pair.guide, self._registers)), *batch)
+        if not isinstance(loss, Number | Tensor):
+            raise PairError(f"{type(self.objective).__name__} gave a loss of type {type(loss).__name__}, not a number")
+        particles = self.objective.num_particles if self.objective.vectorize_particles else 1
+        return loss, terms.mean() / particles, terms.full_size or len(batch[0])
+
+    def _program(self, program: Callable, registers: bool) -> Callable:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if not registers:  # Pyro's objectives run no backward pass for programs without parameter sites
+                pyro.module("pair", self.pair)
+            with computed_in(self.precision, self._device):
+                return program(*args, **kwargs)
+
+        return run
+
+
+@dataclass
+class Update:
+    """What follows on the gradients of a batch's loss.
+
+    The gradient is made that of the mean loss per datapoint, so that ``clip_norm`` and the learning rate mean the same
+    for every batch size.
+
+    Attributes:
+        optimizer: over the pair's parameters, whose ``grad`` it reads.
+        clip_norm: the largest norm of the whole gradient, or None.
+    """
+
+    optimizer: torch.optim.Optimizer
+    clip_norm: float | None
+
+    def __call__(self, loss: Any, reconstruction: Any, count: int) -> Tensor:
+        """Make a step, unless loss or gradient are not finite.
+
+        Returns:
+            Loss and reconstruction per datapoint, and the norm of the gradient: (3,), float64.
+
+        Raises:
+            PairError: if no parameter has received a gradient.
+        """
+        gradients = [p.grad for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
+        if not gradients:
+            raise PairError("no parameter received a gradient")
+        norm = float(nn.utils.get_total_norm(gradients)) / count
+        figures = torch.tensor([float(loss) / count, float(reconstruction) / count, norm], dtype=torch.float64)
+        if math.isfinite(figures[0]) and math.isfinite(norm):
+            shrink = 1.0 if self.clip_norm is None else clip_factor(norm, self.clip_norm)
+            for gradient in gradients:
+                gradient.mul_(shrink / count)
+            self.optimizer.step()
+        return figures
+
+
+class EagerStep:
+    """A step as Pyro and torch make it."""
+
+    def __init__(self, loss: Loss, update: Update) -> None:
+        self.loss, self.update = loss, update
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Make a step; see :class:`Update`."""
+        self.update.optimizer.zero_grad()
+        return self.update(*self.loss.backward(batch))
+
+    def flush(self) -> None:
+        """Nothing is kept from one step to the next."""
+
+
+def clip_factor(norm: Any, clip_norm: float) -> Any:
+    """What shortens a gradient of this norm to ``clip_norm``, where it is longer; of a number or a tensor."""
+    factor = clip_norm / (norm + 1e-12)
+    return factor.clamp(max=1) if isinstance(factor, Tensor) else min(1.0, factor)

@@ -1,0 +1,118 @@
+"""Optimization steps without Python: loss, gradients and optimizer as one compiled graph."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pyvae.batches import Batch
+from pyvae.compilation import Program, RecordableAdam, as_tensor, without_items
+from pyvae.errors import TraceError
+from pyvae.isolation import preserved_streams
+from pyvae.steps import EagerStep, clip_factor
+
+__all__ = ["TracedStep"]
+
+_TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 5e-2}  # of rounding in another order, in sums of many terms
+
+
+class TracedStep:
+    """A step that is traced and compiled for batches of one signature; all others go the eager way.
+
+    Steps of Adam and AdamW are in the graph; other optimizers make theirs on the gradients that it gives.
+
+    Args:
+        eager: the step as Pyro makes it; it has been made at least once.
+        batch: an example of the batches to come.
+
+    Raises:
+        TraceError: if the step cannot be recorded or compiled, or does not do what the eager one does.
+    """
+
+    def __init__(self, eager: EagerStep, batch: Batch) -> None:
+        self._eager, self._loss, self._update = eager, eager.loss, eager.update
+        self._signature = _signature(batch)
+        self._parameters = list(self._loss.pair.parameters())
+        optimizer = self._update.optimizer
+        self._adam = RecordableAdam(optimizer, self._parameters) if RecordableAdam.supports(optimizer) else None
+        self._inputs = self._adam.inputs if self._adam else []
+        function = self._whole_step if self._adam else self._gradients
+        self._program = Program(self._loss.pair, function, (*batch, *self._inputs))
+        self._state = Program.state(self._loss.pair)
+        self._check(batch)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Make a step; see :class:`pyvae.steps.Update`."""
+        if _signature(batch) != self._signature:
+            self.flush()
+            figures = self._eager(batch)
+            if self._adam:
+                self._adam.load()
+            return figures
+        if self._adam:
+            self._adam.advance()
+            return self._program(self._state, *batch, *self._inputs)
+        loss, reconstruction, gradients = self._program(self._state, *batch)
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return self._update(loss, reconstruction, self._count)
+
+    def flush(self) -> None:
+        """Bring the optimizer's state up to date, for whoever reads it."""
+        if self._adam:
+            self._adam.store()
+
+    def _gradients(self, *batch: Tensor) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        """Loss and reconstruction of a batch, and the gradients."""
+        loss, reconstruction, self._count = self._loss.backward(batch, without_items)
+        return as_tensor(loss), as_tensor(reconstruction), [p.grad for p in self._loss.pair.parameters()]
+
+    def _whole_step(self, *inputs: Tensor) -> Tensor:
+        """What :class:`pyvae.steps.Update` does, as tensor operations."""
+        rows = len(self._signature)
+        loss, reconstruction, gradients = self._gradients(*inputs[:rows])
+        figures = _figures(loss, reconstruction, gradients, self._count)
+        factor = 1.0 if self._update.clip_norm is None else clip_factor(figures[2], self._update.clip_norm)
+        gradients = [None if g is None else g * (factor / self._count) for g in gradients]
+        self._adam.update(list(self._loss.pair.parameters()), gradients, inputs[rows:])
+        return figures
+
+    def _check(self, batch: Batch) -> None:
+        """Compare with the eager step, on the same data and random stream.
+
+        Raises:
+            TraceError: if loss, reconstruction, the norm of the gradient or a buffer differ.
+        """
+        pair, optimizer = self._loss.pair, self._update.optimizer
+        batch = tuple(t.flip(0) for t in batch)  # other data than those that the trace has seen
+        state, inputs = ([t.detach().clone() for t in tensors] for tensors in (self._state, self._inputs))
+        with preserved_streams(seed=0):
+            results = self._program(state, *batch, *inputs)
+        traced = results if self._adam else _figures(*results, self._count)
+        buffers = list(pair.buffers())
+        kept = [b.clone() for b in buffers]
+        with preserved_streams(seed=0):
+            optimizer.zero_grad()
+            loss, reconstruction, count = self._loss.backward(batch)
+        eager = _figures(as_tensor(loss), as_tensor(reconstruction), [p.grad for p in pair.parameters()], count)
+        optimizer.zero_grad()
+        tolerance = _TOLERANCE[self._loss.precision]
+        pairs = [(traced, eager), *zip(state[len(state) - len(buffers) :], buffers, strict=True)]
+        agree = all(torch.allclose(a, b.to(a), rtol=tolerance, atol=1e-6, equal_nan=True) for a, b in pairs)
+        for buffer, before in zip(buffers, kept, strict=True):
+            buffer.copy_(before)
+        if not agree:
+            raise TraceError(
+                f"the traced step gives loss, reconstruction and gradient norm {traced.tolist()}, where the eager one "
+                f"gives {eager.tolist()}, or other buffers"
+            )
+
+
+def _figures(loss: Tensor, reconstruction: Tensor, gradients: Sequence[Tensor | None], count: int) -> Tensor:
+    """Loss and reconstruction per datapoint, and the norm of the gradient, of sums over the batch: (3,), float64."""
+    norm = torch.stack([g.square().sum() for g in gradients if g is not None]).sum().sqrt()
+    return torch.stack([t.double() / count for t in (loss, reconstruction, norm)])
+
+
+def _signature(batch: Batch) -> list[tuple[torch.Size, torch.dtype]]:
+    return [(t.shape, t.dtype) for t in batch]
