@@ -2,16 +2,18 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from pyvae.checks import check_int
 from pyvae.errors import RUN_ERRORS, DataError, PyvaeError
+from pyvae.sharding import Shard, ShardedSampler
+from pyvae.tensors import check_tensors, extreme_rows
 
-__all__ = ["Batches", "Data", "as_batches", "check_tensors", "extreme_rows"]
+__all__ = ["Batches", "Data", "as_batches"]
 
 Data = Tensor | Sequence[Tensor] | Dataset | DataLoader
 Batch = tuple[Tensor, ...]
@@ -25,16 +27,27 @@ class Batches:
         source: a ``TensorDataset``, which is indexed with whole batches, another ``Dataset``, or a ``DataLoader``.
         batch_size: rows per batch; a ``DataLoader`` has its own.
         device: where the batches go.
+        shard: the part of the data that this process trains on.
     """
 
     source: Dataset | DataLoader
     batch_size: int
     device: torch.device
+    shard: Shard = field(default_factory=Shard)
+
+    def divided(self, rank: int, count: int) -> "Batches":
+        """The part that process ``rank`` of ``count`` trains on."""
+        return replace(self, shard=Shard(rank, count))
 
     @property
     def in_memory(self) -> bool:
-        """Whether the rows are tensors that can be indexed at once."""
+        """Whether the rows are tensors that can be looked at as a whole."""
         return isinstance(self.source, TensorDataset)
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether the source is indexed with many rows at once."""
+        return self.in_memory or getattr(self.source, "takes_rows", False)
 
     def describe(self) -> list[list[str | int]] | str:
         """Types and shapes of the tensors, or the kind of the source, as JSON."""
@@ -51,7 +64,9 @@ class Batches:
             size = len(self.source)
         except TypeError:  # a DataLoader over a stream
             return None
-        return size if isinstance(self.source, DataLoader) else -(-size // self.batch_size)
+        if isinstance(self.source, DataLoader):
+            return size // self.shard.count
+        return len(self.shard.sizes(size, self.batch_size))
 
     def size(self) -> int | None:
         """The number of rows, if it is known; of a ``DataLoader``, that of its data."""
@@ -62,24 +77,52 @@ class Batches:
             return None
 
     def shuffled(self, seed: int) -> Iterator[Batch]:
-        """One pass in the random order of ``seed``; a ``DataLoader`` keeps its own sampler, reseeded."""
-        generator = torch.Generator().manual_seed(seed)
-        if self.in_memory:
-            return self._rows(torch.randperm(len(self.source), generator=generator))
-        if not isinstance(self.source, DataLoader):
-            return self._load(DataLoader(self.source, self.batch_size, shuffle=True, generator=generator))
-        batch_sampler = self.source.batch_sampler
-        for owner in (self.source, self.source.sampler, batch_sampler, getattr(batch_sampler, "sampler", None)):
+        """This process's part of one pass in the random order of ``seed``.
+
+        A ``DataLoader`` keeps its own sampler, reseeded.
+
+        Raises:
+            DataError: if the data cannot be divided among the processes.
+        """
+        if isinstance(self.source, DataLoader):
+            return self._load(self._reseeded(self.source, seed))
+        order = torch.randperm(len(self.source), generator=torch.Generator().manual_seed(seed))
+        rows = self.shard.rows(order, self.batch_size)
+        return map(self._take, rows) if self.takes_rows else self._fetch(rows)
+
+    def _reseeded(self, loader: DataLoader, seed: int) -> DataLoader:
+        sampler = loader.batch_sampler
+        for owner in (loader, loader.sampler, sampler, getattr(sampler, "sampler", None)):
             if isinstance(getattr(owner, "generator", None), torch.Generator):
                 owner.generator.manual_seed(seed)
-        return self._load(self.source)
+        if self.shard.count == 1:
+            return loader
+        if sampler is None or isinstance(loader.dataset, IterableDataset):
+            raise DataError(
+                "a DataLoader without batches of its own, or over a stream, cannot be divided among processes; pass a "
+                "map-style Dataset, or a DataLoader with a batch size over one"
+            )
+        return DataLoader(
+            loader.dataset,
+            batch_sampler=ShardedSampler(sampler, self.shard, seed),
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            worker_init_fn=loader.worker_init_fn,
+        )
 
     def in_order(self) -> Iterator[Batch]:
-        """One pass in the order of the data, or in that of the ``DataLoader``."""
-        if self.in_memory:
-            return self._rows(torch.arange(len(self.source)))
-        loader = self.source if isinstance(self.source, DataLoader) else DataLoader(self.source, self.batch_size)
-        return self._load(loader)
+        """One pass over all data in their order, or in that of the ``DataLoader``."""
+        if isinstance(self.source, DataLoader):
+            return self._load(self.source)
+        rows = torch.arange(len(self.source)).split(self.batch_size)
+        return map(self._take, rows) if self.takes_rows else self._fetch(rows)
+
+    def part(self, rank: int, count: int) -> Dataset | DataLoader:
+        """The data that process ``rank`` of ``count`` measures: all, where they cannot be divided."""
+        size = self.size()
+        if count == 1 or isinstance(self.source, DataLoader) or size < count:
+            return self.source
+        return Subset(self.source, range(rank, size, count))
 
     def first(self) -> Batch:
         """The first batch.
@@ -115,26 +158,16 @@ class Batches:
                 f"a batch of the data cannot be loaded: {error}; expected tensors of equal shapes, or tuples of them"
             ) from error
 
-    def _rows(self, order: Tensor) -> Iterator[Batch]:
-        for rows in order.split(self.batch_size):
-            yield self._take(rows)
-
     def _take(self, rows: Tensor) -> Batch:
         return tuple(t.to(self.device, non_blocking=True) for t in self.source[rows])
+
+    def _fetch(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
+        """Batches of a Dataset that gives one row at a time."""
+        return self._load(DataLoader(self.source, batch_sampler=[r.tolist() for r in rows]))
 
     def _load(self, loader: DataLoader) -> Iterator[Batch]:
         for batch in loader:
             yield tuple(t.to(self.device, non_blocking=True) for t in _as_tuple(batch))
-
-
-def extreme_rows(tensors: Sequence[Tensor]) -> Tensor:
-    """The rows that hold the smallest and the largest number of each tensor."""
-    rows = [torch.tensor(0)]
-    for tensor in tensors:
-        if tensor.numel() and not tensor.is_complex() and tensor.dtype != torch.bool:
-            matrix = tensor.reshape(len(tensor), -1)
-            rows += [matrix.amin(1).argmin().cpu(), matrix.amax(1).argmax().cpu()]
-    return torch.stack(rows)
 
 
 def _as_tuple(batch: object) -> Batch:
@@ -189,29 +222,3 @@ def _tensor_dataset(tensors: Sequence[Tensor], name: str) -> TensorDataset:
         raise DataError(f"{name} is a {type(tensors).__name__} of {kinds}; expected tensors")
     check_tensors(tensors, name)
     return TensorDataset(*tensors)
-
-
-def check_tensors(tensors: Sequence[Tensor], name: str) -> None:
-    """Refuse tensors of unequal lengths, without rows, sparse, or with numbers that are not finite.
-
-    Raises:
-        DataError: saying what is wrong, and in which row.
-    """
-    if any(t.layout != torch.strided for t in tensors):
-        raise DataError(f"{name}: sparse tensors cannot be cut into batches; use x.to_dense()")
-    if any(t.dim() == 0 for t in tensors) or not len(tensors[0]):
-        shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
-        raise DataError(f"{name} has shape {shapes}; expected at least one row per datapoint")
-    if len({len(t) for t in tensors}) > 1:
-        raise DataError(
-            f"{name}: the tensors have {', '.join(str(len(t)) for t in tensors)} rows; expected equally many"
-        )
-    for index, tensor in enumerate(tensors):
-        if tensor.is_floating_point():
-            for start, rows in zip(range(0, len(tensor), 4096), tensor.split(4096), strict=False):
-                bad = ~rows.isfinite().flatten(1).all(1) if rows.dim() > 1 else ~rows.isfinite()
-                if bad.any():
-                    row = start + int(bad.nonzero()[0])
-                    raise DataError(
-                        f"{name}: tensor {index} holds NaN or infinity, first in row {row}; clean the data first"
-                    )

@@ -1,7 +1,6 @@
 """One training loop for every pair."""
 
 import hashlib
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +13,23 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyvae.batches import Batches, Data, as_batches
 from pyvae.diagnostics import elbo
-from pyvae.errors import CheckpointError, NonFiniteError
+from pyvae.epochs import Epochs
 from pyvae.inspection import Inspection, device_of
-from pyvae.isolation import derive_seed, draw_seed, kept_modes, own_parameters, preserved_streams
-from pyvae.metrics import tensorboard_writer, write_csv
+from pyvae.isolation import kept_modes, own_parameters, preserved_streams
+from pyvae.keeping import keep, start
+from pyvae.metrics import tensorboard_writer
 from pyvae.objectives import default_objective, settled
 from pyvae.precision import Precision, check_precision
 from pyvae.preflight import check_arguments, check_pair, make_optimizer, make_schedule
+from pyvae.processes import processes_on
 from pyvae.progress import TrainingProgress
 from pyvae.steps import EagerStep, Loss, Update
 from pyvae.training import Trainer
-from pyvae.training_state import CHECKPOINT, Row, TrainingState
+from pyvae.training_state import Row, TrainingState
 
 __all__ = ["FitResult", "fit"]
 
-METRICS = "metrics.csv"
 _WORTH_COMPILING = 1000  # steps: on two cores a step of a small VAE saves a hundredth of what its compilation takes
-_EVALUATION_STREAM = 0  # epochs are counted from 1, so that this stream of the seed is free
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,34 +125,31 @@ def fit(
     )
     check_precision(precision)
     device = device_of(pair)
-    batches = as_batches(data, batch_size, device)
+    processes = processes_on(device)
+    batches = as_batches(data, batch_size, device).divided(processes.rank, processes.count)
     held_out = None if validation is None else as_batches(validation, batch_size, device, "validation")
     inspection = _checked(pair, batches, held_out)
     objective = settled(objective or default_objective(inspection), inspection)
     made = make_optimizer(optimizer, [p for p in pair.parameters() if p.requires_grad])
-    scheduler = make_schedule(schedule, made)
-    rows = _traced_rows(batches, epochs, compile)
     settings = _settings(pair, objective, made, batches, held_out)
+    scheduler = make_schedule(schedule, made)
     settings |= {"seed": seed, "clip_norm": clip_norm, "schedule": scheduler and type(scheduler).__name__}
-    settings |= {"precision": precision, "compiled": rows > 0}
+    settings |= {"precision": precision, "processes": processes.count}
     state = TrainingState(pair, made, scheduler, settings)
     directory = None if checkpoint_dir is None else Path(checkpoint_dir)
-    _start(state, directory, resume)
-    log = tensorboard_writer(directory, state.epoch) if tensorboard else None
-    trainer = Trainer(EagerStep(Loss(pair, objective, inspection, precision), Update(made, clip_norm)), rows)
+    start(state, directory, resume, processes)
+    step = EagerStep(Loss(pair, objective, inspection, precision), Update(pair, made, clip_norm, processes))
+    run = Epochs(Trainer(step, _traced_rows(batches, epochs, compile)), state, batches, held_out, processes)
     with (
         kept_modes(pair),
         own_parameters(),
         preserved_streams(0),
-        TrainingProgress(epochs, batches.count(), state.epoch, progress) as shown,
+        TrainingProgress(epochs, batches.count(), state.epoch, progress and processes.rank == 0) as shown,
     ):
+        log = tensorboard_writer(directory, state.epoch) if tensorboard and processes.rank == 0 else None
         while state.epoch < epochs and not _exhausted(state, patience):
-            shown.epoch(_one_epoch(trainer, state, batches, held_out, shown))
-            if directory is not None:
-                state.write(directory)
-                write_csv(directory / METRICS, state.history)
-            if log is not None:
-                log(state.history[-1])
+            shown.epoch(run.next(shown))
+            processes.by_first(lambda: keep(state, directory, log))
     if state.best is not None:
         pair.load_state_dict(state.best)
     return FitResult(state.history, state.best_epoch, state.settings["seed"])
@@ -162,10 +158,11 @@ def fit(
 def _checked(pair: nn.Module, batches: Batches, held_out: Batches | None) -> Inspection:
     """What is known of the pair, after it has been tried on both data."""
     with preserved_streams():
+        inspection = check_pair(pair, batches)
         if held_out is not None:
             check_pair(pair, held_out)
             elbo(pair, held_out.first(), num_particles=1, seed=0)
-        return check_pair(pair, batches)
+    return inspection
 
 
 def _traced_rows(batches: Batches, epochs: int, compile: bool | None) -> int:
@@ -197,53 +194,6 @@ def _settings(
         "optimizer": [type(optimizer).__name__, groups],
         "parameters": hashlib.sha256(names.encode()).hexdigest(),  # the optimizer knows them by their order alone
     }
-
-
-def _start(state: TrainingState, directory: Path | None, resume: bool) -> None:
-    """Take on the checkpoint of a run that is resumed, or write the first one of a new run.
-
-    The first checkpoint shows at once whether the directory can be written.
-    """
-    exists = directory is not None and (directory / CHECKPOINT).exists()
-    if exists and not resume:
-        raise CheckpointError(
-            f"{directory} already holds a run; pass resume=True to go on with it, or another checkpoint_dir"
-        )
-    if exists:
-        for leftover in directory.glob(f".{CHECKPOINT}.*"):  # of a run that was killed while it wrote
-            leftover.unlink()
-        state.read(directory)
-        write_csv(directory / METRICS, state.history)  # it may be one epoch behind
-        return
-    state.settings["seed"] = draw_seed() if state.settings["seed"] is None else state.settings["seed"]
-    if directory is not None:
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CheckpointError(f"cannot make the directory {directory}: {error.strerror}") from error
-        state.write(directory)
-
-
-def _one_epoch(
-    trainer: Trainer, state: TrainingState, batches: Batches, held_out: Batches | None, shown: TrainingProgress
-) -> Row:
-    """Train for one epoch, measure, and add it to the state."""
-    seed, number = state.settings["seed"], state.epoch + 1
-    row: Row
-    with preserved_streams(derive_seed(seed, number)):
-        row = trainer.epoch(batches, derive_seed(seed, number, 1), number, shown)
-    if held_out is not None:
-        data = held_out.source
-        measured = elbo(state.pair, data, num_particles=1, seed=derive_seed(seed, _EVALUATION_STREAM))
-        if not math.isfinite(measured.value):
-            raise NonFiniteError(f"the ELBO of the validation data is {measured.value} after epoch {number}")
-        row |= {
-            "validation_elbo": measured.value,
-            "validation_reconstruction": float(measured.reconstruction.mean()),
-            "validation_kl": float(measured.kl.mean()),
-        }
-    state.add_epoch(row)
-    return row
 
 
 def _exhausted(state: TrainingState, patience: int | None) -> bool:

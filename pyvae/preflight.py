@@ -167,4 +167,4 @@ def _warn_of_kinds(inspection: Inspection) -> None:
                 "two values, and the figures mean little. Use a Bernoulli likelihood, or data that are not binarized"
             )
         if message:
-            warnings.warn(f"site {name!r} {message}", stacklevel=4)
+            warnings.warn(f"site {name!r} {message}", stacklevel=5)

@@ -16,6 +16,7 @@ from pyvae.errors import PairError
 from pyvae.inspection import Inspection, device_of
 from pyvae.metrics import ObservedTerms
 from pyvae.precision import Precision, computed_in
+from pyvae.processes import Processes
 
 __all__ = ["EagerStep", "Loss", "Update", "clip_factor"]
 
@@ -72,22 +73,34 @@ class Loss:
 class Update:
     """What follows on the gradients of a batch's loss.
 
-    The gradient is made that of the mean loss per datapoint, so that ``clip_norm`` and the learning rate mean the same
-    for every batch size.
+    The gradient is made that of the mean loss per datapoint, over the batches of all processes, so that ``clip_norm``
+    and the learning rate mean the same for every batch size. Running averages, the buffers of a batch norm or of a
+    codebook, become those of all processes too.
 
     Attributes:
-        optimizer: over the pair's parameters, whose ``grad`` it reads.
+        pair: whose gradients these are.
+        optimizer: over the pair's parameters.
         clip_norm: the largest norm of the whole gradient, or None.
+        processes: those that train the pair.
     """
 
+    pair: nn.Module
     optimizer: torch.optim.Optimizer
     clip_norm: float | None
+    processes: Processes
 
-    def __call__(self, loss: Any, reconstruction: Any, count: int) -> Tensor:
+    def __call__(self, loss: Any, reconstruction: Any, count: int, rows: int) -> Tensor:
         """Make a step, unless loss or gradient are not finite.
 
+        Args:
+            loss: the sum of the loss over the batch.
+            reconstruction: the sum of log p(x | z).
+            count: of how many data these are sums.
+            rows: of the batch.
+
         Returns:
-            Loss and reconstruction per datapoint, and the norm of the gradient: (3,), float64.
+            Loss and reconstruction per datapoint, the norm of the gradient, and the rows of all processes: (4,),
+            float64.
 
         Raises:
             PairError: if no parameter has received a gradient.
@@ -95,14 +108,25 @@ class Update:
         gradients = [p.grad for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
         if not gradients:
             raise PairError("no parameter received a gradient")
+        sums = torch.tensor([float(loss), float(reconstruction), count, rows], dtype=torch.float64)
+        self._gather(gradients, sums)
+        loss, reconstruction, count, rows = sums.tolist()
         norm = float(nn.utils.get_total_norm(gradients)) / count
-        figures = torch.tensor([float(loss) / count, float(reconstruction) / count, norm], dtype=torch.float64)
-        if math.isfinite(figures[0]) and math.isfinite(norm):
+        if math.isfinite(loss) and math.isfinite(norm):
             shrink = 1.0 if self.clip_norm is None else clip_factor(norm, self.clip_norm)
             for gradient in gradients:
                 gradient.mul_(shrink / count)
             self.optimizer.step()
-        return figures
+        return torch.tensor([loss / count, reconstruction / count, norm, rows], dtype=torch.float64)
+
+    def _gather(self, gradients: list[Tensor], sums: Tensor) -> None:
+        """Add up what the processes have; of running averages, take the mean."""
+        if self.processes.count == 1:
+            return
+        averages = [b for b in self.pair.buffers() if b.is_floating_point()]
+        self.processes.add([*gradients, sums, *averages])
+        for average in averages:
+            average.div_(self.processes.count)
 
 
 class EagerStep:
@@ -114,7 +138,7 @@ class EagerStep:
     def __call__(self, batch: Batch) -> Tensor:
         """Make a step; see :class:`Update`."""
         self.update.optimizer.zero_grad()
-        return self.update(*self.loss.backward(batch))
+        return self.update(*self.loss.backward(batch), len(batch[0]))
 
     def flush(self) -> None:
         """Nothing is kept from one step to the next."""

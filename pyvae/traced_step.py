@@ -19,7 +19,8 @@ _TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 5e-2}  # of rounding in another ord
 class TracedStep:
     """A step that is traced and compiled for batches of one signature; all others go the eager way.
 
-    Steps of Adam and AdamW are in the graph; other optimizers make theirs on the gradients that it gives.
+    Steps of Adam and AdamW are in the graph; other optimizers, and several processes, make theirs on the gradients that
+    it gives.
 
     Args:
         eager: the step as Pyro makes it; it has been made at least once.
@@ -34,7 +35,10 @@ class TracedStep:
         self._signature = _signature(batch)
         self._parameters = list(self._loss.pair.parameters())
         optimizer = self._update.optimizer
-        self._adam = RecordableAdam(optimizer, self._parameters) if RecordableAdam.supports(optimizer) else None
+        alone = self._update.processes.count == 1  # others add their gradients between the graph and the optimizer
+        self._adam = (
+            RecordableAdam(optimizer, self._parameters) if alone and RecordableAdam.supports(optimizer) else None
+        )
         self._inputs = self._adam.inputs if self._adam else []
         function = self._whole_step if self._adam else self._gradients
         self._program = Program(self._loss.pair, function, (*batch, *self._inputs))
@@ -55,7 +59,7 @@ class TracedStep:
         loss, reconstruction, gradients = self._program(self._state, *batch)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
-        return self._update(loss, reconstruction, self._count)
+        return self._update(loss, reconstruction, self._count, len(batch[0]))
 
     def flush(self) -> None:
         """Bring the optimizer's state up to date, for whoever reads it."""
@@ -75,7 +79,7 @@ class TracedStep:
         factor = 1.0 if self._update.clip_norm is None else clip_factor(figures[2], self._update.clip_norm)
         gradients = [None if g is None else g * (factor / self._count) for g in gradients]
         self._adam.update(list(self._loss.pair.parameters()), gradients, inputs[rows:])
-        return figures
+        return torch.cat([figures, torch.full((1,), len(inputs[0]), dtype=torch.float64, device=figures.device)])
 
     def _check(self, batch: Batch) -> None:
         """Compare with the eager step, on the same data and random stream.
@@ -88,7 +92,7 @@ class TracedStep:
         state, inputs = ([t.detach().clone() for t in tensors] for tensors in (self._state, self._inputs))
         with preserved_streams(seed=0):
             results = self._program(state, *batch, *inputs)
-        traced = results if self._adam else _figures(*results, self._count)
+        traced = results[:3] if self._adam else _figures(*results, self._count)
         buffers = list(pair.buffers())
         kept = [b.clone() for b in buffers]
         with preserved_streams(seed=0):

@@ -1,10 +1,10 @@
 """One epoch of optimization steps: its metrics, and what went wrong."""
 
+import math
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from pyvae.batches import Batch, Batches
@@ -23,17 +23,21 @@ _LOOK_EVERY = 32  # steps, where looking at a number means to wait for the devic
 
 @dataclass
 class _Sums:
-    """Running sums over an epoch, of figures per datapoint."""
+    """Running sums over an epoch."""
 
     rows: int = 0
     batches: int = 0
-    totals: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+    loss: float = 0.0
+    reconstruction: float = 0.0
+    norm: float = 0.0
 
-    def add(self, rows: int, figures: Tensor) -> None:
+    def add(self, loss: float, reconstruction: float, norm: float, rows: float) -> None:
         """Add loss and reconstruction per datapoint of some rows, and the norm of their gradient."""
-        self.rows += rows
+        self.rows += int(rows)
         self.batches += 1
-        self.totals += figures * torch.tensor([rows, rows, 1.0], dtype=torch.float64)
+        self.loss += loss * rows
+        self.reconstruction += reconstruction * rows
+        self.norm += norm
 
 
 @dataclass
@@ -85,7 +89,7 @@ class Trainer:
             self._step = TracedStep(self.eager, batch)
         except TraceError as error:
             self.traced_rows = 0
-            warnings.warn(f"{type(self._pair).__name__} is trained without compilation: {error}", stacklevel=4)
+            warnings.warn(f"{type(self._pair).__name__} is trained without compilation: {error}", stacklevel=5)
 
     def _made(self, batch: Batch, where: str) -> Tensor:
         """The figures of a step."""
@@ -101,20 +105,20 @@ class Trainer:
     def _look(self, pending: list[tuple[int, Batch, Tensor]], number: int, sums: _Sums) -> None:
         """Add the figures of the steps that were made, if they are finite."""
         for index, batch, figures in pending:
-            figures = figures.cpu()
-            if not figures.isfinite().all():
+            numbers = figures.tolist()
+            if not all(map(math.isfinite, (numbers[0], numbers[2]))):
                 raise self._diagnosed(batch, f"in epoch {number}, batch {index}", None)
-            sums.add(len(batch[0]), figures)
+            sums.add(*numbers)
         pending.clear()
 
     def _row(self, number: int, sums: _Sums) -> Row:
         """The metrics of an epoch."""
-        loss, reconstruction, _ = (sums.totals / sums.rows).tolist()
+        loss, reconstruction = sums.loss / sums.rows, sums.reconstruction / sums.rows
         row = {"epoch": number, "train_loss": loss}
         if estimates_elbo(self.eager.loss.objective):
             row |= {"train_elbo": -loss, "train_reconstruction": reconstruction, "train_kl": reconstruction + loss}
         return row | {
-            "grad_norm": float(sums.totals[2]) / sums.batches,
+            "grad_norm": sums.norm / sums.batches,
             "learning_rate": float(self._optimizer.param_groups[0]["lr"]),
         }
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pyvae.checkpoint import load_state, read_tensors, write_tensors
+from pyvae.compilation import choices, remember
 from pyvae.errors import RUN_ERRORS, CheckpointError, PyvaeError
 
 __all__ = ["CHECKPOINT", "TrainingState"]
@@ -86,6 +87,7 @@ class TrainingState:
             "history": self.history,
             "best_epoch": self.best_epoch,
             "optimizer": optimizer_numbers,
+            "products": choices(),  # they decide how a traced step rounds
         }
         write_tensors(directory / CHECKPOINT, tensors, header)
 
@@ -113,7 +115,10 @@ class TrainingState:
             kind, _, rest = name.partition("/")
             parts[kind][rest] = tensor
         load_state(self.pair, parts["model"], str(path))
-        self.settings, self.history, self.best_epoch = header["settings"], header["history"], header["best_epoch"]
+        processes = self.settings["processes"]
+        self.settings = header["settings"] | {"processes": processes}
+        self.history, self.best_epoch = header["history"], header["best_epoch"]
+        remember(header["products"])
         self.best = parts["best"] or (self._weights() if self.best_epoch else None)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
@@ -132,12 +137,18 @@ class TrainingState:
         differences = [
             f"{name} is {here.get(name)!r} now and was {written.get(name)!r}"
             for name in sorted(here.keys() | written.keys())
-            if here.get(name) != written.get(name) and (name, here.get(name)) != ("seed", None)
+            if here.get(name) != written.get(name) and (name, here.get(name)) != ("seed", None) and name != "processes"
         ]
         if differences:
             raise CheckpointError(
                 f"cannot resume from {path}: {'; '.join(differences)}. Resume with the same settings, or start in "
                 "another directory"
+            )
+        if here["processes"] != written["processes"]:
+            warnings.warn(
+                f"{path} is of a run of {written['processes']} processes and goes on with {here['processes']}: the "
+                "batches are others from here on, and so is the result",
+                stacklevel=2,
             )
 
 

@@ -18,14 +18,14 @@ ALLOWED = {
     "guides": {"networks", "distributions"},
     "models": {"distributions"},
     "objectives": {"distributions", "inspection"},
-    "diagnostics": {"distributions", "inspection", "batches"},
+    "diagnostics": {"distributions", "inspection", "batches", "tensors"},
     "compilation": {"inspection", "objectives"},
     "datasets": set(),
 }
 FAMILIES = {"models", "recipes", "loading", "priors", "likelihoods", "guides", "networks"}
 KNOW_NO_FAMILY = (
     *("fit", "steps", "traced_step", "training", "training_state", "checkpoint"),
-    *("metrics", "preflight", "precision", "batches", "inspection"),
+    *("metrics", "preflight", "precision", "batches", "sharding", "processes", "inspection"),
 )
 
 

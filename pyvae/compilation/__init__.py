@@ -2,7 +2,8 @@
 
 from pyvae.compilation.adam import RecordableAdam
 from pyvae.compilation.compiled import CompiledELBO, compile
+from pyvae.compilation.products import choices, remember
 from pyvae.compilation.program import Program
 from pyvae.compilation.tracing import as_tensor, without_items
 
-__all__ = ["CompiledELBO", "Program", "RecordableAdam", "as_tensor", "compile", "without_items"]
+__all__ = ["CompiledELBO", "Program", "RecordableAdam", "as_tensor", "choices", "compile", "remember", "without_items"]

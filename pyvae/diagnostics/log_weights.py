@@ -6,12 +6,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from pyvae.batches import check_tensors, extreme_rows
 from pyvae.checks import check_int
 from pyvae.diagnostics.particles import LogTerms, check_sites, choose_runner
 from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
 from pyvae.inspection import Inspection, check_data, inspect_pair, stochastic_sites
 from pyvae.isolation import evaluation_mode, own_parameters
+from pyvae.tensors import check_tensors, extreme_rows
 
 __all__ = ["DEFAULT_MEMORY", "log_weights", "map_log_terms"]
 

@@ -1,0 +1,65 @@
+"""The epochs of a training run."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from pyvae.batches import Batches
+from pyvae.diagnostics import elbo
+from pyvae.errors import NonFiniteError
+from pyvae.isolation import derive_seed, preserved_streams
+from pyvae.processes import Processes
+from pyvae.progress import TrainingProgress
+from pyvae.training import Trainer
+from pyvae.training_state import Row, TrainingState
+
+__all__ = ["Epochs"]
+
+_EVALUATION_STREAM = 0  # epochs are counted from 1, so that this stream of the seed is free
+_OTHER_PROCESSES = 2  # streams of an epoch: 1 is that of the order of the data
+
+
+@dataclass
+class Epochs:
+    """What makes an epoch: training, and validation.
+
+    Attributes:
+        trainer: of the steps.
+        state: the state of the run.
+        batches: the data to train on.
+        held_out: the data to validate on.
+        processes: those that train the pair.
+    """
+
+    trainer: Trainer
+    state: TrainingState
+    batches: Batches
+    held_out: Batches | None
+    processes: Processes
+
+    def next(self, shown: TrainingProgress) -> Row:
+        """Train for one epoch, measure, and add it to the state."""
+        seed, number = self.state.settings["seed"], self.state.epoch + 1
+        with preserved_streams(derive_seed(seed, number, *self._path())):
+            row = self.trainer.epoch(self.batches, derive_seed(seed, number, 1), number, shown)
+        if self.held_out is not None:
+            row |= self._validation(derive_seed(seed, _EVALUATION_STREAM, *self._path()), number)
+        self.state.add_epoch(row)
+        return row
+
+    def _path(self) -> tuple[int, ...]:
+        """What tells the random streams of this process from those of the others."""
+        return (_OTHER_PROCESSES, self.processes.rank) if self.processes.rank else ()
+
+    def _validation(self, seed: int, number: int) -> Row:
+        """The ELBO of the held-out data, each process measuring its part."""
+        part = self.held_out.part(self.processes.rank, self.processes.count)
+        measured = elbo(self.state.pair, part, num_particles=1, seed=seed)
+        terms = (measured.per_datapoint, measured.reconstruction, measured.kl)
+        sums = torch.tensor([*(float(t.sum()) for t in terms), len(terms[0])], dtype=torch.float64)
+        self.processes.add([sums])
+        value, reconstruction, kl = (sums[:3] / sums[3]).tolist()
+        if not math.isfinite(value):
+            raise NonFiniteError(f"the ELBO of the validation data is {value} after epoch {number}")
+        return {"validation_elbo": value, "validation_reconstruction": reconstruction, "validation_kl": kl}

@@ -1,0 +1,46 @@
+"""What is to be known of data in memory before they are used."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pyvae.errors import DataError
+
+__all__ = ["check_tensors", "extreme_rows"]
+
+
+def extreme_rows(tensors: Sequence[Tensor]) -> Tensor:
+    """The rows that hold the smallest and the largest number of each tensor."""
+    rows = [torch.tensor(0)]
+    for tensor in tensors:
+        if tensor.numel() and not tensor.is_complex() and tensor.dtype != torch.bool:
+            matrix = tensor.reshape(len(tensor), -1)
+            rows += [matrix.amin(1).argmin().cpu(), matrix.amax(1).argmax().cpu()]
+    return torch.stack(rows)
+
+
+def check_tensors(tensors: Sequence[Tensor], name: str) -> None:
+    """Refuse tensors of unequal lengths, without rows, sparse, or with numbers that are not finite.
+
+    Raises:
+        DataError: saying what is wrong, and in which row.
+    """
+    if any(t.layout != torch.strided for t in tensors):
+        raise DataError(f"{name}: sparse tensors cannot be cut into batches; use x.to_dense()")
+    if any(t.dim() == 0 for t in tensors) or not len(tensors[0]):
+        shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
+        raise DataError(f"{name} has shape {shapes}; expected at least one row per datapoint")
+    if len({len(t) for t in tensors}) > 1:
+        raise DataError(
+            f"{name}: the tensors have {', '.join(str(len(t)) for t in tensors)} rows; expected equally many"
+        )
+    for index, tensor in enumerate(tensors):
+        if tensor.is_floating_point():
+            for start, rows in zip(range(0, len(tensor), 4096), tensor.split(4096), strict=False):
+                bad = ~rows.isfinite().flatten(1).all(1) if rows.dim() > 1 else ~rows.isfinite()
+                if bad.any():
+                    row = start + int(bad.nonzero()[0])
+                    raise DataError(
+                        f"{name}: tensor {index} holds NaN or infinity, first in row {row}; clean the data first"
+                    )
