@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from jsonargparse import Namespace
 
 from pyvae import commands, recipes
 from pyvae.command_line import Parser, add_signature, check_config, underscored
 from pyvae.errors import ArgumentError, DataError, PyvaeError
 from pyvae.fit import fit
+from pyvae.processes import processes_on
 from pyvae.runs import Run, absolute_paths, free_path, load_data, versions
 
 __all__ = ["main"]
@@ -73,7 +75,9 @@ def _fit(name: str, parser: Parser, settings: Namespace) -> None:
     training = _names(fit, _FROM_RUN)
     if options["resume"] and not options["run_dir"]:
         raise ArgumentError("--resume needs the --run-dir of the run to go on with")
-    directory = Path(options["run_dir"]) if options["run_dir"] else free_path(Path("runs"), name, "")
+    processes = processes_on(torch.device(options["device"]))
+    free = processes.by_first(lambda: free_path(Path("runs"), name, ""))
+    directory = Path(options["run_dir"]) if options["run_dir"] else free
     run = Run(
         directory=directory,
         recipe=name,
@@ -83,7 +87,7 @@ def _fit(name: str, parser: Parser, settings: Namespace) -> None:
         preprocessing=list(data.preprocessing),
         versions=versions(),
     )
-    commands.train(run, data, {n: made[n] for n in training}, options)
+    commands.train(run, data, {n: made[n] for n in training}, options, processes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

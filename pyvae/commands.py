@@ -26,6 +26,7 @@ from pyvae.inspection import check_data, device_of, inspect_pair
 from pyvae.isolation import derive_seed, preserved_streams
 from pyvae.loading import build
 from pyvae.pictures import save_picture
+from pyvae.processes import Processes
 from pyvae.report import all_warnings, draw_reconstructions, draw_samples, write_report
 from pyvae.runs import Run, discard_run, free_path, open_run, start_run
 from pyvae.views import generate
@@ -38,7 +39,9 @@ _TEST = (0, 2)
 _DRAWN = (".png", ".npy")
 
 
-def train(run: Run, data: LabelledData, arguments: dict[str, Any], options: dict[str, Any]) -> None:
+def train(
+    run: Run, data: LabelledData, arguments: dict[str, Any], options: dict[str, Any], processes: Processes
+) -> None:
     """Train the pair of a run, evaluate it on the test data, and leave pictures and a report.
 
     Args:
@@ -46,6 +49,7 @@ def train(run: Run, data: LabelledData, arguments: dict[str, Any], options: dict
         data: its data, with labels if there are any.
         arguments: of :func:`pyvae.fit`.
         options: of :func:`run_options`.
+        processes: those that train the pair; the first one evaluates it.
     """
     device, seed = _device(options["device"]), arguments["seed"]
     classes = data.test.tensors[1] if data.num_classes else None
@@ -56,8 +60,8 @@ def train(run: Run, data: LabelledData, arguments: dict[str, Any], options: dict
     with preserved_streams(derive_seed(seed, *_INITIALIZATION)):
         pair = build(run.recipe, run.arguments).to(device)
     check_test_data(pair, data.test)
-    made = start_run(run, options["resume"])
-    told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    made = processes.by_first(lambda: start_run(run, options["resume"]))
+    told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=processes.rank > 0)
     told.print(f"run directory: {run.directory}")
     with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("default")
@@ -71,8 +75,11 @@ def train(run: Run, data: LabelledData, arguments: dict[str, Any], options: dict
                 **arguments,
             )
         except BaseException:
-            discard_run(run, made)
+            if processes.rank == 0:
+                discard_run(run, made)
             raise
+    if processes.rank:
+        return
     run.write_record()  # a resumed run may have more epochs now
     told.print(f"trained: {result}; evaluating {len(data.test)} test data")
     save(run.directory / "model.safetensors", pair)

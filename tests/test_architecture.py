@@ -18,7 +18,7 @@ ALLOWED = {
     "guides": {"networks", "distributions"},
     "models": {"distributions"},
     "objectives": {"distributions", "inspection"},
-    "diagnostics": {"distributions", "inspection", "batches", "tensors"},
+    "diagnostics": {"distributions", "compilation", "inspection", "batches", "tensors"},
     "compilation": {"inspection", "objectives"},
     "datasets": set(),
 }

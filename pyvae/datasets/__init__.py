@@ -1,8 +1,9 @@
-"""Datasets: functions that give data in memory."""
+"""Datasets: functions that give data, in memory or on disk."""
 
 from pyvae.datasets.arrays import arrays
 from pyvae.datasets.data import InMemory, LabelledData
 from pyvae.datasets.digits import digits
+from pyvae.datasets.memory_mapped import MemoryMapped, memory_mapped
 from pyvae.datasets.preprocessing import (
     dequantization,
     dynamic_binarization,
@@ -15,6 +16,7 @@ from pyvae.datasets.vision import cifar10, fashion_mnist, image_folder, kmnist, 
 __all__ = [
     "InMemory",
     "LabelledData",
+    "MemoryMapped",
     "arrays",
     "cifar10",
     "dequantization",
@@ -23,6 +25,7 @@ __all__ = [
     "fashion_mnist",
     "image_folder",
     "kmnist",
+    "memory_mapped",
     "mnist",
     "no_preprocessing",
     "standardization",

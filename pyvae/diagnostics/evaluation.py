@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyvae.batches import Data, as_batches
 from pyvae.checks import check_seed
 from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, Evaluation, elbo_estimate, likelihood_estimate
-from pyvae.diagnostics.log_weights import DEFAULT_MEMORY, T, map_log_terms
+from pyvae.diagnostics.log_weights import DEFAULT_MEMORY, LogTermsMap, T
 from pyvae.diagnostics.particles import LogTerms
 from pyvae.errors import PairError
 from pyvae.inspection import Inspection, check_data, device_of, inspect_pair, unwrapped
@@ -148,10 +148,9 @@ def _over(
     if seed is not None:
         check_seed(seed)
     with nullcontext() if seed is None else preserved_streams(seed):
-        results: list[T] = []
-        for batch in as_batches(data, _ROWS, device_of(pair)).in_order():
-            results += map_log_terms(reduce, pair, batch, num_particles, max_memory)
-    return results
+        batches = as_batches(data, _ROWS, device_of(pair))
+        terms = LogTermsMap(pair, num_particles, max_memory, batches.size())
+        return [part for batch in batches.in_order() for part in terms(reduce, batch)]
 
 
 def _refuse_delta(pair: nn.Module, data: Data) -> Inspection:

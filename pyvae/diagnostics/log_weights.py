@@ -7,16 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from pyvae.checks import check_int
-from pyvae.diagnostics.particles import LogTerms, check_sites, choose_runner
+from pyvae.diagnostics.compiled_runner import CompiledRunner
+from pyvae.diagnostics.particles import LogTerms, Runner, check_sites, choose_runner
 from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
 from pyvae.inspection import Inspection, check_data, inspect_pair, stochastic_sites
 from pyvae.isolation import evaluation_mode, own_parameters
 from pyvae.tensors import check_tensors, extreme_rows
 
-__all__ = ["DEFAULT_MEMORY", "log_weights", "map_log_terms"]
+__all__ = ["DEFAULT_MEMORY", "LogTermsMap", "log_weights"]
 
 T = TypeVar("T")
 DEFAULT_MEMORY = 2**28
+_WORTH_COMPILING = 2**34  # bytes of intermediate results: some ten seconds' work without compilation
 _PROBE = 7  # rows of the trial run: few, and unlikely to be the size of another plate
 
 
@@ -51,49 +53,70 @@ def log_weights(pair: nn.Module, *args: Tensor, num_particles: int = 1, max_memo
         >>> log_weights(vae, torch.rand(7, 5), num_particles=3).shape
         torch.Size([3, 7])
     """
-    return torch.cat(map_log_terms(lambda terms: terms.log_weight, pair, args, num_particles, max_memory), 1)
+    size = len(args[0]) if args and isinstance(args[0], Tensor) and args[0].dim() else None
+    terms = LogTermsMap(pair, num_particles, max_memory, size)
+    return torch.cat(terms(lambda terms: terms.log_weight, args), 1)
 
 
-def map_log_terms(
-    reduce: Callable[[LogTerms], T],
-    pair: nn.Module,
-    args: Sequence[Tensor],
-    num_particles: int,
-    max_memory: int = DEFAULT_MEMORY,
-) -> list[T]:
-    """``reduce`` of the terms of :func:`log_weights`, one slice of the data after another, all particles at once."""
-    check_int("num_particles", num_particles)
-    check_int("max_memory", max_memory)
-    if not args or not isinstance(args[0], Tensor) or args[0].dim() == 0 or not len(args[0]):
-        raise DataError("got no data; expected as first argument a tensor with one row per datapoint")
-    size = len(args[0])
-    columns = [a for a in args if isinstance(a, Tensor) and a.dim() and len(a) == size]
-    check_tensors(columns, "the data")
-    check_data(inspect_pair(pair, _rows(args, extreme_rows(columns))))
-    probe = _rows(args, slice(0, _PROBE))
-    with _Meter(pair) as meter:
-        inspection = inspect_pair(pair, probe)
-    plate = check_sites(inspection, len(probe[0]))
-    bytes_each = (meter.bytes + _site_bytes(inspection)) // len(probe[0])
-    rows = max(1, min(size, max_memory // (bytes_each + 64 * num_particles)))
-    particles = max(1, min(num_particles, max_memory // (bytes_each * rows)))
-    results = []
-    with evaluation_mode(pair), own_parameters(inspection.stray):
-        run = choose_runner(pair, probe, num_particles, plate, inspection)
-        for start in range(0, size, rows):
-            batch = _rows(args, slice(start, start + rows))
-            counts = [min(particles, num_particles - s) for s in range(0, num_particles, particles)]
-            try:
-                parts = [run(pair, batch, count) for count in counts]
-            except RUN_ERRORS as error:
-                if isinstance(error, PyvaeError):
-                    raise
-                raise PairError(
-                    f"{type(pair).__name__} failed on rows {start} to {start + rows - 1}: {error}"
-                ) from error
-            terms = LogTerms(torch.cat([p.reconstruction for p in parts]), torch.cat([p.latent for p in parts]))
-            results.append(reduce(terms))
-    return results
+class LogTermsMap:
+    """The terms of :func:`log_weights`, one slice of the data after another, all particles at once.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        num_particles: draws per datapoint.
+        max_memory: about how many bytes the intermediate results may take.
+        size: how many data there will be, if that is known; where they are many, the run of a slice is compiled.
+    """
+
+    def __init__(self, pair: nn.Module, num_particles: int, max_memory: int, size: int | None) -> None:
+        check_int("num_particles", num_particles)
+        check_int("max_memory", max_memory)
+        self._pair, self._num_particles, self._max_memory, self._size = pair, num_particles, max_memory, size
+        self._compiled: CompiledRunner | None = None
+
+    def __call__(self, reduce: Callable[[LogTerms], T], args: Sequence[Tensor]) -> list[T]:
+        """``reduce`` of the terms of every slice of these data.
+
+        Raises:
+            PairError, DataError: as :func:`log_weights`.
+        """
+        if not args or not isinstance(args[0], Tensor) or args[0].dim() == 0 or not len(args[0]):
+            raise DataError("got no data; expected as first argument a tensor with one row per datapoint")
+        size = len(args[0])
+        columns = [a for a in args if isinstance(a, Tensor) and a.dim() and len(a) == size]
+        check_tensors(columns, "the data")
+        check_data(inspect_pair(self._pair, _rows(args, extreme_rows(columns))))
+        probe = _rows(args, slice(0, _PROBE))
+        with _Meter(self._pair) as meter:
+            inspection = inspect_pair(self._pair, probe)
+        plate = check_sites(inspection, len(probe[0]))
+        bytes_each = (meter.bytes + _site_bytes(inspection)) // len(probe[0])
+        rows = max(1, min(size, self._max_memory // (bytes_each + 64 * self._num_particles)))
+        particles = max(1, min(self._num_particles, self._max_memory // (bytes_each * rows)))
+        with evaluation_mode(self._pair), own_parameters(inspection.stray):
+            run = choose_runner(self._pair, probe, self._num_particles, plate, inspection)
+            if not inspection.stray and bytes_each * (self._size or 0) * self._num_particles >= _WORTH_COMPILING:
+                self._compiled = self._compiled or CompiledRunner(self._pair, run, rows, particles)
+                run = self._compiled
+            return [reduce(self._slice(run, args, start, rows, particles)) for start in range(0, size, rows)]
+
+    def _slice(self, run: Runner, args: Sequence[Tensor], start: int, rows: int, particles: int) -> LogTerms:
+        """The terms of some rows, so many particles at a time."""
+        batch = _rows(args, slice(start, start + rows))
+        size, total = len(batch[0]), self._num_particles
+        # one block for all results: small ones, kept between large ones that are freed, would fragment the memory
+        reconstruction, latent = torch.empty(2, total, size, dtype=torch.float64, device=batch[0].device)
+        try:
+            for first in range(0, total, particles):
+                some = slice(first, min(first + particles, total))
+                part = run(self._pair, batch, some.stop - some.start)
+                reconstruction[some], latent[some] = part.reconstruction, part.latent
+        except RUN_ERRORS as error:
+            if isinstance(error, PyvaeError):
+                raise
+            last = start + rows - 1
+            raise PairError(f"{type(self._pair).__name__} failed on rows {start} to {last}: {error}") from error
+        return LogTerms(reconstruction, latent)
 
 
 def _rows(args: Sequence[Tensor], rows: slice | Tensor) -> list[Tensor]:

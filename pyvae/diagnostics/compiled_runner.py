@@ -1,0 +1,45 @@
+"""The run of many particles as a compiled graph."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pyvae.compilation import Program
+from pyvae.diagnostics.particles import LogTerms, Runner
+from pyvae.errors import TraceError
+
+__all__ = ["CompiledRunner"]
+
+
+class CompiledRunner:
+    """A runner, compiled for slices of full size; smaller ones, and pairs that cannot be traced, run as they are.
+
+    Args:
+        pair: the pair, in evaluation mode.
+        run: its runner.
+        rows: data in a slice of full size.
+        particles: draws per datapoint in it.
+    """
+
+    def __init__(self, pair: nn.Module, run: Runner, rows: int, particles: int) -> None:
+        self._run, self._full = run, (rows, particles)
+        self._state = Program.state(pair)
+        self._program: Program | None = None
+
+    def __call__(self, pair: nn.Module, args: Sequence[Tensor], num_particles: int) -> LogTerms:
+        """The terms, from the same random stream in either way."""
+        if (len(args[0]), num_particles) != self._full:
+            return self._run(pair, args, num_particles)
+        if self._program is None:
+            try:
+                self._program = Program(pair, lambda *rows: self._terms(pair, rows), args)
+            except TraceError:
+                self._full = (0, 0)
+                return self._run(pair, args, num_particles)
+        return LogTerms(*self._program(self._state, *args))
+
+    @torch.no_grad()
+    def _terms(self, pair: nn.Module, args: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        terms = self._run(pair, args, self._full[1])
+        return terms.reconstruction, terms.latent
