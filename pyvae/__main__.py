@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from jsonargparse import Namespace
 
-from pyvae import commands, recipes
+from pyvae import commands, recipes, train_command
 from pyvae.command_line import Parser, add_signature, check_config, underscored
 from pyvae.errors import ArgumentError, DataError, PyvaeError
 from pyvae.fit import fit
@@ -32,7 +32,7 @@ def _recipe_parser(recipe: Callable[..., object]) -> Parser:
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     add_signature(parser, recipe, _FROM_DATA)
     add_signature(parser, load_data)
-    add_signature(parser, commands.run_options)
+    add_signature(parser, train_command.run_options)
     add_signature(parser, fit, _FROM_RUN)
     parser.set_defaults({"seed": 0, "epochs": 100, **recipe.training})
     return parser
@@ -71,7 +71,7 @@ def _fit(name: str, parser: Parser, settings: Namespace) -> None:
         if not data.num_classes:
             raise DataError(f"recipe {name!r} is conditional, but {data.name} has no labels: add y, or use another one")
         arguments["num_classes"] = data.num_classes
-    options = {n: plain[n] for n in _names(commands.run_options)}
+    options = {n: plain[n] for n in _names(train_command.run_options)}
     training = _names(fit, _FROM_RUN)
     if options["resume"] and not options["run_dir"]:
         raise ArgumentError("--resume needs the --run-dir of the run to go on with")
@@ -87,7 +87,7 @@ def _fit(name: str, parser: Parser, settings: Namespace) -> None:
         preprocessing=list(data.preprocessing),
         versions=versions(),
     )
-    commands.train(run, data, {n: made[n] for n in training}, options, processes)
+    train_command.train(run, data, {n: made[n] for n in training}, options, processes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

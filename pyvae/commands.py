@@ -1,11 +1,9 @@
-"""What the command line does, as typed functions."""
+"""What the command line does with a run, as typed functions."""
 
 import io
 import json
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,102 +12,22 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from pyvae.batches import as_batches
-from pyvae.checkpoint import save, write_atomically
+from pyvae.checkpoint import write_atomically
 from pyvae.checks import check_int, check_seed
-from pyvae.datasets import InMemory, LabelledData
+from pyvae.datasets import LabelledData
 from pyvae.diagnostics import Evaluation
 from pyvae.diagnostics import evaluate as evaluate_pair
 from pyvae.errors import ArgumentError, DataError
-from pyvae.fit import fit
-from pyvae.inspection import check_data, device_of, inspect_pair
-from pyvae.isolation import derive_seed, preserved_streams
-from pyvae.loading import build
+from pyvae.isolation import preserved_streams
 from pyvae.pictures import save_picture
-from pyvae.processes import Processes
-from pyvae.report import all_warnings, draw_reconstructions, draw_samples, write_report
-from pyvae.runs import Run, discard_run, free_path, open_run, start_run
+from pyvae.report import draw_reconstructions, draw_samples
+from pyvae.runs import Run, free_path, open_run
 from pyvae.views import generate
 from pyvae.views import reconstruct as reconstruct_data
 
-__all__ = ["evaluate", "reconstruct", "sample", "train"]
+__all__ = ["evaluate", "evaluate_test_data", "print_figures", "reconstruct", "sample"]
 
-_INITIALIZATION = (0, 1)  # streams of the seed; those of the epochs are (1), (2), …
-_TEST = (0, 2)
 _DRAWN = (".png", ".npy")
-
-
-def train(
-    run: Run, data: LabelledData, arguments: dict[str, Any], options: dict[str, Any], processes: Processes
-) -> None:
-    """Train the pair of a run, evaluate it on the test data, and leave pictures and a report.
-
-    Args:
-        run: the run, not yet on disk.
-        data: its data, with labels if there are any.
-        arguments: of :func:`pyvae.fit`.
-        options: of :func:`run_options`.
-        processes: those that train the pair; the first one evaluates it.
-    """
-    device, seed = _device(options["device"]), arguments["seed"]
-    classes = data.test.tensors[1] if data.num_classes else None
-    data = data if run.conditional else data.without_labels()
-    check_seed(seed)
-    check_int("evaluation_particles", options["evaluation_particles"])
-    training, held_out = data.hold_out(options["validation"])
-    with preserved_streams(derive_seed(seed, *_INITIALIZATION)):
-        pair = build(run.recipe, run.arguments).to(device)
-    check_test_data(pair, data.test)
-    made = processes.by_first(lambda: start_run(run, options["resume"]))
-    told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=processes.rank > 0)
-    told.print(f"run directory: {run.directory}")
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("default")
-        try:
-            result = fit(
-                pair,
-                training.train,
-                validation=held_out,
-                checkpoint_dir=run.directory,
-                resume=options["resume"],
-                **arguments,
-            )
-        except BaseException:
-            if processes.rank == 0:
-                discard_run(run, made)
-            raise
-    if processes.rank:
-        return
-    run.write_record()  # a resumed run may have more epochs now
-    told.print(f"trained: {result}; evaluating {len(data.test)} test data")
-    save(run.directory / "model.safetensors", pair)
-    evaluation = _evaluate(pair, data, options["evaluation_particles"], derive_seed(seed, *_TEST))
-    run.write("evaluation.json", evaluation.figures())
-    ours = all_warnings(evaluation, [str(w.message) for w in noticed if issubclass(w.category, UserWarning)])
-    page = write_report(run, pair, data, classes, result.history, evaluation, ours)
-    console = Console()
-    _print_figures(console, evaluation, f"{run.recipe} on the test data of {data.name}, nats per datapoint")
-    for warning in ours:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"open {page}", highlight=False, markup=False, soft_wrap=True)
-
-
-def run_options(
-    run_dir: str | None = None,
-    resume: bool = False,
-    validation: float = 0.1,
-    evaluation_particles: int = 100,
-    device: str = "cpu",
-) -> None:
-    """Where and how to run.
-
-    Args:
-        run_dir: where everything goes; by default the first free one of runs/RECIPE-1, runs/RECIPE-2, …
-        resume: go on with the run in run_dir.
-        validation: the part of the training data that is held out to choose the best epoch; 0 for none.
-        evaluation_particles: importance samples per test datum.
-        device: where to compute, such as cpu or cuda.
-    """
 
 
 def sample(
@@ -184,29 +102,10 @@ def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | No
     opened = open_run(run)
     path = _free_output(opened, "evaluation", ".json", output, (".json",))
     check_seed(seed)
-    evaluation = _evaluate(opened.load_pair(), opened.load_data(), num_particles, seed)
+    evaluation = evaluate_test_data(opened.load_pair(), opened.load_data(), num_particles, seed)
     write_atomically(path, (json.dumps(evaluation.figures(), indent=2) + "\n").encode())
-    _print_figures(Console(), evaluation, f"test data of {opened.data['data']}, nats per datapoint")
+    print_figures(Console(), evaluation, f"test data of {opened.data['data']}, nats per datapoint")
     print(path)
-
-
-def check_test_data(pair: nn.Module, test: InMemory) -> None:
-    """Try the pair on the most extreme of the test data, so that a long training does not end in an error.
-
-    Raises:
-        DataError: if they lie outside of the support of the likelihood.
-    """
-    with preserved_streams(0):
-        check_data(inspect_pair(pair, as_batches(test, 8, device_of(pair), "the test data").extremes()))
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ArgumentError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
-    return device
 
 
 def _check_labels(labels: list[int], run: Run) -> None:
@@ -215,12 +114,13 @@ def _check_labels(labels: list[int], run: Run) -> None:
         raise DataError(f"the labels are {labels}; expected some of 0 to {last}")
 
 
-def _evaluate(pair: nn.Module, data: LabelledData, num_particles: int, seed: int) -> Evaluation:
+def evaluate_test_data(pair: nn.Module, data: LabelledData, num_particles: int, seed: int) -> Evaluation:
     """On one draw of the data, the same each time, so that evaluations of a run can be compared."""
     return evaluate_pair(pair, data.test.fixed(), num_particles, seed)
 
 
-def _print_figures(console: Console, evaluation: Evaluation, title: str) -> None:
+def print_figures(console: Console, evaluation: Evaluation, title: str) -> None:
+    """Show the figures of an evaluation as a table."""
     table = Table("figure", "value", "Monte Carlo error", "error of the data", title=title, title_justify="left")
     figures = evaluation.figures()
     for name in ("elbo", "log_likelihood"):

@@ -18,7 +18,7 @@ from pyvae.inspection import Inspection, device_of
 from pyvae.isolation import kept_modes, own_parameters, preserved_streams
 from pyvae.keeping import keep, start
 from pyvae.metrics import tensorboard_writer
-from pyvae.objectives import default_objective, settled
+from pyvae.objectives.default import default_objective, settled
 from pyvae.precision import Precision, check_precision
 from pyvae.preflight import check_arguments, check_pair, make_optimizer, make_schedule
 from pyvae.processes import processes_on
@@ -29,7 +29,7 @@ from pyvae.training_state import Row, TrainingState
 
 __all__ = ["FitResult", "fit"]
 
-_WORTH_COMPILING = 1000  # steps: on two cores a step of a small VAE saves a hundredth of what its compilation takes
+_WORTH_COMPILING = 2000  # steps of a small VAE, which on two cores save about what its compilation takes
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,7 +95,7 @@ def fit(
         patience: stop after so many epochs without a better validation ELBO.
         seed: of all randomness; by default drawn from torch's global stream.
         compile: whether the step is traced once and compiled, after which no Python runs in it; a pair that cannot be
-            traced is trained eagerly, with a warning that says why. By default runs of 1,000 steps or more are.
+            traced is trained eagerly, with a warning that says why. By default it is in runs of 2,000 steps or more.
         precision: "32-true", or "bf16-mixed": factors of matrix products and convolutions in bfloat16, all sums,
             densities and parameters in float32.
         checkpoint_dir: where to keep checkpoint.safetensors and metrics.csv, replaced after each epoch.

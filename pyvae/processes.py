@@ -10,14 +10,9 @@ from torch import Tensor
 
 from pyvae.errors import PyvaeError, RunError
 
-__all__ = ["Processes", "processes_on", "rank"]
+__all__ = ["Processes", "processes_on"]
 
 T = TypeVar("T")
-
-
-def rank() -> int:
-    """The number of this process among those that torchrun started; 0 if it is alone."""
-    return int(os.environ.get("RANK", 0))
 
 
 class Processes:
@@ -92,12 +87,14 @@ def processes_on(device: torch.device) -> Processes:
 def _several(device: str, size: int) -> Processes:
     try:
         from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments import TorchElasticEnvironment
         from lightning_fabric.strategies import DDPStrategy
     except ImportError as error:
         raise RunError("several processes need lightning-fabric: pip install 'pyro-vae[distributed]'") from error
     local = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     backend = "nccl" if device == "cuda" else "gloo"
     strategy = DDPStrategy(process_group_backend=backend)
-    fabric = Fabric(accelerator=device, strategy=strategy, devices=local, num_nodes=size // local)
+    job = TorchElasticEnvironment()  # also inside of a cluster's job, whose own variables number other things
+    fabric = Fabric(accelerator=device, strategy=strategy, devices=local, num_nodes=size // local, plugins=[job])
     fabric.launch()
     return _Several(fabric)

@@ -1,5 +1,5 @@
 """Objectives: Pyro ELBOs, as values."""
 
-from pyvae.objectives.default import default_objective, settled
+from pyvae.objectives.default import default_objective
 
-__all__ = ["default_objective", "settled"]
+__all__ = ["default_objective"]

@@ -1,0 +1,77 @@
+"""Whatever components a pair is made of, compiling it changes no number."""
+
+import pyro
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyro.infer import Trace_ELBO
+from torch import nn
+
+from pyvae import VAE, guides, likelihoods, networks, priors, recipes
+from tests.compilation.comparing import assert_equal_to_eager
+from tests.conformance.components import GUIDES, LIKELIHOODS, PRIORS
+
+CLASSES = 3
+SHAPES = st.one_of(
+    st.integers(1, 5), st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple), st.just((1, 4, 4))
+)
+
+
+@st.composite
+def pairs(draw):
+    shape, latents = draw(SHAPES), draw(st.integers(1, 3))
+    width = draw(st.sampled_from([0, 1, 2]))
+    context = nn.Embedding(CLASSES, width) if width else None
+    hidden = draw(st.sampled_from([[], [6], [6, 5]]))
+    activation = draw(st.sampled_from([nn.ReLU, nn.Tanh, nn.SiLU]))
+
+    def network(start, end):
+        return networks.MLP(start, end, hidden, context_dim=width, activation=activation)
+
+    prior = draw(st.sampled_from([p for p in PRIORS if width or p is not priors.ConditionalNormal]))
+    likelihood = draw(st.sampled_from(LIKELIHOODS))
+    guide = draw(st.sampled_from(GUIDES))
+    event = (shape,) if isinstance(shape, int) else shape
+    outputs = (likelihood.outputs_per_element * event[0], *event[1:])
+    pair = VAE(
+        prior(nn.Linear(width, 2 * latents), latents) if prior is priors.ConditionalNormal else prior(latents),
+        likelihood(network(latents, outputs), shape),
+        guide(network(event, 2 * latents), latents),
+        context,
+    )
+    rows = draw(st.integers(1, 5))
+    labels = (torch.arange(rows) % CLASSES,) if width else ()
+    return pair, (torch.rand(rows, *event).round(), *labels)
+
+
+@pytest.mark.usefixtures("interpreted")
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(made=pairs(), particles=st.integers(1, 3), vectorize=st.booleans())
+def test_random_pairs(made, particles, vectorize):
+    pair, args = made
+    pyro.clear_param_store()
+    plates = 1 + (vectorize and particles > 1)
+    assert_equal_to_eager(
+        pair,
+        Trace_ELBO(particles, vectorize_particles=vectorize),
+        *args,
+        eager_objective=Trace_ELBO(particles, vectorize_particles=vectorize, max_plate_nesting=plates),
+    )
+
+
+@pytest.mark.xfail(
+    strict=True, raises=IndexError, reason="OneHot checks the values of the labels; the refusal itself then fails"
+)
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("learn_prior", [False, True])
+def test_the_conditional_recipe(learn_prior):
+    pair = recipes.conditional((5,), CLASSES, 2, [6], learn_prior=learn_prior)
+    assert_equal_to_eager(pair, Trace_ELBO(max_plate_nesting=1), torch.rand(6, 5).round(), torch.arange(6) % CLASSES)
+
+
+def test_the_strategy_knows_every_component():
+    """Components that are added later take part by themselves only if their constructors are like these."""
+    assert {guides.DiagonalNormal} == set(GUIDES)
+    assert {priors.ConditionalNormal, priors.NormalMixture, priors.StandardNormal} == set(PRIORS)
+    assert {likelihoods.Bernoulli, likelihoods.HeteroscedasticNormal, likelihoods.Normal} == set(LIKELIHOODS)
