@@ -16,7 +16,16 @@ from torch.distributions import Distribution
 from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
-__all__ = ["Inspection", "check_data", "check_shapes", "device_of", "inspect_pair", "stochastic_sites", "unwrapped"]
+__all__ = [
+    "Inspection",
+    "check_data",
+    "check_shapes",
+    "device_of",
+    "first_lines",
+    "inspect_pair",
+    "stochastic_sites",
+    "unwrapped",
+]
 
 _WRAPPERS = (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution)
 
@@ -141,10 +150,10 @@ def check_shapes(inspection: Inspection) -> None:
                 try:
                     check_site_shape(site, max_plate_nesting=float("inf"))
                 except ValueError as error:
-                    raise PairError(f"site {name!r}: {_first_lines(error)}") from error
+                    raise PairError(f"site {name!r}: {first_lines(error)}") from error
 
 
-def _first_lines(error: Exception) -> str:
+def first_lines(error: Exception) -> str:
     """An error's message without the table of shapes that Pyro appends."""
     return str(error).split("Trace Shapes:")[0].strip()
 
@@ -179,9 +188,9 @@ def inspect_pair(pair: nn.Module, args: Sequence[object]) -> Inspection:
             model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*args)
         except RUN_ERRORS as error:
             if isinstance(error, PyvaeError):
-                raise type(error)(_first_lines(error)) from error
+                raise type(error)(first_lines(error)) from error
             raise PairError(
-                f"{type(pair).__name__}.{program} failed on a batch of shapes {_describe(args)}: {_first_lines(error)}"
+                f"{type(pair).__name__}.{program} failed on a batch of shapes {_describe(args)}: {first_lines(error)}"
             ) from error
         own = {id(p) for p in pair.parameters()}
         store = pyro.get_param_store()

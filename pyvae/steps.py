@@ -12,6 +12,7 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from pyvae.batches import Batch
+from pyvae.compilation import without_items
 from pyvae.errors import PairError
 from pyvae.inspection import Inspection, device_of
 from pyvae.metrics import ObservedTerms
@@ -30,7 +31,6 @@ class Loss:
         inspection: of the pair: whether its programs register its parameters with Pyro, if not, we do; and the plate
             over the data, whose size tells how many data the objective's loss stands for.
         precision: in which the programs run.
-        around: what is put around each program.
     """
 
     def __init__(self, pair: nn.Module, objective: ELBO, inspection: Inspection, precision: Precision) -> None:
@@ -40,20 +40,24 @@ class Loss:
         self._registers, self._plate = inspection.registers_parameters, inspection.data_plate
         self._device = device_of(pair)
 
-    def backward(self, batch: Batch, around: Callable = lambda program: program) -> tuple[Any, Any, int]:
+    def backward(self, batch: Batch, recorded: bool = False) -> tuple[Any, Any, int]:
         """Run the objective, which adds to the gradients of the parameters.
 
         Args:
             batch: the arguments of both programs.
-            around: what is put around each program.
+            recorded: whether the run is being recorded.
 
         Returns:
             The loss and the mean over particles of log p(x | z), as numbers or tensors, and the number of data that
             they are of.
         """
         terms = ObservedTerms(self._plate)
-        model = terms(around(self._program(self.pair.model, True)))
-        loss = self.objective.loss_and_grads(model, around(self._program(self.pair.guide, self._registers)), *batch)
+        # a recording's parameters are no nn.Parameters, which a PyroModule would register
+        guide = self._program(self.pair.guide, self._registers and not recorded)
+        model = self._program(self.pair.model, True)
+        if recorded:
+            model, guide = without_items(model), without_items(guide)
+        loss = self.objective.loss_and_grads(terms(model), guide, *batch)
         if not isinstance(loss, Number | Tensor):
             raise PairError(f"{type(self.objective).__name__} gave a loss of type {type(loss).__name__}, not a number")
         particles = self.objective.num_particles if self.objective.vectorize_particles else 1

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyvae.batches import Batch
-from pyvae.compilation import Program, RecordableAdam, as_tensor, without_items
+from pyvae.compilation import Program, PythonState, RecordableAdam, as_tensor
 from pyvae.errors import TraceError
 from pyvae.isolation import preserved_streams
 from pyvae.steps import EagerStep, clip_factor
@@ -32,6 +32,7 @@ class TracedStep:
 
     def __init__(self, eager: EagerStep, batch: Batch) -> None:
         self._eager, self._loss, self._update = eager, eager.loss, eager.update
+        batch = _contiguous(batch)
         self._signature = _signature(batch)
         self._parameters = list(self._loss.pair.parameters())
         optimizer = self._update.optimizer
@@ -43,10 +44,12 @@ class TracedStep:
         function = self._whole_step if self._adam else self._gradients
         self._program = Program(self._loss.pair, function, (*batch, *self._inputs))
         self._state = Program.state(self._loss.pair)
+        self._key = self._constants()
         self._check(batch)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Make a step; see :class:`pyvae.steps.Update`."""
+        batch = _contiguous(batch)
         if _signature(batch) != self._signature:
             self.flush()
             figures = self._eager(batch)
@@ -61,6 +64,17 @@ class TracedStep:
             parameter.grad = gradient
         return self._update(loss, reconstruction, self._count, len(batch[0]))
 
+    def outdated(self) -> bool:
+        """Whether something has changed that the graph holds as a constant: an attribute of a module, what is trained.
+
+        To be asked between epochs; within them only the pair's programs run, and they change no attributes.
+        """
+        return self._constants() != self._key
+
+    def _constants(self) -> tuple:
+        trained = tuple(p.requires_grad for p in self._parameters)
+        return PythonState(self._loss.pair).key, trained, self._adam and self._adam.constants()
+
     def flush(self) -> None:
         """Bring the optimizer's state up to date, for whoever reads it."""
         if self._adam:
@@ -68,7 +82,7 @@ class TracedStep:
 
     def _gradients(self, *batch: Tensor) -> tuple[Tensor, Tensor, list[Tensor | None]]:
         """Loss and reconstruction of a batch, and the gradients."""
-        loss, reconstruction, self._count = self._loss.backward(batch, without_items)
+        loss, reconstruction, self._count = self._loss.backward(batch, recorded=True)
         return as_tensor(loss), as_tensor(reconstruction), [p.grad for p in self._loss.pair.parameters()]
 
     def _whole_step(self, *inputs: Tensor) -> Tensor:
@@ -116,6 +130,11 @@ def _figures(loss: Tensor, reconstruction: Tensor, gradients: Sequence[Tensor | 
     """Loss and reconstruction per datapoint, and the norm of the gradient, of sums over the batch: (3,), float64."""
     norm = torch.stack([g.square().sum() for g in gradients if g is not None]).sum().sqrt()
     return torch.stack([t.double() / count for t in (loss, reconstruction, norm)])
+
+
+def _contiguous(batch: Batch) -> Batch:
+    """The batch in the layout that the graph is compiled for."""
+    return tuple(t.contiguous() for t in batch)
 
 
 def _signature(batch: Batch) -> list[tuple[torch.Size, torch.dtype]]:

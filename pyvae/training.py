@@ -18,6 +18,7 @@ from pyvae.training_state import Row
 
 __all__ = ["Trainer"]
 
+_MOST_TRACES = 3  # of a pair whose attributes change
 _LOOK_EVERY = 32  # steps, where looking at a number means to wait for the device
 
 
@@ -54,6 +55,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self._step: EagerStep | TracedStep = self.eager
+        self._traces = 0
         self._pair, self._optimizer = self.eager.loss.pair, self.eager.update.optimizer
 
     def epoch(self, batches: Batches, seed: int, number: int, progress: TrainingProgress) -> Row:
@@ -64,13 +66,14 @@ class Trainer:
             PairError: if the pair fails on a batch, or no parameter receives a gradient.
         """
         self._pair.train()
+        if isinstance(self._step, TracedStep) and self._step.outdated():
+            self._step = self.eager
         sums = _Sums()
         pending: list[tuple[int, Batch, Tensor]] = []
         for index, batch in enumerate(batches.shuffled(seed), 1):
-            where = f"in epoch {number}, batch {index}"
-            if len(batch[0]) == self.traced_rows and self._step is self.eager and (number, index) > (1, 1):
-                self._trace(batch)
-            pending.append((index, batch, self._made(batch, where)))
+            # the first step of all is eager: it makes the optimizer's state
+            wanted = len(batch[0]) == self.traced_rows and (number, index) > (1, 1)
+            pending.append((index, batch, self._made(batch, wanted, f"in epoch {number}, batch {index}")))
             if batches.device.type == "cpu" or len(pending) == _LOOK_EVERY:
                 self._look(pending, number, sums)
             progress.batch()
@@ -83,17 +86,11 @@ class Trainer:
             raise NonFiniteError(f"{where} is not finite after epoch {number}")
         return self._row(number, sums)
 
-    def _trace(self, batch: Batch) -> None:
-        """Trace the step for batches such as this one, or say why it stays eager."""
-        try:
-            self._step = TracedStep(self.eager, batch)
-        except TraceError as error:
-            self.traced_rows = 0
-            warnings.warn(f"{type(self._pair).__name__} is trained without compilation: {error}", stacklevel=5)
-
-    def _made(self, batch: Batch, where: str) -> Tensor:
+    def _made(self, batch: Batch, traced: bool, where: str) -> Tensor:
         """The figures of a step."""
         try:
+            if traced and self._step is self.eager:
+                self._trace(batch)
             return self._step(batch)
         except PairError as error:
             raise PairError(f"{type(self._pair).__name__}: {error} {where}") from error
@@ -101,6 +98,17 @@ class Trainer:
             raise
         except RUN_ERRORS as error:
             raise self._diagnosed(batch, where, error) from error
+
+    def _trace(self, batch: Batch) -> None:
+        """Trace the step for batches such as this one, or say why it stays eager."""
+        self._traces += 1
+        try:
+            if self._traces > _MOST_TRACES:
+                raise TraceError("attributes of its modules change from epoch to epoch; keep such numbers in buffers")
+            self._step = TracedStep(self.eager, batch)
+        except TraceError as error:
+            self.traced_rows = 0
+            warnings.warn(f"{type(self._pair).__name__} is trained without compilation: {error}", stacklevel=6)
 
     def _look(self, pending: list[tuple[int, Batch, Tensor]], number: int, sums: _Sums) -> None:
         """Add the figures of the steps that were made, if they are finite."""

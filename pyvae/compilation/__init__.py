@@ -4,6 +4,17 @@ from pyvae.compilation.adam import RecordableAdam
 from pyvae.compilation.compiled import CompiledELBO, compile
 from pyvae.compilation.products import choices, remember
 from pyvae.compilation.program import Program
+from pyvae.compilation.python_state import PythonState
 from pyvae.compilation.tracing import as_tensor, without_items
 
-__all__ = ["CompiledELBO", "Program", "RecordableAdam", "as_tensor", "choices", "compile", "remember", "without_items"]
+__all__ = [
+    "CompiledELBO",
+    "Program",
+    "PythonState",
+    "RecordableAdam",
+    "as_tensor",
+    "choices",
+    "compile",
+    "remember",
+    "without_items",
+]

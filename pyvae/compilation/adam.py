@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 __all__ = ["RecordableAdam"]
 
 _UNSUPPORTED = ("amsgrad", "maximize", "differentiable", "capturable")
+_NUMBERS = 6  # learning rate, step size, bias correction, β₁, β₂, weight decay
 
 
 class RecordableAdam:
@@ -33,7 +35,7 @@ class RecordableAdam:
         state = optimizer.state
         self._groups = [[p for p in group["params"] if p in state] for group in optimizer.param_groups]
         self._indices = [[index[id(p)] for p in group] for group in self._groups]
-        self._numbers = torch.zeros(len(self._groups), 3, device=parameters[0].device)
+        self._numbers = torch.zeros(len(self._groups), _NUMBERS, dtype=torch.float64, device=parameters[0].device)
         moments = [state[p][name] for group in self._groups for p in group for name in ("exp_avg", "exp_avg_sq")]
         self.inputs = [*self._numbers.unbind(), *moments]
         self.load()
@@ -43,8 +45,15 @@ class RecordableAdam:
         """Whether this optimizer's step is the one that is written here."""
         if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
             return False
-        hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
-        return not hooked and all(_is_plain(group, optimizer.state) for group in optimizer.param_groups)
+        hooks = (
+            *(optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks),
+            *(_global_optimizer_pre_hooks, _global_optimizer_post_hooks),
+        )
+        return not any(hooks) and all(_is_plain(group, optimizer.state) for group in optimizer.param_groups)
+
+    def constants(self) -> tuple:
+        """What is recorded as constants; if it changes, the recording is out of date."""
+        return tuple((g["eps"], *(g[name] for name in _UNSUPPORTED)) for g in self._optimizer.param_groups)
 
     def load(self) -> None:
         """Take the number of steps from the optimizer's state."""
@@ -63,8 +72,9 @@ class RecordableAdam:
             steps[:] = [s + 1 for s in steps]
             beta1, beta2 = group["betas"]
             count, lr = (steps or [1.0])[0], float(group["lr"])
-            rows.append([lr, lr / (1 - beta1**count), 1 / math.sqrt(1 - beta2**count)])
-        self._numbers.copy_(torch.tensor(rows))
+            correction = 1 / math.sqrt(1 - beta2**count)
+            rows.append([lr, lr / (1 - beta1**count), correction, beta1, beta2, group["weight_decay"]])
+        self._numbers.copy_(torch.tensor(rows, dtype=torch.float64))
 
     @torch.no_grad()
     def update(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
@@ -89,15 +99,17 @@ def _is_plain(group: Mapping, state: Mapping) -> bool:
 
 
 def _update(group: Mapping, numbers: Tensor, parameter: Tensor, gradient: Tensor, m: Tensor, v: Tensor) -> None:
-    lr, step_size, correction = numbers.unbind()
-    beta1, beta2 = group["betas"]
-    decay, decoupled = group["weight_decay"], group.get("decoupled_weight_decay", False)
+    lr, step_size, correction, beta1, beta2, decay = numbers.unbind()
+    rest1, rest2, kept = 1 - beta1, 1 - beta2, 1 - lr * decay  # in float64, as torch does it
+    step_size, correction, beta2, rest1, rest2, kept, decay = (
+        number.to(m.dtype) for number in (step_size, correction, beta2, rest1, rest2, kept, decay)
+    )
     finite = gradient.isfinite()
-    value = parameter * (1 - lr * decay) if decay and decoupled else parameter
-    if decay and not decoupled:
-        gradient = gradient + decay * value
-    first = torch.lerp(m, gradient, 1 - beta1)
-    second = beta2 * v + (1 - beta2) * gradient * gradient
+    decoupled = group.get("decoupled_weight_decay", False)
+    value = parameter * kept if decoupled else parameter
+    gradient = gradient if decoupled else gradient + decay * parameter
+    first = torch.lerp(m, gradient, rest1)
+    second = beta2 * v + rest2 * gradient * gradient
     value = value - step_size * first / (second.sqrt() * correction + group["eps"])
     for tensor, new in ((parameter, value), (m, first), (v, second)):
         tensor.copy_(torch.where(finite, new, tensor))

@@ -45,9 +45,13 @@ class CompiledELBO(nn.Module):
 
     def forward(self, *args: object) -> Tensor:
         """The objective's loss in nats, summed over the batch as Pyro sums it; a scalar that can be differentiated."""
+        if any(isinstance(a, Tensor) and a.requires_grad for a in args):
+            raise TraceError("an argument requires a gradient, which a compiled loss does not give: detach it")
         state = Program.state(self.pair)
         tensors = [a if isinstance(a, Tensor) else (type(a), a) for a in args]
-        key = (PythonState(self.pair).key, *(_described(t) for t in (*state, *tensors)))
+        device = state[0].device.type if state else "cpu"
+        autocast = (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
+        key = (PythonState(self.pair).key, autocast, *(_described(t) for t in (*state, *tensors)))
         if key not in self._programs:
             self._programs[key] = self._compiled(args)
         loss, gradients = self._programs[key](state, *args)
@@ -56,7 +60,11 @@ class CompiledELBO(nn.Module):
 
     def _compiled(self, args: tuple) -> Program:
         if self._settled is None:
+            before = PythonState(self.pair)
             inspection = inspect_pair(self.pair, args)
+            before.restore()
+            if inspection.stray:
+                raise TraceError(f"the parameters {list(inspection.stray)} live in Pyro's param store alone")
             self._settled = settled(self.objective or default_objective(inspection), inspection)
         try:
             return Program(self.pair, self._gradients, args)
@@ -103,7 +111,8 @@ def compile(pair: nn.Module, objective: ELBO | None = None) -> CompiledELBO:
 
     Raises:
         TraceError: at the first call, if the programs decide by the values of tensors, read numbers with ``.item()``,
-            draw random numbers without torch or change attributes of the pair; or if there is no C++ compiler.
+            draw random numbers without torch or change attributes of the pair; if parameters live in the param store
+            alone, or an argument requires a gradient; or if there is no C++ compiler.
         PairError: at the first call, if the pair fails on the arguments.
 
     Example:

@@ -63,7 +63,7 @@ def choose_products(graph: fx.GraphModule) -> None:
 
 
 def _eligible(a: Tensor, b: Tensor) -> bool:
-    return all(t.device.type == "cpu" and t.dtype is torch.float32 for t in (a, b))
+    return all(t.device.type == "cpu" and t.dtype is torch.float32 and t.numel() for t in (a, b))
 
 
 def _onednn_wins(a: Tensor, b: Tensor) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pyvae.compilation.products import choose_products
-from pyvae.compilation.tracing import record
+from pyvae.compilation.tracing import reason, record
 from pyvae.errors import RUN_ERRORS, TraceError
 
 __all__ = ["Program"]
@@ -38,8 +38,7 @@ class Program:
             with torch.no_grad():
                 self._run = torch._inductor.compile(recording.graph, example, _OPTIONS)
         except RUN_ERRORS as error:
-            reason = str(error).strip().splitlines()[0]
-            raise TraceError(f"the compiler failed: {type(error).__name__}: {reason}") from error
+            raise TraceError(f"the compiler failed: {reason(error)}") from error
 
     @staticmethod
     def state(module: nn.Module) -> list[Tensor]:

@@ -10,42 +10,58 @@ from torch.distributions import Distribution
 __all__ = ["PythonState"]
 
 _VALUES = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
+_CONTAINERS = (list, dict, set)
 _OF_EVERY_MODULE = frozenset(vars(nn.Module())) - {"training"}
+
+
+class _Same:
+    """An object that is equal to itself alone; held, so that no other one can take its address."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._value is other._value
+
+    def __hash__(self) -> int:
+        return id(self._value)
 
 
 class PythonState:
     """The attributes of all submodules as they are now, so that a change can be seen, and undone.
 
-    Numbers and strings count by value, inside lists, dicts and distributions too; everything else by identity.
+    Numbers and strings count by value, inside lists, dicts and sets too; everything else by identity.
 
     Attributes:
         key: hashable; equal as long as nothing has changed.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._saved: list[tuple[dict, dict]] = []
+        self._saved: list[tuple[Any, Any]] = []
         self.key = tuple(
-            (name, key, self._frozen(value))
-            for name, submodule in module.named_modules()
-            for key, value in self._attributes(submodule).items()
-            if key not in _OF_EVERY_MODULE
+            entry for name, submodule in module.named_modules() for entry in self._entries(name, submodule)
         )
 
-    def _attributes(self, owner: object) -> dict[str, Any]:
-        attributes = vars(owner)
+    def _entries(self, name: str, submodule: nn.Module) -> list[Hashable]:
+        attributes = vars(submodule)
         self._saved.append((attributes, dict(attributes)))
-        return attributes
+        own = [(name, k, self._frozen(v)) for k, v in attributes.items() if k not in _OF_EVERY_MODULE]
+        return [(name, "", _Same(submodule)), *own]
 
     def _frozen(self, value: Any) -> Hashable:
         if isinstance(value, _VALUES):
             return type(value), value
+        if isinstance(value, _CONTAINERS):
+            self._saved.append((value, value.copy()))
         if isinstance(value, list | tuple):
             return type(value), tuple(map(self._frozen, value))
         if isinstance(value, dict):
-            return dict, tuple((key, self._frozen(entry)) for key, entry in value.items())
-        if isinstance(value, Distribution):
-            return type(value), self._frozen(self._attributes(value))
-        return type(value), id(value)
+            return dict, tuple((_Same(key), self._frozen(entry)) for key, entry in value.items())
+        if isinstance(value, set):
+            return set, frozenset(map(self._frozen, value))
+        if isinstance(value, Distribution):  # keeps what it computes when it is first asked: no change, but put back
+            self._saved.append((vars(value), dict(vars(value))))
+        return type(value), _Same(value)
 
     def difference(self, other: "PythonState") -> str | None:
         """The name of an attribute that is not as in ``other``, or None."""
@@ -54,7 +70,7 @@ class PythonState:
         return ".".join(filter(None, min(changed))) if changed else None
 
     def restore(self) -> None:
-        """Put all attributes back."""
-        for attributes, saved in self._saved:
-            attributes.clear()
-            attributes.update(saved)
+        """Put all attributes, and what they contain, back."""
+        for container, saved in self._saved:
+            container.clear()
+            container.extend(saved) if isinstance(container, list) else container.update(saved)

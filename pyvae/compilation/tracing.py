@@ -10,6 +10,7 @@ import numpy as np
 import pyro
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
@@ -17,9 +18,17 @@ from torch.utils import _pytree as pytree
 
 from pyvae.compilation.python_state import PythonState
 from pyvae.errors import RUN_ERRORS, PyvaeError, TraceError
+from pyvae.inspection import first_lines
 from pyvae.isolation import own_parameters, preserved_streams
 
-__all__ = ["Recording", "as_tensor", "record", "without_items"]
+__all__ = ["Recording", "as_tensor", "reason", "record", "without_items"]
+
+
+_DECIDES = "it reads the value of a tensor, to decide by it or to compute outside of torch"
+_READERS = {
+    *(Tensor.__bool__, Tensor.__float__, Tensor.__int__, Tensor.__index__, Tensor.__complex__),
+    *(Tensor.tolist, Tensor.numpy, Tensor.__array__),
+}
 
 
 class _Number(numbers.Number):
@@ -56,10 +65,10 @@ class _Number(numbers.Number):
     def __ne__(self, other: object) -> bool:
         if other is self:  # the idiom that asks for NaN: whoever runs the recording looks at the number itself
             return False
-        raise TraceError("the objective decides by the value of a tensor")
+        raise TraceError(_DECIDES)
 
     def _decide(self, *other: object) -> bool:
-        raise TraceError("the objective decides by the value of a tensor")
+        raise TraceError(_DECIDES)
 
     __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __float__ = __int__ = _decide
 
@@ -73,8 +82,8 @@ def as_tensor(number: Any) -> Tensor:
     return torch.as_tensor(_plain(number))
 
 
-class _Items(TorchFunctionMode):
-    """While it is on, ``.item()`` is what ``answer`` makes of the tensor."""
+class _Reading(TorchFunctionMode):
+    """While it is on, ``.item()`` is what ``answer`` makes of the tensor; other ways to read a value are refused."""
 
     def __init__(self, answer: Callable[[Tensor], Any]) -> None:
         super().__init__()
@@ -83,7 +92,11 @@ class _Items(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict | None = None
     ) -> Any:
-        return self._answer(args[0]) if function is Tensor.item else function(*args, **(kwargs or {}))
+        if function is Tensor.item:
+            return self._answer(args[0])
+        if function in _READERS:
+            raise TraceError(_DECIDES)
+        return function(*args, **(kwargs or {}))
 
 
 def _refuse(tensor: Tensor) -> None:
@@ -94,7 +107,7 @@ def without_items(program: Callable) -> Callable:
     """The program of a pair, in which ``.item()`` is refused while it is recorded."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        with _Items(_refuse):
+        with _Reading(_refuse):
             return program(*args, **kwargs)
 
     return run
@@ -125,7 +138,12 @@ class _Body(nn.Module):
         self._function = function
 
     def forward(self, *inputs: Any) -> Any:
-        return self._function(*inputs)
+        before = list(self.module.buffers())
+        results = self._function(*inputs)
+        for (name, buffer), was in zip(self.module.named_buffers(), before, strict=False):
+            if buffer is not was:
+                raise TraceError(f"it assigns another tensor to the buffer {name!r}; change it in place, with copy_")
+        return results
 
 
 def record(module: nn.Module, function: Callable, inputs: Sequence[Any]) -> Recording:
@@ -137,7 +155,7 @@ def record(module: nn.Module, function: Callable, inputs: Sequence[Any]) -> Reco
 
     Raises:
         TraceError: if what the function does depends on the values of tensors, on other random streams than torch's,
-            or on attributes of the module that it changes itself.
+            or on attributes of the module that it changes itself; or if it assigns to a buffer.
     """
     parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
     body = _Body(module, function)
@@ -162,25 +180,32 @@ def record(module: nn.Module, function: Callable, inputs: Sequence[Any]) -> Reco
 def _guarded(module: nn.Module, flat: Callable, examples: Sequence[Tensor]) -> fx.GraphModule:
     """Record, and refuse what leaves traces that no recording would leave again."""
     before = PythonState(module)
-    modules = list(module.modules())
     with preserved_streams(), own_parameters(), pyro.validation_enabled(False), torch.enable_grad():
         python_stream, numpy_stream = random.getstate(), np.random.get_state()[1].copy()
         try:
-            with _Items(lambda tensor: _Number(tensor.detach())):
+            with _Reading(lambda tensor: _Number(tensor.detach())):
                 graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
         except RUN_ERRORS as error:
-            if isinstance(error, PyvaeError):
+            if isinstance(error, PyvaeError) and not isinstance(error, TraceError):
                 raise
-            raise TraceError(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+            raise TraceError(reason(error)) from error
         finally:
             changed = PythonState(module).difference(before)
             before.restore()
-        if changed or modules != list(module.modules()):
+        if changed:
             raise TraceError(f"it changes the attribute {changed!r} of the pair as it runs")
         if random.getstate() != python_stream or (np.random.get_state()[1] != numpy_stream).any():
             raise TraceError("it draws random numbers from Python or numpy; draw them with torch")
     graph.graph.eliminate_dead_code()
     return graph
+
+
+def reason(error: Exception) -> str:
+    """What a pair cannot be compiled for, in a line."""
+    message = first_lines(error).splitlines()
+    if isinstance(error, TraceError):
+        return message[0]
+    return f"{type(error).__name__}: {message[0]}" if message else f"a {type(error).__name__} while it was recorded"
 
 
 def _lift_constants(graph: fx.GraphModule) -> list[Tensor]:
@@ -191,7 +216,12 @@ def _lift_constants(graph: fx.GraphModule) -> list[Tensor]:
     for node in graph.graph.find_nodes(op="get_attr"):
         name = str(node.target)
         if name not in inputs:
-            constants.append(getattr(graph, name).detach())
+            tensor = getattr(graph, name)
+            if tensor.requires_grad:
+                if isinstance(tensor.grad, FakeTensor):
+                    tensor.grad = None
+                raise TraceError("it uses a tensor that requires a gradient and is no parameter of the pair")
+            constants.append(tensor.detach())
             with graph.graph.inserting_after(last):
                 last = inputs[name] = graph.graph.placeholder(f"constant_{len(inputs)}")
             last.meta = node.meta

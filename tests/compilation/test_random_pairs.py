@@ -60,9 +60,6 @@ def test_random_pairs(made, particles, vectorize):
     )
 
 
-@pytest.mark.xfail(
-    strict=True, raises=IndexError, reason="OneHot checks the values of the labels; the refusal itself then fails"
-)
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("learn_prior", [False, True])
 def test_the_conditional_recipe(learn_prior):
