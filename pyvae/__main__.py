@@ -10,6 +10,7 @@ import torch
 from jsonargparse import Namespace
 
 from pyvae import commands, recipes, train_command
+from pyvae.allocator import keep_memory
 from pyvae.command_line import Parser, add_signature, check_config, underscored
 from pyvae.errors import ArgumentError, DataError, PyvaeError
 from pyvae.fit import fit
@@ -99,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0, or 2 after a user's mistake, which is told on standard error.
     """
+    keep_memory()
     parser, recipe_parsers = _parsers()
     words = underscored(list(sys.argv[1:] if arguments is None else arguments))
     try:

@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from pyvae.compilation.layouts import ChannelsLast
 from pyvae.compilation.python_state import PythonState
 from pyvae.errors import RUN_ERRORS, PyvaeError, TraceError
 from pyvae.inspection import first_lines
@@ -183,7 +184,7 @@ def _guarded(module: nn.Module, flat: Callable, examples: Sequence[Tensor]) -> f
     with preserved_streams(), own_parameters(), pyro.validation_enabled(False), torch.enable_grad():
         python_stream, numpy_stream = random.getstate(), np.random.get_state()[1].copy()
         try:
-            with _Reading(lambda tensor: _Number(tensor.detach())):
+            with ChannelsLast(), _Reading(lambda tensor: _Number(tensor.detach())):
                 graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
         except RUN_ERRORS as error:
             if isinstance(error, PyvaeError) and not isinstance(error, TraceError):
