@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from jsonargparse import Namespace
 
 from pyvae import commands, recipes, train_command
@@ -76,7 +75,7 @@ def _fit(name: str, parser: Parser, settings: Namespace) -> None:
     training = _names(fit, _FROM_RUN)
     if options["resume"] and not options["run_dir"]:
         raise ArgumentError("--resume needs the --run-dir of the run to go on with")
-    processes = processes_on(torch.device(options["device"]))
+    processes = processes_on(train_command.usable_device(options["device"]))
     free = processes.by_first(lambda: free_path(Path("runs"), name, ""))
     directory = Path(options["run_dir"]) if options["run_dir"] else free
     run = Run(

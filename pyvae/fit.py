@@ -79,6 +79,7 @@ def fit(
     Works on any ``nn.Module`` with a Pyro ``model`` and ``guide``. The run depends on the seed alone: the random
     streams and the order of the data follow from it and the epoch, and a run that is killed at any moment and resumed
     ends with the bits of one that was not. The global random streams and the param store are left as they were.
+    In a script that torchrun starts several times, all processes train the pair together.
 
     Args:
         pair: the pair; it is trained in place, and with validation data ends with the weights of its best epoch.
@@ -90,7 +91,7 @@ def fit(
         optimizer: makes the torch optimizer over all parameters.
         schedule: makes a learning-rate schedule, stepped once per epoch; ReduceLROnPlateau watches the loss.
         epochs: passes over the data, those before a resumption included.
-        batch_size: rows per step.
+        batch_size: rows per step, of each process.
         clip_norm: largest norm of the whole gradient of the mean loss per datapoint.
         patience: stop after so many epochs without a better validation ELBO.
         seed: of all randomness; by default drawn from torch's global stream.
@@ -112,6 +113,7 @@ def fit(
         PairError: if the pair fails on a batch, has nothing to train, or its guide and model do not match.
         NonFiniteError: if NaN or infinity appears; the last checkpoint stands.
         CheckpointError: if a checkpoint cannot be written, read, or belongs to other settings.
+        RunError: if one of several processes is lost, or lightning-fabric is not installed for them.
 
     Example:
         >>> import pyvae

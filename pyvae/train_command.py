@@ -21,7 +21,7 @@ from pyvae.processes import Processes
 from pyvae.report import all_warnings, write_report
 from pyvae.runs import Run, discard_run, start_run
 
-__all__ = ["run_options", "train"]
+__all__ = ["run_options", "train", "usable_device"]
 
 _INITIALIZATION = (0, 1)  # streams of the seed; those of the epochs are (1), (2), …
 _TEST = (0, 2)
@@ -39,7 +39,7 @@ def train(
         options: of :func:`run_options`.
         processes: those that train the pair; the first one evaluates it.
     """
-    device, seed = _device(options["device"]), arguments["seed"]
+    device, seed = usable_device(options["device"]), arguments["seed"]
     classes = data.test.tensors[1] if data.num_classes else None
     data = data if run.conditional else data.without_labels()
     check_seed(seed)
@@ -110,7 +110,12 @@ def check_test_data(pair: nn.Module, test: InMemory) -> None:
         check_data(inspect_pair(pair, as_batches(test, 8, device_of(pair), "the test data").extremes()))
 
 
-def _device(name: str) -> torch.device:
+def usable_device(name: str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        ArgumentError: if there is none, or it cannot be used.
+    """
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from pyvae.compilation.products import choose_products
 from pyvae.compilation.tracing import reason, record
-from pyvae.errors import RUN_ERRORS, TraceError
+from pyvae.errors import TraceError
 
 __all__ = ["Program"]
 
@@ -37,7 +37,7 @@ class Program:
         try:
             with torch.no_grad():
                 self._run = torch._inductor.compile(recording.graph, example, _OPTIONS)
-        except RUN_ERRORS as error:
+        except Exception as error:  # whatever it is, without a compiler or a place to write: there is the eager way
             raise TraceError(f"the compiler failed: {reason(error)}") from error
 
     @staticmethod
