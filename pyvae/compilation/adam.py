@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,8 +83,32 @@ class RecordableAdam:
         count = len(self._groups)
         moments = iter(inputs[count:])
         for group, indices, numbers in zip(self._optimizer.param_groups, self._indices, inputs[:count], strict=True):
+            decoupled = group.get("decoupled_weight_decay", False)
+            factors: dict[torch.dtype, _Factors] = {}
             for index in indices:
-                _update(group, numbers, parameters[index], gradients[index], next(moments), next(moments))
+                m, v = next(moments), next(moments)
+                if m.dtype not in factors:
+                    factors[m.dtype] = _Factors.of(numbers, m.dtype)
+                _update(factors[m.dtype], group["eps"], decoupled, parameters[index], gradients[index], m, v)
+
+
+class _Factors(NamedTuple):
+    """The scalars of a step."""
+
+    step_size: Tensor
+    correction: Tensor
+    beta2: Tensor
+    rest1: Tensor
+    rest2: Tensor
+    kept: Tensor
+    decay: Tensor
+
+    @classmethod
+    def of(cls, numbers: Tensor, dtype: torch.dtype) -> "_Factors":
+        """From the numbers of a group: computed in float64, as torch does it, and then rounded."""
+        lr, step_size, correction, beta1, beta2, decay = numbers.unbind()
+        exact = (step_size, correction, beta2, 1 - beta1, 1 - beta2, 1 - lr * decay, decay)
+        return cls(*(number.to(dtype) for number in exact))
 
 
 def _is_plain(group: Mapping, state: Mapping) -> bool:
@@ -98,18 +123,14 @@ def _is_plain(group: Mapping, state: Mapping) -> bool:
     )
 
 
-def _update(group: Mapping, numbers: Tensor, parameter: Tensor, gradient: Tensor, m: Tensor, v: Tensor) -> None:
-    lr, step_size, correction, beta1, beta2, decay = numbers.unbind()
-    rest1, rest2, kept = 1 - beta1, 1 - beta2, 1 - lr * decay  # in float64, as torch does it
-    step_size, correction, beta2, rest1, rest2, kept, decay = (
-        number.to(m.dtype) for number in (step_size, correction, beta2, rest1, rest2, kept, decay)
-    )
+def _update(
+    by: _Factors, eps: float, decoupled: bool, parameter: Tensor, gradient: Tensor, m: Tensor, v: Tensor
+) -> None:
     finite = gradient.isfinite()
-    decoupled = group.get("decoupled_weight_decay", False)
-    value = parameter * kept if decoupled else parameter
-    gradient = gradient if decoupled else gradient + decay * parameter
-    first = torch.lerp(m, gradient, rest1)
-    second = beta2 * v + rest2 * gradient * gradient
-    value = value - step_size * first / (second.sqrt() * correction + group["eps"])
+    value = parameter * by.kept if decoupled else parameter
+    gradient = gradient if decoupled else gradient + by.decay * parameter
+    first = torch.lerp(m, gradient, by.rest1)
+    second = by.beta2 * v + by.rest2 * gradient * gradient
+    value = value - by.step_size * first / (second.sqrt() * by.correction + eps)
     for tensor, new in ((parameter, value), (m, first), (v, second)):
         tensor.copy_(torch.where(finite, new, tensor))

@@ -182,7 +182,7 @@ def _guarded(module: nn.Module, flat: Callable, examples: Sequence[Tensor]) -> f
     """Record, and refuse what leaves traces that no recording would leave again."""
     before = PythonState(module)
     with preserved_streams(), own_parameters(), pyro.validation_enabled(False), torch.enable_grad():
-        python_stream, numpy_stream = random.getstate(), np.random.get_state()[1].copy()
+        streams = _other_streams()
         try:
             with ChannelsLast(), _Reading(lambda tensor: _Number(tensor.detach())):
                 graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
@@ -195,10 +195,16 @@ def _guarded(module: nn.Module, flat: Callable, examples: Sequence[Tensor]) -> f
             before.restore()
         if changed:
             raise TraceError(f"it changes the attribute {changed!r} of the pair as it runs")
-        if random.getstate() != python_stream or (np.random.get_state()[1] != numpy_stream).any():
+        if _other_streams() != streams:
             raise TraceError("it draws random numbers from Python or numpy; draw them with torch")
     graph.graph.eliminate_dead_code()
     return graph
+
+
+def _other_streams() -> tuple:
+    """Where the random streams of Python and numpy stand."""
+    _, keys, position, *rest = np.random.get_state()
+    return random.getstate(), keys.tobytes(), position, *rest
 
 
 def reason(error: Exception) -> str:

@@ -110,6 +110,14 @@ def test_training_goes_on_eagerly(act, word):
     assert state == other_state
 
 
+@pytest.mark.usefixtures("interpreted")
+def test_draws_of_numpy_are_seen_wherever_its_stream_stands():
+    """Most draws only move a position in numbers that were made before."""
+    np.random.rand()
+    with pytest.raises(pyvae.TraceError, match="random"):
+        pyvae.compile(Awkward(lambda p, x: np.random.rand()))(torch.randn(6, WIDTH))
+
+
 def test_batch_norm_that_averages_over_all_batches_is_refused():
     """It divides by the number of batches, which it takes out of a buffer."""
     pair = ByHand()
