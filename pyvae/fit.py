@@ -141,7 +141,7 @@ def fit(
     directory = None if checkpoint_dir is None else Path(checkpoint_dir)
     start(state, directory, resume, processes)
     step = EagerStep(Loss(pair, objective, inspection, precision), Update(pair, made, clip_norm, processes))
-    run = Epochs(Trainer(step, _traced_rows(batches, epochs, compile)), state, batches, held_out, processes)
+    run = Epochs(Trainer(step, _traced_rows(inspection, batches, epochs, compile)), state, batches, held_out, processes)
     with (
         kept_modes(pair),
         own_parameters(),
@@ -167,14 +167,14 @@ def _checked(pair: nn.Module, batches: Batches, held_out: Batches | None) -> Ins
     return inspection
 
 
-def _traced_rows(batches: Batches, epochs: int, compile: bool | None) -> int:
-    """How many rows the batches have that take a compiled step; 0 for none.
+def _traced_rows(inspection: Inspection, batches: Batches, epochs: int, compile: bool | None) -> int:
+    """How many rows the batches have that take a compiled step, those of the first batch; 0 for none.
 
     Decided by numbers alone, not by time, so that a run that is repeated or resumed decides in the same way.
     """
     steps = epochs * (batches.count() or 0)
     wanted = steps >= _WORTH_COMPILING if compile is None else compile
-    return min(batches.batch_size, batches.size() or batches.batch_size) if wanted else 0
+    return len(inspection.arguments[0]) if wanted else 0
 
 
 def _settings(

@@ -25,6 +25,7 @@ __all__ = [
     "inspect_pair",
     "stochastic_sites",
     "unwrapped",
+    "validated_sites",
 ]
 
 _WRAPPERS = (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution)
@@ -135,6 +136,19 @@ def check_data(inspection: Inspection) -> None:
                 f"{name!r}, which is {type(distribution).__name__} with {distribution.support}; rescale or binarize "
                 "them, or choose another likelihood"
             )
+
+
+def validated_sites(inspection: Inspection) -> frozenset[str]:
+    """The observed sites whose values are compared with a support; a distribution may have that switched off."""
+    sites = {name: unwrapped(inspection.model.nodes[name]["fn"]) for name in inspection.observed}
+    return frozenset(n for n, fn in sites.items() if fn._validate_args and _has_support(fn))
+
+
+def _has_support(distribution: Distribution) -> bool:
+    try:
+        return distribution.support is not None
+    except NotImplementedError:
+        return False
 
 
 def check_shapes(inspection: Inspection) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -33,14 +33,18 @@ class ObservedTerms(Messenger):
 
     Args:
         plate: the name of the plate over the data, if there is one.
+        checked: the sites whose values are compared with the support of their distribution.
 
     Attributes:
         full_size: the size of that plate, to which it scales the loss of a batch; None before a run.
+        inside: whether all values of the checked sites lay in the support, as a tensor; None without such sites.
     """
 
-    def __init__(self, plate: str | None) -> None:
+    def __init__(self, plate: str | None, checked: Collection[str] = ()) -> None:
         super().__init__()
         self._plate = plate
+        self._checked = checked
+        self.inside: torch.Tensor | None = None
         self.full_size: int | None = None
         self._runs = 0
         self._total: torch.Tensor | float = 0.0
@@ -59,6 +63,9 @@ class ObservedTerms(Messenger):
         for frame in msg["cond_indep_stack"]:
             if frame.name == self._plate:
                 self.full_size = frame.full_size
+        if msg["name"] in self._checked:
+            inside = msg["fn"].support.check(msg["value"]).all()
+            self.inside = inside if self.inside is None else self.inside & inside
         with torch.no_grad():
             log_prob = msg["fn"].log_prob(msg["value"])
             self._total = self._total + scale_and_mask(log_prob, msg["scale"], msg["mask"]).sum()

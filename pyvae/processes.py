@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyvae.errors import PyvaeError, RunError
+from pyvae.inspection import first_lines
 
 __all__ = ["Processes", "processes_on"]
 
@@ -47,6 +48,7 @@ class _Several(Processes):
             by_type.setdefault(tensor.dtype, []).append(tensor)
         for kind in by_type.values():  # one message for all of them
             flat = torch.cat([t.detach().reshape(-1) for t in kind]).to(self._fabric.device)
+            flat = flat if flat.is_floating_point() or flat.is_complex() else flat.long()  # gloo knows few integers
             flat = self._together(lambda flat=flat: self._fabric.all_reduce(flat, reduce_op="sum"))
             for tensor, part in zip(kind, flat.split([t.numel() for t in kind]), strict=True):
                 tensor.detach().copy_(part.view_as(tensor))
@@ -69,7 +71,8 @@ class _Several(Processes):
         except RuntimeError as error:
             raise RunError(
                 f"process {self.rank} of {self.count} has lost the others: one of them ended or was killed (its own "
-                "message says why). The last checkpoint is whole; start the job again with resume"
+                "message says why). The last checkpoint is whole; start the job again with resume "
+                f"({first_lines(error)})"
             ) from error
 
 

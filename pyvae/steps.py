@@ -12,9 +12,9 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from pyvae.batches import Batch
-from pyvae.compilation import without_items
+from pyvae.compilation import as_tensor, without_items
 from pyvae.errors import PairError
-from pyvae.inspection import Inspection, device_of
+from pyvae.inspection import Inspection, device_of, validated_sites
 from pyvae.metrics import ObservedTerms
 from pyvae.precision import Precision, computed_in
 from pyvae.processes import Processes
@@ -37,6 +37,7 @@ class Loss:
         self.pair = pair
         self.objective = objective
         self.precision = precision
+        self._validated = validated_sites(inspection)
         self._registers, self._plate = inspection.registers_parameters, inspection.data_plate
         self._device = device_of(pair)
 
@@ -51,7 +52,8 @@ class Loss:
             The loss and the mean over particles of log p(x | z), as numbers or tensors, and the number of data that
             they are of.
         """
-        terms = ObservedTerms(self._plate)
+        # while a run is recorded nothing is validated: what lies outside of the support makes the loss NaN instead
+        terms = ObservedTerms(self._plate, self._validated if recorded else ())
         # a recording's parameters are no nn.Parameters, which a PyroModule would register
         guide = self._program(self.pair.guide, self._registers and not recorded)
         model = self._program(self.pair.model, True)
@@ -60,6 +62,8 @@ class Loss:
         loss = self.objective.loss_and_grads(terms(model), guide, *batch)
         if not isinstance(loss, Number | Tensor):
             raise PairError(f"{type(self.objective).__name__} gave a loss of type {type(loss).__name__}, not a number")
+        if terms.inside is not None:
+            loss = torch.where(terms.inside, as_tensor(loss), math.nan)
         particles = self.objective.num_particles if self.objective.vectorize_particles else 1
         return loss, terms.mean() / particles, terms.full_size or len(batch[0])
 

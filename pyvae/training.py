@@ -2,13 +2,13 @@
 
 import math
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from pyvae.batches import Batch, Batches
 from pyvae.errors import RUN_ERRORS, NonFiniteError, PairError, PyvaeError, TraceError
+from pyvae.inspection import first_lines
 from pyvae.metrics import estimates_elbo
 from pyvae.nonfinite import first_nonfinite, first_nonfinite_parameter
 from pyvae.progress import TrainingProgress
@@ -132,12 +132,16 @@ class Trainer:
 
     def _diagnosed(self, batch: Batch, where: str, error: Exception | None) -> Exception:
         """The error that says what is not finite; or the one that was met, if everything is."""
-        if self._step is not self.eager:  # a compiled step leaves no gradients to look at
-            with suppress(*RUN_ERRORS):
+        if self._step is not self.eager:  # a compiled step validates nothing, and leaves no gradients to look at
+            try:
                 self.eager.loss.backward(batch)
+            except PyvaeError as met:
+                return type(met)(f"{met} {where}")
+            except RUN_ERRORS as met:
+                error = met
         culprit = first_nonfinite(self._pair, batch)
         if culprit is None and error is not None:
-            return PairError(f"{type(self._pair).__name__} failed {where}: {error}")
+            return PairError(f"{type(self._pair).__name__} failed {where}: {first_lines(error)}")
         return NonFiniteError(
             f"{culprit or 'the loss, or the norm of its gradient,'} is not finite {where}. Try a smaller learning "
             "rate, clip_norm=…, or a likelihood whose density is bounded; the last checkpoint stands"

@@ -43,6 +43,10 @@ class CompiledELBO(nn.Module):
         self._settled: ELBO | None = None
         self._programs: dict[tuple, Program] = {}
 
+    def __getstate__(self) -> dict[str, object]:
+        """All but the compiled programs, which belong to this process."""
+        return {**vars(self), "_programs": {}}
+
     def forward(self, *args: object) -> Tensor:
         """The objective's loss in nats, summed over the batch as Pyro sums it; a scalar that can be differentiated."""
         if any(isinstance(a, Tensor) and a.requires_grad for a in args):
@@ -98,7 +102,8 @@ def compile(pair: nn.Module, objective: ELBO | None = None) -> CompiledELBO:
     :func:`pyvae.fit` does the like by itself. Random draws stay in the graph and are fresh at each call, from the
     stream, and in the order, of the eager programs. Parameters, buffers, the arguments, and tensors that the
     programs find elsewhere are read anew at each call; a change of a number or string among the attributes of the
-    pair's modules, or of their train/eval mode, traces again. Other Python state (globals, closures, the sizes in a
+    pair's modules, or of their train/eval mode, traces again. Nothing is validated: that data lie in the support of
+    the likelihood is for the caller to see to. Other Python state (globals, closures, the sizes in a
     file) is read once.
 
     Args:

@@ -31,7 +31,7 @@ class MemoryMapped(Dataset):
     takes_rows = True
 
     def __init__(self, *paths: str | Path, transform: Callable[[Tensor], Tensor]) -> None:
-        self.paths = paths
+        self.paths = tuple(Path(path).absolute() for path in paths)  # workers may live in another directory
         self.transform = transform
         self._open()
 
@@ -48,7 +48,7 @@ class MemoryMapped(Dataset):
 
     def __getitem__(self, index: Tensor | int | slice) -> tuple[Tensor, ...]:
         rows = index.cpu().numpy() if isinstance(index, Tensor) else index
-        x, *labels = (torch.from_numpy(np.array(array[rows])) for array in self._arrays)
+        x, *labels = (torch.from_numpy(np.array(a[rows], dtype=a.dtype.newbyteorder("="))) for a in self._arrays)
         self._mapped += x.nbytes + _AROUND * np.size(rows)
         if self._mapped > _KEPT:
             self._mapped = 0
@@ -73,12 +73,21 @@ class MemoryMapped(Dataset):
         return f"{type(self).__name__}({len(self)} rows of shapes {shapes})"
 
 
+def _known(dtype: np.dtype) -> bool:
+    """Whether torch has numbers of this type."""
+    try:
+        torch.from_numpy(np.zeros(0, dtype.newbyteorder("=")))
+    except TypeError:
+        return False
+    return dtype.kind in "fiub"
+
+
 def _opened(path: str | Path) -> np.memmap:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a .npy array: {error}") from error
-    if not isinstance(array, np.memmap) or array.ndim == 0 or not len(array) or array.dtype.kind not in "fiub":
+    if not isinstance(array, np.memmap) or array.ndim == 0 or not len(array) or not _known(array.dtype):
         raise DataError(f"{path} holds no array of numbers with one row per datapoint")
     return array
 

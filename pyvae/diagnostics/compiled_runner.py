@@ -26,12 +26,16 @@ class CompiledRunner:
         self._run, self._full = run, (rows, particles)
         self._state = Program.state(pair)
         self._program: Program | None = None
+        self._signature: list | None = None
 
     def __call__(self, pair: nn.Module, args: Sequence[Tensor], num_particles: int) -> LogTerms:
         """The terms, from the same random stream in either way."""
-        if (len(args[0]), num_particles) != self._full:
+        # the layout too: a program is compiled for one
+        signature = [(a.shape, a.stride(), a.dtype) if isinstance(a, Tensor) else a for a in args]
+        if (len(args[0]), num_particles) != self._full or signature != (self._signature or signature):
             return self._run(pair, args, num_particles)
         if self._program is None:
+            self._signature = signature
             try:
                 self._program = Program(pair, lambda *rows: self._terms(pair, rows), args)
             except TraceError:
