@@ -58,6 +58,23 @@ def test_bytes_become_intensities_and_labels_stay(path, tmp_path):
     assert torch.equal(y, torch.arange(2))
 
 
+@pytest.mark.parametrize("kind", [">f4", ">f8", "<f2", ">i4", "u1"])
+def test_types_of_other_machines(tmp_path, kind):
+    array = np.arange(12).reshape(4, 3).astype(kind)
+    np.save(tmp_path / "x.npy", array)
+    np.save(tmp_path / "y.npy", array)
+    _, y = memory_mapped(tmp_path / "x.npy", tmp_path / "y.npy")[torch.arange(4)]
+    assert np.array_equal(y.numpy(), array)
+
+
+def test_paths_outlive_a_change_of_directory(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    data = memory_mapped(path.name)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert len(pickle.loads(pickle.dumps(data))) == 60
+
+
 def test_training_is_that_of_the_same_data_in_memory(path):
     def weights(data):
         torch.manual_seed(0)
@@ -91,9 +108,10 @@ def test_it_goes_to_the_workers_of_a_loader_as_its_paths(path):
         (np.float32(3.0), "no array of numbers with one row per datapoint"),
         (np.zeros((0, 3)), "no array of numbers|cannot be read"),
         (np.array(["a", "b"]), "no array of numbers"),
+        (np.zeros(3, np.longdouble), "no array of numbers"),
         (np.array([{}, {}], dtype=object), "cannot be read as a .npy array"),
     ],
-    ids=["absent", "no array", "a number", "empty", "text", "objects"],
+    ids=["absent", "no array", "a number", "empty", "text", "long doubles", "objects"],
 )
 def test_what_cannot_be_taken(tmp_path, content, match):
     path = tmp_path / "x.npy"

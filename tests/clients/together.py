@@ -25,6 +25,7 @@ class Noiseless(nn.Module):
         self.encoder = nn.Sequential(nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 4))
         self.decoder = nn.Linear(4, 12)
         self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("kind", torch.ones(3, dtype=torch.int16))  # a type that gloo does not know
 
     def model(self, x):
         pyro.module("noiseless", self)
