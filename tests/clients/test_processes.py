@@ -81,7 +81,8 @@ def test_a_killed_process_ends_the_job_and_the_run_goes_on_with_the_same_bits(tm
     os.kill(int(pids[-1]), signal.SIGKILL)
     _, errors = job.communicate(timeout=120)
     assert job.returncode != 0
-    assert "has lost the others" in errors
+    # the other process says so, unless torchrun, which names the one that was killed, is faster to end it
+    assert "has lost the others" in errors or "SIGKILL" in errors, errors
     epochs = pyvae.training_state.read_tensors(checkpoint)[1]["history"]
     assert epochs
 
