@@ -76,8 +76,7 @@ def _fit(name: str, parser: Parser, settings: Namespace) -> None:
     if options["resume"] and not options["run_dir"]:
         raise ArgumentError("--resume needs the --run-dir of the run to go on with")
     processes = processes_on(train_command.usable_device(options["device"]))
-    free = processes.by_first(lambda: free_path(Path("runs"), name, ""))
-    directory = Path(options["run_dir"]) if options["run_dir"] else free
+    directory = Path(options["run_dir"] or processes.by_first(lambda: free_path(Path("runs"), name, "")))
     run = Run(
         directory=directory,
         recipe=name,

@@ -58,21 +58,22 @@ class RecordableAdam:
 
     def load(self) -> None:
         """Take the number of steps from the optimizer's state."""
-        self._steps = [[float(self._optimizer.state[p]["step"]) for p in group[:1]] for group in self._groups]
+        state = self._optimizer.state
+        self._steps = [float(state[group[0]]["step"]) if group else 0.0 for group in self._groups]
 
     def store(self) -> None:
         """Write the number of steps back."""
         for group, steps in zip(self._groups, self._steps, strict=True):
             for parameter in group:
-                self._optimizer.state[parameter]["step"].fill_(steps[0])
+                self._optimizer.state[parameter]["step"].fill_(steps)
 
     def advance(self) -> None:
         """Count a step, and set the numbers that it needs."""
+        self._steps = [count + 1 for count in self._steps]
         rows = []
-        for group, steps in zip(self._optimizer.param_groups, self._steps, strict=True):
-            steps[:] = [s + 1 for s in steps]
+        for group, count in zip(self._optimizer.param_groups, self._steps, strict=True):
             beta1, beta2 = group["betas"]
-            count, lr = (steps or [1.0])[0], float(group["lr"])
+            lr = float(group["lr"])
             correction = 1 / math.sqrt(1 - beta2**count)
             rows.append([lr, lr / (1 - beta1**count), correction, beta1, beta2, group["weight_decay"]])
         self._numbers.copy_(torch.tensor(rows, dtype=torch.float64))

@@ -62,17 +62,14 @@ def test_layouts(a, b):
     torch.testing.assert_close(torch.ops.pyvae.onednn_product(a, b), a @ b, rtol=1e-5, atol=1e-5)
 
 
-def test_empty_matrices_are_left_to_torch(monkeypatch):
-    monkeypatch.setattr(products, "_onednn_wins", lambda a, b: True)
-    graph = recorded(torch.mm, torch.zeros(3, 0), torch.zeros(0, 5))
-    before = targets(graph)
-    products.choose_products(graph)
-    assert targets(graph) == before
-
-
-def test_none_is_replaced_where_none_wins(monkeypatch):
-    monkeypatch.setattr(products, "_onednn_wins", lambda a, b: False)
-    graph = recorded(torch.mm, torch.randn(7, 5), torch.randn(5, 3))
+@pytest.mark.parametrize(
+    ("wins", "a", "b"),
+    [(False, torch.randn(7, 5), torch.randn(5, 3)), (True, torch.zeros(3, 0), torch.zeros(0, 5))],
+    ids=["where none wins", "of empty matrices"],
+)
+def test_none_is_replaced(monkeypatch, wins, a, b):
+    monkeypatch.setattr(products, "_onednn_wins", lambda a, b: wins)
+    graph = recorded(torch.mm, a, b)
     before = targets(graph)
     products.choose_products(graph)
     assert targets(graph) == before
