@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyvae.batches import Batch
-from pyvae.compilation import Program, PythonState, RecordableAdam, as_tensor
+from pyvae.compilation import Program, PythonState, RecordableAdam, as_tensor, described
 from pyvae.errors import TraceError
 from pyvae.isolation import preserved_streams
 from pyvae.steps import EagerStep, clip_factor
@@ -33,7 +33,7 @@ class TracedStep:
     def __init__(self, eager: EagerStep, batch: Batch) -> None:
         self._eager, self._loss, self._update = eager, eager.loss, eager.update
         batch = _contiguous(batch)
-        self._signature = _signature(batch)
+        self._signature = [described(t) for t in batch]
         self._parameters = list(self._loss.pair.parameters())
         optimizer = self._update.optimizer
         alone = self._update.processes.count == 1  # others add their gradients between the graph and the optimizer
@@ -50,7 +50,7 @@ class TracedStep:
     def __call__(self, batch: Batch) -> Tensor:
         """Make a step; see :class:`pyvae.steps.Update`."""
         batch = _contiguous(batch)
-        if _signature(batch) != self._signature:
+        if [described(t) for t in batch] != self._signature:
             self.flush()
             figures = self._eager(batch)
             if self._adam:
@@ -135,7 +135,3 @@ def _figures(loss: Tensor, reconstruction: Tensor, gradients: Sequence[Tensor | 
 def _contiguous(batch: Batch) -> Batch:
     """The batch in the layout that the graph is compiled for."""
     return tuple(t.contiguous() for t in batch)
-
-
-def _signature(batch: Batch) -> list[tuple[torch.Size, torch.dtype]]:
-    return [(t.shape, t.dtype) for t in batch]

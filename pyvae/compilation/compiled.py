@@ -5,7 +5,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
-from pyvae.compilation.program import Program
+from pyvae.compilation.program import Program, described
 from pyvae.compilation.python_state import PythonState
 from pyvae.compilation.tracing import as_tensor, without_items
 from pyvae.errors import TraceError
@@ -52,10 +52,9 @@ class CompiledELBO(nn.Module):
         if any(isinstance(a, Tensor) and a.requires_grad for a in args):
             raise TraceError("an argument requires a gradient, which a compiled loss does not give: detach it")
         state = Program.state(self.pair)
-        tensors = [a if isinstance(a, Tensor) else (type(a), a) for a in args]
         device = state[0].device.type if state else "cpu"
         autocast = (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
-        key = (PythonState(self.pair).key, autocast, *(_described(t) for t in (*state, *tensors)))
+        key = (PythonState(self.pair).key, autocast, *(described(t) for t in (*state, *args)))
         if key not in self._programs:
             self._programs[key] = self._compiled(args)
         loss, gradients = self._programs[key](state, *args)
@@ -86,13 +85,6 @@ class CompiledELBO(nn.Module):
 
         loss = self._settled.loss_and_grads(without_items(self.pair.model), guide, *args)
         return as_tensor(loss), [p.grad for p in self.pair.parameters()]
-
-
-def _described(value: object) -> object:
-    """What a program is compiled for, of one input."""
-    if not isinstance(value, Tensor):
-        return value
-    return value.shape, value.stride(), value.dtype, value.device, value.requires_grad
 
 
 def compile(pair: nn.Module, objective: ELBO | None = None) -> CompiledELBO:

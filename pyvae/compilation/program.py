@@ -11,10 +11,24 @@ from pyvae.compilation.products import choose_products
 from pyvae.compilation.tracing import reason, record
 from pyvae.errors import TraceError
 
-__all__ = ["Program"]
+__all__ = ["Program", "described"]
 
-#: aten's own random numbers: the stream of the eager run, and on CPUs the faster ones
-_OPTIONS = {"fallback_random": True}
+
+def described(value: Any) -> Any:
+    """What a program is compiled for, of one of its inputs."""
+    if not isinstance(value, Tensor):
+        return type(value), value
+    return value.shape, value.stride(), value.dtype, value.device, value.requires_grad
+
+
+def _options() -> dict[str, bool]:
+    """The compiler's settings, but those that the user has made."""
+    # aten's own random numbers: the stream of the eager run, and on CPUs the faster ones
+    options = {"fallback_random": True}
+    if torch._inductor.config.cpp.vec_isa_ok is None:
+        # the processor is asked what it can do; trying that out on the compiler too takes six of fifteen seconds
+        options["cpp.vec_isa_ok"] = True
+    return options
 
 
 class Program:
@@ -36,7 +50,7 @@ class Program:
         choose_products(recording.graph)
         try:
             with torch.no_grad():
-                self._run = torch._inductor.compile(recording.graph, example, _OPTIONS)
+                self._run = torch._inductor.compile(recording.graph, example, _options())
         except Exception as error:  # whatever it is, without a compiler or a place to write: there is the eager way
             raise TraceError(f"the compiler failed: {reason(error)}") from error
 

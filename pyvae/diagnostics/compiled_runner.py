@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyvae.compilation import Program
+from pyvae.compilation import Program, described
 from pyvae.diagnostics.particles import LogTerms, Runner
 from pyvae.errors import TraceError
 
@@ -30,8 +30,7 @@ class CompiledRunner:
 
     def __call__(self, pair: nn.Module, args: Sequence[Tensor], num_particles: int) -> LogTerms:
         """The terms, from the same random stream in either way."""
-        # the layout too: a program is compiled for one
-        signature = [(a.shape, a.stride(), a.dtype) if isinstance(a, Tensor) else a for a in args]
+        signature = [described(a) for a in args]
         if (len(args[0]), num_particles) != self._full or signature != (self._signature or signature):
             return self._run(pair, args, num_particles)
         if self._program is None:
