@@ -44,12 +44,20 @@ def test_draws_given_data():
 
 def test_parameters_are_read_anew():
     pair = vae().eval()
-    draw = CompiledPredictive(pair, 2, return_sites=["x"])
-    draw(size=3)
-    with torch.no_grad():
-        for parameter in pair.likelihood.parameters():
-            parameter.fill_(50.0 if parameter.dim() == 1 else 0.0)
-    assert (draw(size=3)["x"] == 1).all()  # all logits are 50 now
+    compiled = CompiledPredictive(pair, 2, return_sites=["x"])
+    eager = Predictive(pair.model, {}, None, 2, ["x"], parallel=True)
+    draws = []
+    for value in (0.1, 0.7):
+        with torch.no_grad():
+            for parameter in pair.parameters():
+                parameter.fill_(value)
+            for way in (compiled, eager):
+                torch.manual_seed(1)
+                draws.append(way(size=50)["x"])
+    first, first_expected, second, second_expected = draws
+    assert torch.allclose(first, first_expected)
+    assert torch.allclose(second, second_expected)
+    assert not torch.allclose(first, second)
 
 
 def test_another_size_is_traced_anew(interpreted):
