@@ -43,6 +43,6 @@ class CompiledRunner:
         return LogTerms(*self._program(self._state, *args))
 
     @torch.no_grad()
-    def _terms(self, pair: nn.Module, args: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def _terms(self, pair: nn.Module, args: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         terms = self._run(pair, args, self._full[1])
-        return terms.reconstruction, terms.latent
+        return terms.reconstruction, terms.latents

@@ -56,15 +56,24 @@ class Estimate:
 
 @dataclass(frozen=True, repr=False)
 class ELBOEstimate(Estimate):
-    """The ELBO and its two terms, ELBO = reconstruction − KL, in nats per datapoint.
+    """The ELBO and its terms, ELBO = reconstruction − Σ_i KL_i, in nats per datapoint.
+
+    The term of a latent site z_i is E_q[log q(z_i | …) − log p(z_i | …)], each density given what its own program has
+    drawn before. Where guide and model draw in the same order this is an expected KL, and not negative; in a chain
+    whose guide runs against the model it may be negative, but for the site that the model draws first.
 
     Attributes:
         reconstruction: E_q[log p(x | z)] of each datapoint, (N,) float64.
-        kl: E_q[log q(z | x) − log p(z)] of each datapoint, (N,) float64.
+        kl_terms: the terms of the latent sites, by name, (N,) float64 each; a factor of the guide is one too.
     """
 
     reconstruction: Tensor
-    kl: Tensor
+    kl_terms: dict[str, Tensor]
+
+    @property
+    def kl(self) -> Tensor:
+        """E_q[log q(z | x) − log p(z)] of each datapoint, (N,) float64: the sum of the terms."""
+        return sum(self.kl_terms.values(), torch.zeros_like(self.reconstruction))
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,11 @@ class Evaluation:
     def __str__(self) -> str:
         return f"ELBO {self.elbo}, log p̂(x) {self.log_likelihood} with {self.elbo.num_particles} particles"
 
+    def _layers(self) -> dict[str, Tensor]:
+        """The KL's terms, where there are several."""
+        terms = self.elbo.kl_terms
+        return terms if len(terms) > 1 else {}
+
     def figures(self) -> dict[str, float]:
         """The figures by name, as plain numbers."""
         return {
@@ -94,6 +108,7 @@ class Evaluation:
             "elbo_dataset_standard_error": self.elbo.dataset_standard_error,
             "reconstruction": float(self.elbo.reconstruction.mean()),
             "kl": float(self.elbo.kl.mean()),
+            **{f"kl_{name}": float(term.mean()) for name, term in self._layers().items()},
             "log_likelihood": self.log_likelihood.value,
             "log_likelihood_standard_error": self.log_likelihood.standard_error,
             "log_likelihood_dataset_standard_error": self.log_likelihood.dataset_standard_error,
@@ -101,12 +116,13 @@ class Evaluation:
         }
 
 
-def elbo_estimate(reconstruction: Tensor, latent: Tensor) -> ELBOEstimate:
+def elbo_estimate(reconstruction: Tensor, latents: dict[str, Tensor]) -> ELBOEstimate:
     """The mean of the log weights over particles, from its terms of shape (S, N)."""
-    log_weight = reconstruction + latent
+    log_weight = reconstruction + sum(latents.values())
     count = len(log_weight)
     errors = log_weight.std(0) / math.sqrt(count) if count > 1 else torch.full_like(log_weight[0], math.nan)
-    return ELBOEstimate(log_weight.mean(0), errors, count, reconstruction.mean(0), -latent.mean(0))
+    terms = {name: -term.mean(0) for name, term in latents.items()}
+    return ELBOEstimate(log_weight.mean(0), errors, count, reconstruction.mean(0), terms)
 
 
 def likelihood_estimate(log_weight: Tensor) -> Estimate:

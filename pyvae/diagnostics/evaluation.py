@@ -43,7 +43,7 @@ def elbo(
 
     Returns:
         The estimate in nats per datapoint: ``value``, Monte Carlo ``standard_error``, ``per_datapoint``,
-        ``reconstruction`` and ``kl``.
+        ``reconstruction``, ``kl``, and ``kl_terms``, its part of each latent site.
 
     Raises:
         PairError, DataError, ArgumentError: as :func:`pyvae.log_weights`.
@@ -55,7 +55,7 @@ def elbo(
         >>> estimate.value < 0 < estimate.standard_error
         True
     """
-    parts = _over(lambda t: elbo_estimate(t.reconstruction, t.latent), pair, data, num_particles, seed, max_memory)
+    parts = _over(lambda t: elbo_estimate(t.reconstruction, t.latents), pair, data, num_particles, seed, max_memory)
     return _join_elbo(parts)
 
 
@@ -130,7 +130,7 @@ def evaluate(
     dimensions = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed) // rows
 
     def reduce(terms: LogTerms) -> tuple[ELBOEstimate, Estimate]:
-        return elbo_estimate(terms.reconstruction, terms.latent), likelihood_estimate(terms.log_weight)
+        return elbo_estimate(terms.reconstruction, terms.latents), likelihood_estimate(terms.log_weight)
 
     parts = _over(reduce, pair, data, num_particles, seed, max_memory)
     return Evaluation(_join_elbo([p[0] for p in parts]), _join([p[1] for p in parts]), dimensions)
@@ -183,5 +183,5 @@ def _join_elbo(parts: Sequence[ELBOEstimate]) -> ELBOEstimate:
         joined.standard_errors,
         joined.num_particles,
         reconstruction,
-        torch.cat([p.kl for p in parts]),
+        {name: torch.cat([p.kl_terms[name] for p in parts]) for name in parts[0].kl_terms},
     )

@@ -91,7 +91,8 @@ class LogTermsMap:
             inspection = inspect_pair(self._pair, probe)
         plate = check_sites(inspection, len(probe[0]))
         bytes_each = (meter.bytes + _site_bytes(inspection)) // len(probe[0])
-        rows = max(1, min(size, self._max_memory // (bytes_each + 64 * self._num_particles)))
+        results = 32 * (1 + len(inspection.latents)) * self._num_particles
+        rows = max(1, min(size, self._max_memory // (bytes_each + results)))
         particles = max(1, min(self._num_particles, self._max_memory // (bytes_each * rows)))
         with evaluation_mode(self._pair), own_parameters(inspection.stray):
             run = choose_runner(self._pair, probe, self._num_particles, plate, inspection)
@@ -104,19 +105,25 @@ class LogTermsMap:
         """The terms of some rows, so many particles at a time."""
         batch = _rows(args, slice(start, start + rows))
         size, total = len(batch[0]), self._num_particles
-        # one block for all results: small ones, kept between large ones that are freed, would fragment the memory
-        reconstruction, latent = torch.empty(2, total, size, dtype=torch.float64, device=batch[0].device)
+        block: Tensor | None = None
+        names: list[str] = []
         try:
             for first in range(0, total, particles):
                 some = slice(first, min(first + particles, total))
                 part = run(self._pair, batch, some.stop - some.start)
-                reconstruction[some], latent[some] = part.reconstruction, part.latent
+                if block is None:
+                    # one for all results: small ones, kept between large ones that are freed, would fragment the memory
+                    names = list(part.latents)
+                    block = part.reconstruction.new_empty(1 + len(names), total, size)
+                block[0, some] = part.reconstruction
+                for index, name in enumerate(names, 1):
+                    block[index, some] = part.latents[name]
         except RUN_ERRORS as error:
             if isinstance(error, PyvaeError):
                 raise
             last = start + rows - 1
             raise PairError(f"{type(self._pair).__name__} failed on rows {start} to {last}: {error}") from error
-        return LogTerms(reconstruction, latent)
+        return LogTerms(block[0], dict(zip(names, block[1:], strict=True)))
 
 
 def _rows(args: Sequence[Tensor], rows: slice | Tensor) -> list[Tensor]:

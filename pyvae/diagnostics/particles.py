@@ -21,15 +21,20 @@ _PARTICLES = "pyvae_particles"
 
 @dataclass(frozen=True)
 class LogTerms:
-    """The two halves of a log weight, (S, N) float64: log p(x | z) and log p(z) − log q(z | x)."""
+    """The parts of a log weight, (S, N) float64 each.
+
+    Attributes:
+        reconstruction: log p(x | z), over all observed sites and factors of the model.
+        latents: log p(z_i | …) − log q(z_i | …) of each latent site, by name; and minus each factor of the guide.
+    """
 
     reconstruction: Tensor
-    latent: Tensor
+    latents: dict[str, Tensor]
 
     @property
     def log_weight(self) -> Tensor:
         """log p(x, z) − log q(z | x), (S, N)."""
-        return self.reconstruction + self.latent
+        return self.reconstruction + sum(self.latents.values())
 
 
 Runner = Callable[[nn.Module, Sequence[Tensor], int], LogTerms]
@@ -88,25 +93,31 @@ def _density(site: dict, dims: Sequence[int]) -> Tensor:
 
 def _terms(guide: Trace, model: Trace, dims: Sequence[int]) -> LogTerms:
     """Sum the sites of both traces; the kept ``dims`` are those of particles and data, in this order."""
-    terms = {"reconstruction": 0.0, "latent": 0.0}
-    for site in stochastic_sites(model).values():
-        term = "reconstruction" if site["is_observed"] else "latent"
-        terms[term] = terms[term] + _density(site, dims)
-    for site in stochastic_sites(guide).values():  # factors too: Pyro's objectives count them as part of log q
-        terms["latent"] = terms["latent"] - _density(site, dims)
-    return LogTerms(**terms)
+    reconstruction, latents = 0.0, {}
+    for name, site in stochastic_sites(model).items():
+        if site["is_observed"]:
+            reconstruction = reconstruction + _density(site, dims)
+        else:
+            latents[name] = _density(site, dims)
+    for name, site in stochastic_sites(guide).items():  # factors too: Pyro's objectives count them as part of log q
+        latents[name] = latents.get(name, 0.0) - _density(site, dims)
+    return LogTerms(reconstruction, latents)
 
 
 def _checked(terms: LogTerms, num_particles: int, size: int) -> LogTerms:
     """The terms as (S, N), which they are unless a plate subsamples the data inside the programs."""
-    for part in (terms.reconstruction, terms.latent):
+    shape = (num_particles, size)
+    for part in (terms.reconstruction, terms.log_weight):
         if part.numel() != num_particles * size:
             raise PairError(
                 f"the pair gave {part.numel()} weights for {num_particles} particles of {size} data: it must not "
                 "subsample the data itself"
             )
-    shape = (num_particles, size)
-    return LogTerms(terms.reconstruction.reshape(shape), terms.latent.reshape(shape))
+
+    def whole(part: Tensor) -> Tensor:  # a term that is the same for all data may have no dimension for them
+        return part.reshape(shape) if part.numel() == num_particles * size else part.expand(shape)
+
+    return LogTerms(whole(terms.reconstruction), {name: whole(part) for name, part in terms.latents.items()})
 
 
 def _vectorized(dim: int, nesting: int) -> Runner:

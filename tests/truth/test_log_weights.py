@@ -179,8 +179,8 @@ def test_standard_errors_cover():
     """Over 400 repetitions, both errors are the spread that the estimates have."""
     torch.manual_seed(0)
     latent, reconstruction = torch.randn(400, 30, 8).double(), torch.randn(400, 30, 8).double()
-    for make in (elbo_estimate, lambda r, z: likelihood_estimate(r + z)):
-        estimates = [make(r, z) for r, z in zip(reconstruction * 0.3, latent * 0.3, strict=True)]
+    for make in (elbo_estimate, lambda r, z: likelihood_estimate(r + z["z"])):
+        estimates = [make(r, {"z": z}) for r, z in zip(reconstruction * 0.3, latent * 0.3, strict=True)]
         spread = torch.stack([e.per_datapoint for e in estimates]).std(0)
         claimed = torch.stack([e.standard_errors for e in estimates]).square().mean(0).sqrt()
         torch.testing.assert_close(claimed, spread, rtol=0.15, atol=0)
