@@ -9,6 +9,7 @@ from pyvae.batches import Batches
 from pyvae.diagnostics import elbo
 from pyvae.errors import NonFiniteError
 from pyvae.isolation import derive_seed, preserved_streams
+from pyvae.metrics import weighs_terms
 from pyvae.processes import Processes
 from pyvae.progress import TrainingProgress
 from pyvae.training import Trainer
@@ -41,6 +42,9 @@ class Epochs:
     def next(self, shown: TrainingProgress) -> Row:
         """Train for one epoch, measure, and add it to the state."""
         seed, number = self.state.settings["seed"], self.state.epoch + 1
+        objective = self.trainer.eager.loss.objective
+        if weighs_terms(objective):
+            objective.at_epoch(number)
         with preserved_streams(derive_seed(seed, number, *self._path())):
             row = self.trainer.epoch(self.batches, derive_seed(seed, number, 1), number, shown)
         if self.held_out is not None:
@@ -56,10 +60,12 @@ class Epochs:
         """The ELBO of the held-out data, each process measuring its part."""
         part = self.held_out.part(self.processes.rank, self.processes.count)
         measured = elbo(self.state.pair, part, num_particles=1, seed=seed)
-        terms = (measured.per_datapoint, measured.reconstruction, measured.kl)
-        sums = torch.tensor([*(float(t.sum()) for t in terms), len(terms[0])], dtype=torch.float64)
+        terms = {"elbo": measured.per_datapoint, "reconstruction": measured.reconstruction, "kl": measured.kl}
+        if len(measured.kl_terms) > 1:
+            terms |= {f"kl_{name}": term for name, term in measured.kl_terms.items()}
+        sums = torch.tensor([*(float(t.sum()) for t in terms.values()), len(terms["elbo"])], dtype=torch.float64)
         self.processes.add([sums])
-        value, reconstruction, kl = (sums[:3] / sums[3]).tolist()
-        if not math.isfinite(value):
-            raise NonFiniteError(f"the ELBO of the validation data is {value} after epoch {number}")
-        return {"validation_elbo": value, "validation_reconstruction": reconstruction, "validation_kl": kl}
+        means = dict(zip(terms, (sums[:-1] / sums[-1]).tolist(), strict=True))
+        if not math.isfinite(means["elbo"]):
+            raise NonFiniteError(f"the ELBO of the validation data is {means['elbo']} after epoch {number}")
+        return {f"validation_{name}": mean for name, mean in means.items()}

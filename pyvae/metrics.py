@@ -13,8 +13,9 @@ from pyro.poutine.util import site_is_subsample
 
 from pyvae.checkpoint import write_atomically
 from pyvae.errors import ArgumentError
+from pyvae.objectives.weighted import WeightedELBO
 
-__all__ = ["ObservedTerms", "estimates_elbo", "tensorboard_class", "tensorboard_writer", "write_csv"]
+__all__ = ["ELBOTerms", "estimates_elbo", "tensorboard_class", "tensorboard_writer", "weighs_terms", "write_csv"]
 
 Row = dict[str, float]
 
@@ -25,14 +26,22 @@ def estimates_elbo(objective: ELBO) -> bool:
     A Rényi bound is not; nor can an enumerated model's reconstruction be read off one run of it.
     """
     family = isinstance(objective, Trace_ELBO | TraceGraph_ELBO)
-    return family and not isinstance(objective, TraceTailAdaptive_ELBO)
+    return family and not isinstance(objective, TraceTailAdaptive_ELBO | WeightedELBO)
 
 
-class ObservedTerms(Messenger):
-    """Sums log p(x | z) over the observed sites of a model while an objective runs it, any number of times.
+def weighs_terms(objective: ELBO) -> bool:
+    """Whether an objective's loss is made of the terms of the ELBO, which then has to be told from them."""
+    return isinstance(objective, WeightedELBO)
+
+
+class ELBOTerms(Messenger):
+    """Sums the terms of the ELBO while an objective runs model and guide, any number of times.
+
+    To be put around the model; :attr:`guide` goes around the guide.
 
     Args:
         plate: the name of the plate over the data, if there is one.
+        latents: the latent sites whose KL is wanted.
         checked: the sites whose values are compared with the support of their distribution.
 
     Attributes:
@@ -40,24 +49,29 @@ class ObservedTerms(Messenger):
         inside: whether all values of the checked sites lay in the support, as a tensor; None without such sites.
     """
 
-    def __init__(self, plate: str | None, checked: Collection[str] = ()) -> None:
+    def __init__(self, plate: str | None, latents: Sequence[str] = (), checked: Collection[str] = ()) -> None:
         super().__init__()
         self._plate = plate
         self._checked = checked
+        self.guide = _GuideDensities(latents)
         self.inside: torch.Tensor | None = None
         self.full_size: int | None = None
         self._runs = 0
-        self._total: torch.Tensor | float = 0.0
+        self._reconstruction: torch.Tensor | float = 0.0
+        self._kl: dict[str, torch.Tensor | float] = dict.fromkeys(latents, 0.0)
 
-    def mean(self) -> torch.Tensor | float:
-        """The mean over runs of the sum over the batch, as scaled by plates."""
-        return self._total / self._runs if self._runs else float("nan")
+    def means(self) -> list[torch.Tensor | float]:
+        """Of the sums over the batch, as scaled by plates, the means over runs: reconstruction, then KL by latent."""
+        sums = [self._reconstruction, *self._kl.values()]
+        return [total / self._runs if self._runs else float("nan") for total in sums]
 
-    def __enter__(self) -> "ObservedTerms":
+    def __enter__(self) -> "ELBOTerms":
         self._runs += 1
         return super().__enter__()
 
     def _pyro_post_sample(self, msg: dict) -> None:
+        if msg["name"] in self._kl:
+            self._kl[msg["name"]] += self.guide.found[msg["name"]] - _log_density(msg)
         if not msg["is_observed"] or site_is_subsample(msg) or msg["infer"].get("_deterministic"):
             return
         for frame in msg["cond_indep_stack"]:
@@ -66,9 +80,26 @@ class ObservedTerms(Messenger):
         if msg["name"] in self._checked:
             inside = msg["fn"].support.check(msg["value"]).all()
             self.inside = inside if self.inside is None else self.inside & inside
-        with torch.no_grad():
-            log_prob = msg["fn"].log_prob(msg["value"])
-            self._total = self._total + scale_and_mask(log_prob, msg["scale"], msg["mask"]).sum()
+        self._reconstruction = self._reconstruction + _log_density(msg)
+
+
+class _GuideDensities(Messenger):
+    """Keeps log q of some sites of a guide's last run, summed over the batch."""
+
+    def __init__(self, latents: Sequence[str]) -> None:
+        super().__init__()
+        self._latents = frozenset(latents)
+        self.found: dict[str, torch.Tensor] = {}
+
+    def _pyro_post_sample(self, msg: dict) -> None:
+        if msg["name"] in self._latents:
+            self.found[msg["name"]] = _log_density(msg)
+
+
+@torch.no_grad()
+def _log_density(msg: dict) -> torch.Tensor:
+    """The log density of a site, scaled, masked and summed."""
+    return scale_and_mask(msg["fn"].log_prob(msg["value"]), msg["scale"], msg["mask"]).sum()
 
 
 def write_csv(path: Path, history: Sequence[Row]) -> None:

@@ -15,7 +15,7 @@ from pyvae.batches import Batch
 from pyvae.compilation import as_tensor, without_items
 from pyvae.errors import PairError
 from pyvae.inspection import Inspection, device_of, validated_sites
-from pyvae.metrics import ObservedTerms
+from pyvae.metrics import ELBOTerms, estimates_elbo, weighs_terms
 from pyvae.precision import Precision, computed_in
 from pyvae.processes import Processes
 
@@ -23,7 +23,7 @@ __all__ = ["EagerStep", "Loss", "Update", "clip_factor"]
 
 
 class Loss:
-    """An objective's loss of a pair on a batch, with its reconstruction term.
+    """An objective's loss of a pair on a batch, with the terms of the ELBO.
 
     Args:
         pair: a module with ``model`` and ``guide``.
@@ -31,6 +31,9 @@ class Loss:
         inspection: of the pair: whether its programs register its parameters with Pyro, if not, we do; and the plate
             over the data, whose size tells how many data the objective's loss stands for.
         precision: in which the programs run.
+
+    Attributes:
+        latents: the sites whose KL is among the terms: those of a hierarchy, and those that the objective weighs.
     """
 
     def __init__(self, pair: nn.Module, objective: ELBO, inspection: Inspection, precision: Precision) -> None:
@@ -38,10 +41,12 @@ class Loss:
         self.objective = objective
         self.precision = precision
         self._validated = validated_sites(inspection)
+        layers = inspection.latents if len(inspection.latents) > 1 and estimates_elbo(objective) else ()
+        self.latents = inspection.latents if weighs_terms(objective) else layers
         self._registers, self._plate = inspection.registers_parameters, inspection.data_plate
         self._device = device_of(pair)
 
-    def backward(self, batch: Batch, recorded: bool = False) -> tuple[Any, Any, int]:
+    def backward(self, batch: Batch, recorded: bool = False) -> tuple[Any, list, int]:
         """Run the objective, which adds to the gradients of the parameters.
 
         Args:
@@ -49,23 +54,23 @@ class Loss:
             recorded: whether the run is being recorded.
 
         Returns:
-            The loss and the mean over particles of log p(x | z), as numbers or tensors, and the number of data that
-            they are of.
+            The loss and the means over particles of log p(x | z) and of each latent's KL, as numbers or tensors, and
+            the number of data that they are of.
         """
         # while a run is recorded nothing is validated: what lies outside of the support makes the loss NaN instead
-        terms = ObservedTerms(self._plate, self._validated if recorded else ())
+        terms = ELBOTerms(self._plate, self.latents, self._validated if recorded else ())
         # a recording's parameters are no nn.Parameters, which a PyroModule would register
         guide = self._program(self.pair.guide, self._registers and not recorded)
         model = self._program(self.pair.model, True)
         if recorded:
             model, guide = without_items(model), without_items(guide)
-        loss = self.objective.loss_and_grads(terms(model), guide, *batch)
+        loss = self.objective.loss_and_grads(terms(model), terms.guide(guide), *batch)
         if not isinstance(loss, Number | Tensor):
             raise PairError(f"{type(self.objective).__name__} gave a loss of type {type(loss).__name__}, not a number")
         if terms.inside is not None:
             loss = torch.where(terms.inside, as_tensor(loss), math.nan)
         particles = self.objective.num_particles if self.objective.vectorize_particles else 1
-        return loss, terms.mean() / particles, terms.full_size or len(batch[0])
+        return loss, [term / particles for term in terms.means()], terms.full_size or len(batch[0])
 
     def _program(self, program: Callable, registers: bool) -> Callable:
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -97,18 +102,18 @@ class Update:
     clip_norm: float | None
     processes: Processes
 
-    def __call__(self, loss: Any, reconstruction: Any, count: int, rows: int) -> Tensor:
+    def __call__(self, loss: Any, terms: list, count: int, rows: int) -> Tensor:
         """Make a step, unless loss or gradient are not finite.
 
         Args:
             loss: the sum of the loss over the batch.
-            reconstruction: the sum of log p(x | z).
+            terms: the sums of log p(x | z) and of the KL of latents.
             count: of how many data these are sums.
             rows: of the batch.
 
         Returns:
-            Loss and reconstruction per datapoint, the norm of the gradient, and the rows of all processes: (4,),
-            float64.
+            Loss per datapoint, the norm of its gradient, the terms per datapoint, and the rows of all processes:
+            float64, of one dimension.
 
         Raises:
             PairError: if no parameter has received a gradient.
@@ -116,16 +121,16 @@ class Update:
         gradients = [p.grad for g in self.optimizer.param_groups for p in g["params"] if p.grad is not None]
         if not gradients:
             raise PairError("no parameter received a gradient")
-        sums = torch.tensor([float(loss), float(reconstruction), count, rows], dtype=torch.float64)
+        sums = torch.tensor([count, rows, float(loss), *map(float, terms)], dtype=torch.float64)
         self._gather(gradients, sums)
-        loss, reconstruction, count, rows = sums.tolist()
+        count, rows, loss, *terms = sums.tolist()
         norm = float(nn.utils.get_total_norm(gradients)) / count
         if math.isfinite(loss) and math.isfinite(norm):
             shrink = 1.0 if self.clip_norm is None else clip_factor(norm, self.clip_norm)
             for gradient in gradients:
                 gradient.mul_(shrink / count)
             self.optimizer.step()
-        return torch.tensor([loss / count, reconstruction / count, norm, rows], dtype=torch.float64)
+        return torch.tensor([loss / count, norm, *(t / count for t in terms), rows], dtype=torch.float64)
 
     def _gather(self, gradients: list[Tensor], sums: Tensor) -> None:
         """Add up what the processes have; of running averages, take the mean."""

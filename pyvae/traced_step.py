@@ -59,10 +59,10 @@ class TracedStep:
         if self._adam:
             self._adam.advance()
             return self._program(self._state, *batch, *self._inputs)
-        loss, reconstruction, gradients = self._program(self._state, *batch)
+        loss, terms, gradients = self._program(self._state, *batch)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
-        return self._update(loss, reconstruction, self._count, len(batch[0]))
+        return self._update(loss, terms, self._count, len(batch[0]))
 
     def outdated(self) -> bool:
         """Whether something has changed that the graph holds as a constant: an attribute of a module, what is trained.
@@ -80,17 +80,17 @@ class TracedStep:
         if self._adam:
             self._adam.store()
 
-    def _gradients(self, *batch: Tensor) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-        """Loss and reconstruction of a batch, and the gradients."""
-        loss, reconstruction, self._count = self._loss.backward(batch, recorded=True)
-        return as_tensor(loss), as_tensor(reconstruction), [p.grad for p in self._loss.pair.parameters()]
+    def _gradients(self, *batch: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor | None]]:
+        """Loss and terms of a batch, and the gradients."""
+        loss, terms, self._count = self._loss.backward(batch, recorded=True)
+        return as_tensor(loss), [*map(as_tensor, terms)], [p.grad for p in self._loss.pair.parameters()]
 
     def _whole_step(self, *inputs: Tensor) -> Tensor:
         """What :class:`pyvae.steps.Update` does, as tensor operations."""
         rows = len(self._signature)
-        loss, reconstruction, gradients = self._gradients(*inputs[:rows])
-        figures = _figures(loss, reconstruction, gradients, self._count)
-        factor = 1.0 if self._update.clip_norm is None else clip_factor(figures[2], self._update.clip_norm)
+        loss, terms, gradients = self._gradients(*inputs[:rows])
+        figures = _figures(loss, terms, gradients, self._count)
+        factor = 1.0 if self._update.clip_norm is None else clip_factor(figures[1], self._update.clip_norm)
         gradients = [None if g is None else g * (factor / self._count) for g in gradients]
         self._adam.update(list(self._loss.pair.parameters()), gradients, inputs[rows:])
         return torch.cat([figures, torch.full((1,), len(inputs[0]), dtype=torch.float64, device=figures.device)])
@@ -99,20 +99,20 @@ class TracedStep:
         """Compare with the eager step, on the same data and random stream.
 
         Raises:
-            TraceError: if loss, reconstruction, the norm of the gradient or a buffer differ.
+            TraceError: if loss, its terms, the norm of the gradient or a buffer differ.
         """
         pair, optimizer = self._loss.pair, self._update.optimizer
         batch = tuple(t.flip(0) for t in batch)  # other data than those that the trace has seen
         state, inputs = ([t.detach().clone() for t in tensors] for tensors in (self._state, self._inputs))
         with preserved_streams(seed=0):
             results = self._program(state, *batch, *inputs)
-        traced = results[:3] if self._adam else _figures(*results, self._count)
+        traced = results[:-1] if self._adam else _figures(*results, self._count)
         buffers = list(pair.buffers())
         kept = [b.clone() for b in buffers]
         with preserved_streams(seed=0):
             optimizer.zero_grad()
-            loss, reconstruction, count = self._loss.backward(batch)
-        eager = _figures(as_tensor(loss), as_tensor(reconstruction), [p.grad for p in pair.parameters()], count)
+            loss, terms, count = self._loss.backward(batch)
+        eager = _figures(as_tensor(loss), [*map(as_tensor, terms)], [p.grad for p in pair.parameters()], count)
         optimizer.zero_grad()
         tolerance = _TOLERANCE[self._loss.precision]
         pairs = [(traced, eager), *zip(state[len(state) - len(buffers) :], buffers, strict=True)]
@@ -121,15 +121,15 @@ class TracedStep:
             buffer.copy_(before)
         if not agree:
             raise TraceError(
-                f"the traced step gives loss, reconstruction and gradient norm {traced.tolist()}, where the eager one "
-                f"gives {eager.tolist()}, or other buffers"
+                f"the traced step gives loss, gradient norm and terms {traced.tolist()}, where the eager one gives "
+                f"{eager.tolist()}, or other buffers"
             )
 
 
-def _figures(loss: Tensor, reconstruction: Tensor, gradients: Sequence[Tensor | None], count: int) -> Tensor:
-    """Loss and reconstruction per datapoint, and the norm of the gradient, of sums over the batch: (3,), float64."""
+def _figures(loss: Tensor, terms: Sequence[Tensor], gradients: Sequence[Tensor | None], count: int) -> Tensor:
+    """Per datapoint, of sums over the batch: loss, the norm of its gradient, terms; float64."""
     norm = torch.stack([g.square().sum() for g in gradients if g is not None]).sum().sqrt()
-    return torch.stack([t.double() / count for t in (loss, reconstruction, norm)])
+    return torch.stack([t.double() / count for t in (loss, norm, *terms)])
 
 
 def _contiguous(batch: Batch) -> Batch:

@@ -9,7 +9,7 @@ from torch import Tensor
 from pyvae.batches import Batch, Batches
 from pyvae.errors import RUN_ERRORS, NonFiniteError, PairError, PyvaeError, TraceError
 from pyvae.inspection import first_lines
-from pyvae.metrics import estimates_elbo
+from pyvae.metrics import estimates_elbo, weighs_terms
 from pyvae.nonfinite import first_nonfinite, first_nonfinite_parameter
 from pyvae.progress import TrainingProgress
 from pyvae.steps import EagerStep
@@ -26,19 +26,19 @@ _LOOK_EVERY = 32  # steps, where looking at a number means to wait for the devic
 class _Sums:
     """Running sums over an epoch."""
 
+    terms: list[float]
     rows: int = 0
     batches: int = 0
     loss: float = 0.0
-    reconstruction: float = 0.0
     norm: float = 0.0
 
-    def add(self, loss: float, reconstruction: float, norm: float, rows: float) -> None:
-        """Add loss and reconstruction per datapoint of some rows, and the norm of their gradient."""
+    def add(self, loss: float, norm: float, terms: list[float], rows: float) -> None:
+        """Add loss and terms per datapoint of some rows, and the norm of the gradient."""
         self.rows += int(rows)
         self.batches += 1
         self.loss += loss * rows
-        self.reconstruction += reconstruction * rows
         self.norm += norm
+        self.terms = [total + term * rows for total, term in zip(self.terms, terms, strict=True)]
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Trainer:
         self._pair.train()
         if isinstance(self._step, TracedStep) and self._step.outdated():
             self._step = self.eager
-        sums = _Sums()
+        sums = _Sums([0.0] * (1 + len(self.eager.loss.latents)))
         pending: list[tuple[int, Batch, Tensor]] = []
         for index, batch in enumerate(batches.shuffled(seed), 1):
             # the first step of all is eager: it makes the optimizer's state
@@ -113,18 +113,22 @@ class Trainer:
     def _look(self, pending: list[tuple[int, Batch, Tensor]], number: int, sums: _Sums) -> None:
         """Add the figures of the steps that were made, if they are finite."""
         for index, batch, figures in pending:
-            numbers = figures.tolist()
-            if not all(map(math.isfinite, (numbers[0], numbers[2]))):
+            loss, norm, *terms, rows = figures.tolist()
+            if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise self._diagnosed(batch, f"in epoch {number}, batch {index}", None)
-            sums.add(*numbers)
+            sums.add(loss, norm, terms, rows)
         pending.clear()
 
     def _row(self, number: int, sums: _Sums) -> Row:
         """The metrics of an epoch."""
-        loss, reconstruction = sums.loss / sums.rows, sums.reconstruction / sums.rows
+        loss, (reconstruction, *layers) = sums.loss / sums.rows, [t / sums.rows for t in sums.terms]
         row = {"epoch": number, "train_loss": loss}
-        if estimates_elbo(self.eager.loss.objective):
-            row |= {"train_elbo": -loss, "train_reconstruction": reconstruction, "train_kl": reconstruction + loss}
+        objective, latents = self.eager.loss.objective, self.eager.loss.latents
+        kl = sum(layers) if weighs_terms(objective) else reconstruction + loss
+        if estimates_elbo(objective) or weighs_terms(objective):
+            row |= {"train_elbo": reconstruction - kl, "train_reconstruction": reconstruction, "train_kl": kl}
+        if len(latents) > 1:
+            row |= {f"train_kl_{name}": term for name, term in zip(latents, layers, strict=True)}
         return row | {
             "grad_norm": sums.norm / sums.batches,
             "learning_rate": float(self._optimizer.param_groups[0]["lr"]),

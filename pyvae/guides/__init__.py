@@ -2,5 +2,7 @@
 
 from pyvae.guides.diagonal_normal import DiagonalNormal
 from pyvae.guides.guide import Guide
+from pyvae.guides.level_guide import LevelGuide
+from pyvae.guides.precision_weighted import PrecisionWeighted
 
-__all__ = ["DiagonalNormal", "Guide"]
+__all__ = ["DiagonalNormal", "Guide", "LevelGuide", "PrecisionWeighted"]

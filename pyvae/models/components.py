@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError
 from pyvae.isolation import evaluation_mode, preserved_streams
 
-__all__ = ["check_components"]
+__all__ = ["BATCH", "call_component", "check_components", "check_event", "check_modules", "example_context"]
 
-_BATCH = 2
-
-
-def _describe(*inputs: Tensor) -> str:
-    return ", ".join(f"{tuple(t.shape)} ({t.dtype})" for t in inputs) or "no input"
+BATCH = 2  # data that components are tried on
 
 
-def _call(role: str, component: Callable[..., Distribution], *inputs: Tensor) -> Distribution:
-    """The component's distribution, or an error that names its role in the pair."""
+def _describe(*inputs: object) -> str:
+    return ", ".join(f"{tuple(t.shape)} ({t.dtype})" for t in inputs if isinstance(t, Tensor)) or "no input"
+
+
+def call_component(role: str, component: Callable[..., Distribution], *inputs: object) -> Distribution:
+    """The component's distribution for :data:`BATCH` data, or an error that names its role in the pair."""
     try:
         result = component(*inputs)
     except RUN_ERRORS as error:
@@ -31,16 +31,49 @@ def _call(role: str, component: Callable[..., Distribution], *inputs: Tensor) ->
             f"{role}: {type(component).__name__} returned {type(result).__name__}; expected a Pyro distribution, "
             "such as Normal(loc, scale).to_event(1)"
         )
+    _check_batch(role, result)
     return result
 
 
 def _check_batch(role: str, distribution: Distribution) -> None:
-    if tuple(distribution.batch_shape) not in ((), (1,), (_BATCH,)):
+    if tuple(distribution.batch_shape) not in ((), (1,), (BATCH,)):
         raise PairError(
             f"{role}: batch shape {tuple(distribution.batch_shape)} and event shape {tuple(distribution.event_shape)} "
-            f"for {_BATCH} data; expected batch shape ({_BATCH},): move the other dimensions into the event with "
+            f"for {BATCH} data; expected batch shape ({BATCH},): move the other dimensions into the event with "
             ".to_event(n)"
         )
+
+
+def check_modules(pair: nn.Module, *roles: str) -> None:
+    """Refuse components that are no modules; the role "context" may be None.
+
+    Raises:
+        PairError: naming the role.
+    """
+    for role in roles:
+        component = getattr(pair, role)
+        if not isinstance(component, nn.Module) and (role, component) != ("context", None):
+            raise PairError(f"{role} is a {type(component).__name__}; expected a torch.nn.Module")
+
+
+def check_event(role: str, q: Distribution, p: Distribution, other: str) -> None:
+    """Compare the events of a guide's and a model's distribution of one site.
+
+    Raises:
+        PairError: if they differ.
+    """
+    if q.event_shape != p.event_shape:
+        raise PairError(
+            f"{role}: event shape {tuple(q.event_shape)}; expected that of the {other}, {tuple(p.event_shape)}"
+        )
+
+
+def example_context(pair: nn.Module) -> tuple[Tensor, ...] | None:
+    """The context of :data:`BATCH` data as () or one tensor; None if its labels cannot be guessed."""
+    if pair.context is None:
+        return ()
+    example = getattr(pair.context, "example", None)
+    return None if example is None else (pair.context(example),)
 
 
 def check_components(pair: nn.Module) -> None:
@@ -54,23 +87,13 @@ def check_components(pair: nn.Module) -> None:
     Raises:
         PairError: naming the component, what came and what was expected.
     """
-    for role in ("prior", "likelihood", "posterior", "context"):
-        component = getattr(pair, role)
-        if not isinstance(component, nn.Module) and (role, component) != ("context", None):
-            raise PairError(f"{role} is a {type(component).__name__}; expected a torch.nn.Module")
-    example = getattr(pair.context, "example", None)
-    if pair.context is not None and example is None:
-        return
+    check_modules(pair, "prior", "likelihood", "posterior", "context")
     with evaluation_mode(pair), preserved_streams():
-        inputs = () if pair.context is None else (pair.context(example),)
-        p_z = _call("prior", pair.prior, *inputs)
-        _check_batch("prior", p_z)
-        z = p_z.expand(torch.Size([_BATCH])).sample()
-        p_x = _call("likelihood", pair.likelihood, z, *inputs)
-        _check_batch("likelihood", p_x)
-        q_z = _call("posterior", pair.posterior, p_x.expand(torch.Size([_BATCH])).sample(), *inputs)
-        _check_batch("posterior", q_z)
-    if q_z.event_shape != p_z.event_shape:
-        raise PairError(
-            f"posterior: event shape {tuple(q_z.event_shape)}; expected that of the prior, {tuple(p_z.event_shape)}"
-        )
+        c = example_context(pair)
+        if c is None:
+            return
+        p_z = call_component("prior", pair.prior, *c)
+        z = p_z.expand(torch.Size([BATCH])).sample()
+        p_x = call_component("likelihood", pair.likelihood, z, *c)
+        q_z = call_component("posterior", pair.posterior, p_x.expand(torch.Size([BATCH])).sample(), *c)
+    check_event("posterior", q_z, p_z, "prior")

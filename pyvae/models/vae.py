@@ -3,7 +3,7 @@
 import pyro
 from torch import Tensor, nn
 
-from pyvae.errors import DataError
+from pyvae.models.arguments import check_given, count_data, embed
 from pyvae.models.components import check_components
 from pyvae.models.registration import register
 
@@ -60,37 +60,15 @@ class VAE(nn.Module):
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
         """p(x, z | y): x, drawn or as given."""
         register(self)
-        count = _count(x, y, size)
-        c = self._embed(y)
+        count = count_data(x, y, size)
+        c = embed(self.context, y)
         with pyro.plate("data", count):
             z = pyro.sample("z", self.prior(*c))
             return pyro.sample("x", self.likelihood(z, *c), obs=x)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
         """q(z | x, y): a draw of z."""
-        if x is None:
-            raise DataError("the guide got no x; expected the data whose latents it infers")
+        check_given(x)
         register(self)
         with pyro.plate("data", len(x)):
-            return pyro.sample("z", self.posterior(x, *self._embed(y)))
-
-    def _embed(self, y: Tensor | None) -> tuple[Tensor, ...]:
-        """The context as () or one tensor."""
-        if (self.context is None) != (y is None):
-            raise DataError(
-                "got no labels y, but the VAE has a context: call it with (x, y)"
-                if y is None
-                else "got labels y, but the VAE has no context: call it with x alone, or build it with context=…"
-            )
-        return () if self.context is None else (self.context(y),)
-
-
-def _count(x: Tensor | None, y: Tensor | None, size: int) -> int:
-    """The number of data, which x and y tell where they are given."""
-    if y is not None and not (isinstance(y, Tensor) and y.dim()):
-        raise DataError(f"labels are {y!r}; expected a tensor of one label per datapoint: torch.tensor([3, 7])")
-    if isinstance(size, Tensor):
-        raise DataError("got three tensors; expected x and labels y alone (a third argument is the number of draws)")
-    if x is not None and y is not None and len(x) != len(y):
-        raise DataError(f"got {len(x)} data and {len(y)} labels; expected as many labels as data")
-    return len(x) if x is not None else len(y) if y is not None else size
+            return pyro.sample("z", self.posterior(x, *embed(self.context, y)))

@@ -9,7 +9,7 @@ from torch.distributions.kl import kl_divergence
 
 from pyvae.inspection import Inspection, stochastic_sites, unwrapped
 
-__all__ = ["default_objective", "settled"]
+__all__ = ["default_objective", "has_analytic_kl", "settled"]
 
 _LIBRARIES = ("torch.distributions", "pyro.distributions")
 
@@ -25,10 +25,10 @@ def default_objective(inspection: Inspection) -> ELBO:
     if tuple(guide) != inspection.latents:
         return Trace_ELBO()
     pairs = [(site, inspection.model.nodes[name]) for name, site in guide.items()]
-    return TraceMeanField_ELBO() if all(_has_analytic_kl(q, p) for q, p in pairs) else Trace_ELBO()
+    return TraceMeanField_ELBO() if all(has_analytic_kl(q, p) for q, p in pairs) else Trace_ELBO()
 
 
-def _has_analytic_kl(q: dict, p: dict) -> bool:
+def has_analytic_kl(q: dict, p: dict) -> bool:
     """Whether the registered KL(q ‖ p) of two sites is E_q[log q − log p], under the same scale and mask."""
     try:
         kl_divergence(q["fn"], p["fn"])

@@ -2,6 +2,7 @@
 
 import inspect
 
+import pyro.distributions as dist
 import torch
 from torch import nn
 
@@ -10,9 +11,10 @@ from pyvae import guides, likelihoods, priors
 LATENTS, PIXELS, CONTEXT = 3, 4, 2
 
 
-def _concrete(folder, base):
-    """The components of a folder, by its __all__; what is no subclass of the base is caught by a test of its own."""
-    return [getattr(folder, name) for name in folder.__all__ if getattr(folder, name) is not base]
+def _concrete(folder, base, *other_bases):
+    """The components of a kind in a folder, by its __all__; what is of no kind is caught by a test of its own."""
+    classes = [getattr(folder, name) for name in folder.__all__]
+    return [c for c in classes if c is not base and not issubclass(c, other_bases)]
 
 
 class Joined(nn.Module):
@@ -47,6 +49,23 @@ def make_guide(cls, context=False):
     return cls(Joined(width, 2 * LATENTS), LATENTS)
 
 
+class OnItsLevel(nn.Module):
+    """A level of a top-down guide, under a model whose prediction is fixed."""
+
+    def __init__(self, level):
+        super().__init__()
+        self.level = level
+
+    def forward(self, x):
+        p = dist.Normal(torch.full((LATENTS,), 0.5, dtype=x.dtype, device=x.device), 2.0).to_event(1)
+        return self.level(x, p.expand(x.shape[:-1]))
+
+
+def make_level(cls):
+    return OnItsLevel(make_guide(cls))
+
+
 PRIORS = _concrete(priors, priors.Prior)
 LIKELIHOODS = _concrete(likelihoods, likelihoods.Likelihood)
-GUIDES = _concrete(guides, guides.Guide)
+GUIDES = _concrete(guides, guides.Guide, guides.LevelGuide)
+LEVELS = _concrete(guides, guides.LevelGuide, guides.Guide)

@@ -12,10 +12,12 @@ from .components import (
     CONTEXT,
     GUIDES,
     LATENTS,
+    LEVELS,
     LIKELIHOODS,
     PIXELS,
     PRIORS,
     make_guide,
+    make_level,
     make_likelihood,
     make_prior,
 )
@@ -37,6 +39,8 @@ def everything():
         yield pytest.param(make_guide(cls), (torch.randn(5, PIXELS),), id=cls.__name__)
         inputs = (torch.randn(5, PIXELS), torch.randn(5, CONTEXT))
         yield pytest.param(make_guide(cls, context=True), inputs, id=f"{cls.__name__}-context")
+    for cls in LEVELS:
+        yield pytest.param(make_level(cls), (torch.randn(5, PIXELS),), id=cls.__name__)
 
 
 every_component = pytest.mark.parametrize(("component", "inputs"), list(everything()))
@@ -44,14 +48,14 @@ every_component = pytest.mark.parametrize(("component", "inputs"), list(everythi
 
 @pytest.mark.parametrize(
     ("folder", "base"),
-    [(priors, priors.Prior), (likelihoods, likelihoods.Likelihood), (guides, guides.Guide)],
+    [(priors, priors.Prior), (likelihoods, likelihoods.Likelihood), (guides, (guides.Guide, guides.LevelGuide))],
     ids=["priors", "likelihoods", "guides"],
 )
 def test_each_is_of_its_kind_and_documented(folder, base):
     for name in folder.__all__:
         cls = getattr(folder, name)
         assert issubclass(cls, base)
-        assert "Example:" in cls.__doc__ or cls is base
+        assert "Example:" in cls.__doc__ or cls in (base if isinstance(base, tuple) else (base,))
 
 
 @every_component

@@ -1,0 +1,18 @@
+"""What a level of a top-down guide is."""
+
+from pyro.distributions import Distribution
+from torch import Tensor, nn
+
+__all__ = ["LevelGuide"]
+
+
+class LevelGuide(nn.Module):
+    """q(z_t | z_{t−1}, x): a module called with features of x and the model's p(z_t | z_{t−1}); gives a distribution.
+
+    What z_{t−1} is, it learns from p alone. The batch shape is that of features and p; the event shape is that of
+    z_t. Any ``nn.Module`` with this call will do; this class gives the kind a name.
+    """
+
+    def forward(self, d: Tensor, p: Distribution) -> Distribution:
+        """The distribution of z_t given features d of shape (…, event of d) and the model's p."""
+        raise NotImplementedError

@@ -1,0 +1,35 @@
+"""What the programs of all pairs are called with: data x, labels y, a size."""
+
+from torch import Tensor, nn
+
+from pyvae.errors import DataError
+
+__all__ = ["check_given", "count_data", "embed"]
+
+
+def check_given(x: Tensor | None) -> None:
+    """Refuse to infer the latents of nothing."""
+    if x is None:
+        raise DataError("the guide got no x; expected the data whose latents it infers")
+
+
+def embed(context: nn.Module | None, y: Tensor | None) -> tuple[Tensor, ...]:
+    """The context of labels as () or one tensor."""
+    if (context is None) != (y is None):
+        raise DataError(
+            "got no labels y, but the pair has a context: call it with (x, y)"
+            if y is None
+            else "got labels y, but the pair has no context: call it with x alone, or build it with context=…"
+        )
+    return () if context is None else (context(y),)
+
+
+def count_data(x: Tensor | None, y: Tensor | None, size: int) -> int:
+    """The number of data, which x and y tell where they are given."""
+    if y is not None and not (isinstance(y, Tensor) and y.dim()):
+        raise DataError(f"labels are {y!r}; expected a tensor of one label per datapoint: torch.tensor([3, 7])")
+    if isinstance(size, Tensor):
+        raise DataError("got three tensors; expected x and labels y alone (a third argument is the number of draws)")
+    if x is not None and y is not None and len(x) != len(y):
+        raise DataError(f"got {len(x)} data and {len(y)} labels; expected as many labels as data")
+    return len(x) if x is not None else len(y) if y is not None else size
