@@ -28,7 +28,7 @@ from pyvae.errors import (
 )
 from pyvae.fit import FitResult, fit
 from pyvae.loading import load
-from pyvae.models import VAE
+from pyvae.models import VAE, LadderVAE, MarkovVAE
 
 __all__ = [
     "VAE",
@@ -36,6 +36,8 @@ __all__ = [
     "CheckpointError",
     "DataError",
     "FitResult",
+    "LadderVAE",
+    "MarkovVAE",
     "NonFiniteError",
     "PairError",
     "PyvaeError",

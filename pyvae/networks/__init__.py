@@ -1,8 +1,22 @@
 """Networks: tensor to tensor, nothing probabilistic. They act on the last dimensions and accept any leading ones."""
 
 from pyvae.networks.convolutional import ConvDecoder, ConvEncoder
+from pyvae.networks.features import Features
 from pyvae.networks.leading_dims import AnyLeadingDims
 from pyvae.networks.mlp import MLP
 from pyvae.networks.one_hot import OneHot
+from pyvae.networks.time_embedding import TimeEmbedding
+from pyvae.networks.time_mlp import TimeMLP
+from pyvae.networks.unet import UNet
 
-__all__ = ["MLP", "AnyLeadingDims", "ConvDecoder", "ConvEncoder", "OneHot"]
+__all__ = [
+    "MLP",
+    "AnyLeadingDims",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Features",
+    "OneHot",
+    "TimeEmbedding",
+    "TimeMLP",
+    "UNet",
+]

@@ -14,7 +14,9 @@ images = st.tuples(st.integers(1, 3), st.integers(3, 13), st.integers(3, 13))
 
 
 def test_every_network_is_tested_here():
-    assert set(networks.__all__) == {"MLP", "AnyLeadingDims", "ConvDecoder", "ConvEncoder", "OneHot"}
+    here = {"MLP", "AnyLeadingDims", "ConvDecoder", "ConvEncoder", "OneHot"}
+    in_test_time_networks = {"TimeEmbedding", "TimeMLP", "UNet"}
+    assert set(networks.__all__) == here | in_test_time_networks
 
 
 @settings(max_examples=30, deadline=None)
