@@ -28,13 +28,14 @@ from pyvae.errors import (
 )
 from pyvae.fit import FitResult, fit
 from pyvae.loading import load
-from pyvae.models import VAE, LadderVAE, MarkovVAE
+from pyvae.models import VAE, DiffusionVAE, LadderVAE, MarkovVAE, SingleStep
 
 __all__ = [
     "VAE",
     "ArgumentError",
     "CheckpointError",
     "DataError",
+    "DiffusionVAE",
     "FitResult",
     "LadderVAE",
     "MarkovVAE",
@@ -42,6 +43,7 @@ __all__ = [
     "PairError",
     "PyvaeError",
     "RunError",
+    "SingleStep",
     "TraceError",
     "compilation",
     "compile",

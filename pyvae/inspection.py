@@ -13,6 +13,7 @@ from pyro.util import check_site_shape
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from pyvae.distributions import Weighted
 from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
@@ -28,7 +29,7 @@ __all__ = [
     "validated_sites",
 ]
 
-_WRAPPERS = (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution)
+_WRAPPERS = (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution, Weighted)
 
 
 def stochastic_sites(trace: Trace) -> dict[str, dict]:

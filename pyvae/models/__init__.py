@@ -1,6 +1,9 @@
 """The pairs: families of variational auto-encoders, each a model and a guide that plug components together."""
 
+from pyvae.models.denoising import denoise
+from pyvae.models.diffusion import DiffusionVAE
 from pyvae.models.markov import LadderVAE, MarkovVAE
+from pyvae.models.single_step import SingleStep
 from pyvae.models.vae import VAE
 
-__all__ = ["VAE", "LadderVAE", "MarkovVAE"]
+__all__ = ["VAE", "DiffusionVAE", "LadderVAE", "MarkovVAE", "SingleStep", "denoise"]

@@ -4,6 +4,7 @@ from pyvae.networks.convolutional import ConvDecoder, ConvEncoder
 from pyvae.networks.features import Features
 from pyvae.networks.leading_dims import AnyLeadingDims
 from pyvae.networks.mlp import MLP
+from pyvae.networks.noise_schedules import CosineNoise, LearnedNoise, LinearNoise
 from pyvae.networks.one_hot import OneHot
 from pyvae.networks.time_embedding import TimeEmbedding
 from pyvae.networks.time_mlp import TimeMLP
@@ -14,7 +15,10 @@ __all__ = [
     "AnyLeadingDims",
     "ConvDecoder",
     "ConvEncoder",
+    "CosineNoise",
     "Features",
+    "LearnedNoise",
+    "LinearNoise",
     "OneHot",
     "TimeEmbedding",
     "TimeMLP",

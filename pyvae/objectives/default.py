@@ -11,7 +11,7 @@ from pyvae.inspection import Inspection, stochastic_sites, unwrapped
 
 __all__ = ["default_objective", "has_analytic_kl", "settled"]
 
-_LIBRARIES = ("torch.distributions", "pyro.distributions")
+_LIBRARIES = ("torch.distributions", "pyro.distributions", "pyvae.distributions")
 
 
 def default_objective(inspection: Inspection) -> ELBO:
