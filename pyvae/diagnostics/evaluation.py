@@ -11,7 +11,7 @@ from pyvae.batches import Data, as_batches
 from pyvae.checks import check_seed
 from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, Evaluation, elbo_estimate, likelihood_estimate
 from pyvae.diagnostics.log_weights import DEFAULT_MEMORY, LogTermsMap, T
-from pyvae.diagnostics.particles import LogTerms
+from pyvae.diagnostics.particles import LogTerms, check_weights
 from pyvae.errors import PairError
 from pyvae.inspection import Inspection, check_data, device_of, inspect_pair, unwrapped
 from pyvae.isolation import preserved_streams
@@ -94,7 +94,7 @@ def log_likelihood(
         >>> log_likelihood(vae, torch.rand(7, 5).round(), num_particles=50).per_datapoint.shape
         torch.Size([7])
     """
-    _refuse_delta(pair, data)
+    _check_importance(pair, data)
     parts = _over(lambda t: likelihood_estimate(t.log_weight), pair, data, num_particles, seed, max_memory)
     return _join(parts)
 
@@ -125,7 +125,7 @@ def evaluate(
         >>> evaluation.elbo.value <= evaluation.log_likelihood.value
         True
     """
-    inspection = _refuse_delta(pair, data)
+    inspection = _check_importance(pair, data)
     rows = len(inspection.arguments[0])
     dimensions = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed) // rows
 
@@ -153,10 +153,12 @@ def _over(
         return [part for batch in batches.in_order() for part in terms(reduce, batch)]
 
 
-def _refuse_delta(pair: nn.Module, data: Data) -> Inspection:
+def _check_importance(pair: nn.Module, data: Data) -> Inspection:
+    """Refuse pairs whose densities are no importance weights."""
     with preserved_streams():
         inspection = inspect_pair(pair, as_batches(data, 8, device_of(pair)).extremes())
     check_data(inspection)
+    check_weights(inspection)
     for name in inspection.latents:
         site = inspection.guide.nodes.get(name)
         if site is not None and isinstance(unwrapped(site["fn"]), pyro.distributions.Delta):

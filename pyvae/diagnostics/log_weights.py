@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pyvae.checks import check_int
 from pyvae.diagnostics.compiled_runner import CompiledRunner
-from pyvae.diagnostics.particles import LogTerms, Runner, check_sites, choose_runner
+from pyvae.diagnostics.particles import LogTerms, Runner, check_sites, check_weights, choose_runner
 from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
 from pyvae.inspection import Inspection, check_data, inspect_pair, stochastic_sites
 from pyvae.isolation import evaluation_mode, own_parameters
@@ -54,7 +54,7 @@ def log_weights(pair: nn.Module, *args: Tensor, num_particles: int = 1, max_memo
         torch.Size([3, 7])
     """
     size = len(args[0]) if args and isinstance(args[0], Tensor) and args[0].dim() else None
-    terms = LogTermsMap(pair, num_particles, max_memory, size)
+    terms = LogTermsMap(pair, num_particles, max_memory, size, weights=True)
     return torch.cat(terms(lambda terms: terms.log_weight, args), 1)
 
 
@@ -66,12 +66,16 @@ class LogTermsMap:
         num_particles: draws per datapoint.
         max_memory: about how many bytes the intermediate results may take.
         size: how many data there will be, if that is known; where they are many, the run of a slice is compiled.
+        weights: whether importance weights are wanted, which some pairs do not have.
     """
 
-    def __init__(self, pair: nn.Module, num_particles: int, max_memory: int, size: int | None) -> None:
+    def __init__(
+        self, pair: nn.Module, num_particles: int, max_memory: int, size: int | None, weights: bool = False
+    ) -> None:
         check_int("num_particles", num_particles)
         check_int("max_memory", max_memory)
         self._pair, self._num_particles, self._max_memory, self._size = pair, num_particles, max_memory, size
+        self._weights = weights
         self._compiled: CompiledRunner | None = None
 
     def __call__(self, reduce: Callable[[LogTerms], T], args: Sequence[Tensor]) -> list[T]:
@@ -89,6 +93,8 @@ class LogTermsMap:
         probe = _rows(args, slice(0, _PROBE))
         with _Meter(self._pair) as meter:
             inspection = inspect_pair(self._pair, probe)
+        if self._weights:
+            check_weights(inspection)
         plate = check_sites(inspection, len(probe[0]))
         bytes_each = (meter.bytes + _site_bytes(inspection)) // len(probe[0])
         results = 32 * (1 + len(inspection.latents)) * self._num_particles

@@ -10,11 +10,12 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
+from pyvae.distributions import Weighted
 from pyvae.errors import RUN_ERRORS, PairError
 from pyvae.inspection import Inspection, stochastic_sites
 from pyvae.isolation import preserved_streams
 
-__all__ = ["LogTerms", "check_sites", "choose_runner"]
+__all__ = ["LogTerms", "check_sites", "check_weights", "choose_runner"]
 
 _PARTICLES = "pyvae_particles"
 
@@ -70,6 +71,21 @@ def check_sites(inspection: Inspection, size: int) -> tuple[str, int]:
     if len(plates) > 1 and not named:
         raise PairError(f"several plates could be the one over the data: {sorted(plates)}; name that one 'data'")
     return (named or plates).pop()
+
+
+def check_weights(inspection: Inspection) -> None:
+    """Refuse pairs whose terms stand for others, such as a single step of a diffusion, where densities are needed.
+
+    Raises:
+        PairError: naming the site.
+    """
+    for trace in (inspection.guide, inspection.model):
+        for name, site in stochastic_sites(trace).items():
+            if isinstance(site["fn"], Weighted):
+                raise PairError(
+                    f"site {name!r} has a weighted density, an estimate of the ELBO's terms: importance weights are "
+                    "undefined for it; use elbo, or the pair that it is an estimate of (pair.diffusion)"
+                )
 
 
 def _density(site: dict, dims: Sequence[int]) -> Tensor:

@@ -1,7 +1,7 @@
 """Linear-Gaussian chains z_1 → … → z_T → x, in closed form: independent dimensions, each with its own coefficients.
 
 A program is a list of steps (gains, offset, variance): variable i is N(Σ_j gains[j] v_j + offset, variance), given
-the variables j before it in the list. The coefficients are tensors of shape (D,); offsets may depend on the datum, (N, D).
+the variables j before it. Coefficients have shape (D,); offsets may depend on the datum, (N, D).
 """
 
 from dataclasses import dataclass
