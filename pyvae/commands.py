@@ -28,6 +28,7 @@ from pyvae.views import reconstruct as reconstruct_data
 __all__ = ["evaluate", "evaluate_test_data", "print_figures", "reconstruct", "sample"]
 
 _DRAWN = (".png", ".npy")
+_LISTED = 12  # levels of a hierarchy; the many of a diffusion are drawn in the report
 
 
 def sample(
@@ -126,7 +127,9 @@ def print_figures(console: Console, evaluation: Evaluation, title: str) -> None:
     for name in ("elbo", "log_likelihood"):
         errors = [f"{figures[f'{name}_{kind}']:.3f}" for kind in ("standard_error", "dataset_standard_error")]
         table.add_row(name, f"{figures[name]:.3f}", *errors)
-    for name in ("reconstruction", "kl", "bits_per_dimension"):
+    terms = list(evaluation.elbo.kl_terms)
+    layers = [f"kl_{name}" for name in terms] if 1 < len(terms) <= _LISTED else []
+    for name in ("reconstruction", "kl", *layers, "bits_per_dimension"):
         table.add_row(name, f"{figures[name]:.3f}", "", "")
     console.print(table)
 

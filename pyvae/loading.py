@@ -7,7 +7,7 @@ from jsonargparse import ArgumentError as ParsingError
 from jsonargparse import ArgumentParser
 from torch import nn
 
-from pyvae import guides, likelihoods, priors, recipes
+from pyvae import guides, likelihoods, networks, priors, recipes
 from pyvae.checkpoint import read_tensors, restore
 from pyvae.errors import CheckpointError
 
@@ -38,7 +38,7 @@ def build(name: str, arguments: dict[str, Any]) -> nn.Module:
 
 def _trusted() -> set[str]:
     """The paths of the classes that a recorded recipe may name; importing anything else could run foreign code."""
-    folders = (guides, likelihoods, priors, nn.modules.activation)
+    folders = (guides, likelihoods, networks, priors, nn.modules.activation)
     classes = [(folder, getattr(folder, name)) for folder in folders for name in folder.__all__]
     paths = {f"{folder.__name__}.{cls.__name__}" for folder, cls in classes}
     return (
@@ -50,7 +50,7 @@ def _trusted() -> set[str]:
 
 def _check_trusted(value: object) -> None:
     """Refuse every string that is not the path of a trusted class: the parser would import it."""
-    if isinstance(value, str):
+    if isinstance(value, str) and not value.isidentifier():  # a choice such as "noise" names nothing to import
         raise CheckpointError(
             f"the recipe holds the text {value!r}; expected numbers, and classes of pyvae by class_path"
         )

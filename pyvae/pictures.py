@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyvae.checkpoint import write_atomically
 
-__all__ = ["draw_curves", "draw_grid", "draw_latents", "draw_rows", "picture_bytes", "save_picture"]
+__all__ = ["draw_curves", "draw_grid", "draw_latents", "draw_rows", "draw_terms", "picture_bytes", "save_picture"]
 
 
 def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = (), column_labels: Sequence[str] = ()) -> Figure:
@@ -98,6 +98,31 @@ def draw_curves(history: Sequence[dict[str, float]]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.lines:
             axes.legend(frameon=False)
+    return figure
+
+
+def draw_terms(terms: dict[str, float], history: Sequence[dict[str, float]]) -> Figure:
+    """The KL of each latent at the end, and over the epochs where it was logged."""
+    split = "validation" if any(f"validation_kl_{name}" in history[0] for name in terms) else "train"
+    logged = [name for name in terms if f"{split}_kl_{name}" in history[0]]
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    left, right = figure.subplots(1, 2) if logged else (figure.subplots(), None)
+    if len(terms) <= 20:
+        left.bar(list(terms), list(terms.values()))
+    else:
+        left.step(range(len(terms)), list(terms.values()), where="mid")
+        ticks = list(range(0, len(terms), len(terms) // 8))
+        left.set_xticks(ticks, [list(terms)[i] for i in ticks])
+    left.axhline(0, color="black", linewidth=0.8)
+    left.set(title="KL of each latent, test data", ylabel="nats per datapoint")
+    if right is not None:
+        epochs = [row["epoch"] for row in history]
+        for name in logged:
+            marker = "o" if len(epochs) < 20 else None
+            right.plot(epochs, [row[f"{split}_kl_{name}"] for row in history], label=name, marker=marker)
+        right.set(title=f"over the epochs, {split}", xlabel="epoch")
+        right.xaxis.set_major_locator(MaxNLocator(integer=True))
+        right.legend(frameon=False)
     return figure
 
 

@@ -14,7 +14,7 @@ from pyvae.checkpoint import write_atomically
 from pyvae.datasets import LabelledData
 from pyvae.diagnostics import Evaluation
 from pyvae.isolation import preserved_streams
-from pyvae.pictures import draw_curves, draw_grid, draw_latents, draw_rows, picture_bytes
+from pyvae.pictures import draw_curves, draw_grid, draw_latents, draw_rows, draw_terms, picture_bytes
 from pyvae.runs import Run
 from pyvae.training_state import Row
 from pyvae.views import class_labels, generate, latent_means, reconstruct
@@ -61,15 +61,9 @@ def draw_transfer(run: Run, pair: nn.Module, args: Sequence[Tensor], num_classes
     return draw_grid(torch.stack(parts, 1).flatten(0, 1), num_classes + 1, column_labels=labels)
 
 
-def _pictures(
-    run: Run, pair: nn.Module, data: LabelledData, classes: Tensor | None, history: Sequence[Row]
-) -> list[Picture]:
-    """All pictures of a run."""
-    device = next(pair.parameters()).device
-    with preserved_streams(0):
-        some = [t.to(device) for t in data.test[torch.arange(min(_SHOWN, len(data.test)))]]
-        many = [t.to(device) for t in data.test[torch.arange(min(_SCATTERED, len(data.test)))]]
-    labels = class_labels(data.num_classes, _SHOWN, device) if run.conditional else None
+def _data_pictures(run: Run, pair: nn.Module, some: Sequence[Tensor], num_classes: int) -> list[Picture]:
+    """Samples and reconstructions, and what else becomes of some test data."""
+    labels = class_labels(num_classes, _SHOWN, some[0].device) if run.conditional else None
     size = _SHOWN**2 if labels is None else len(labels)
     pictures = [
         Picture(
@@ -91,29 +85,56 @@ def _pictures(
                 "transfer",
                 "Style transfer",
                 "Held-out data, encoded with their own label and decoded with each: z keeps the style.",
-                draw_transfer(run, pair, some, data.num_classes),
+                draw_transfer(run, pair, some, num_classes),
             )
         )
-    means = torch.cat([m.flatten(1) for m in latent_means(pair, many).values()], 1)
-    pictures.append(
-        Picture(
-            "latents",
-            "Latent space",
-            "Posterior means of held-out data"
-            + (", coloured by class, which the unconditional model has never seen." if not run.conditional else "."),
-            draw_latents(means, None if classes is None else classes[: len(means)]),
-        )
-    )
-    pictures.append(
-        Picture(
-            "curves",
-            "Training",
-            "ELBO = reconstruction − KL, in nats per datapoint. Training figures are averages over an epoch in which "
-            "the parameters move, so they lag behind those of the validation data.",
-            draw_curves(history),
-        )
-    )
     return pictures
+
+
+def _latent_picture(run: Run, pair: nn.Module, many: Sequence[Tensor], classes: Tensor | None) -> Picture:
+    means = torch.cat([m.flatten(1) for m in latent_means(pair, many).values()], 1)
+    return Picture(
+        "latents",
+        "Latent space",
+        "Posterior means of held-out data"
+        + (", coloured by class, which the unconditional model has never seen." if not run.conditional else "."),
+        draw_latents(means, None if classes is None else classes[: len(means)]),
+    )
+
+
+def _pictures(
+    run: Run,
+    pair: nn.Module,
+    data: LabelledData,
+    classes: Tensor | None,
+    history: Sequence[Row],
+    terms: dict[str, float],
+) -> list[Picture]:
+    """All pictures of a run."""
+    device = next(pair.parameters()).device
+    scattered = min(max(1, _SCATTERED // len(terms)), len(data.test))  # a long chain has latents enough
+    with preserved_streams(0):
+        some = [t.to(device) for t in data.test[torch.arange(min(_SHOWN, len(data.test)))]]
+        many = [t.to(device) for t in data.test[torch.arange(scattered)]]
+    pictures = [*_data_pictures(run, pair, some, data.num_classes), _latent_picture(run, pair, many, classes)]
+    if len(terms) > 1:
+        pictures.append(
+            Picture(
+                "terms",
+                "Terms of the ELBO",
+                "E_q[log q(z | …) − log p(z | …)] of each latent; they sum to the KL. A level at 0 carries nothing; "
+                "of a diffusion's last step that is as it should be.",
+                draw_terms(terms, history),
+            )
+        )
+    curves = Picture(
+        "curves",
+        "Training",
+        "ELBO = reconstruction − KL, in nats per datapoint. Training figures are averages over an epoch in which "
+        "the parameters move, so they lag behind those of the validation data.",
+        draw_curves(history),
+    )
+    return [*pictures, curves]
 
 
 def _figures(evaluation: Evaluation, conditional: bool) -> list[dict[str, str]]:
@@ -186,7 +207,8 @@ def write_report(
     Returns:
         The page's path.
     """
-    pictures = _pictures(run, pair, data, classes, history)
+    terms = {name: float(term.mean()) for name, term in evaluation.elbo.kl_terms.items()}
+    pictures = _pictures(run, pair, data, classes, history, terms)
     shown = []
     for picture in pictures:
         content = picture_bytes(picture.figure)

@@ -7,6 +7,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from pyvae import recipes
 from pyvae.batches import as_batches
 from pyvae.checkpoint import save
 from pyvae.checks import check_int, check_seed
@@ -55,7 +56,7 @@ def train(
         warnings.simplefilter("default")
         try:
             result = fit(
-                pair,
+                getattr(recipes, run.recipe).trains(pair),
                 training.train,
                 validation=held_out,
                 checkpoint_dir=run.directory,

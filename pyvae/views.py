@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from pyro import poutine
+from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from pyvae.inspection import inspect_pair
@@ -24,7 +25,7 @@ def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int
     """
     with evaluation_mode(pair), own_parameters(), preserved_streams(seed):
         trace = poutine.trace(pair.model).get_trace(None, labels, size=size)
-    return _shown(trace.nodes["x"], mean)
+    return _shown(trace, mean)
 
 
 def latent_means(pair: nn.Module, args: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -48,10 +49,11 @@ def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None =
     with evaluation_mode(pair), own_parameters(), preserved_streams(0):
         model = poutine.condition(pair.model, data=means)
         trace = poutine.trace(model).get_trace(None, labels, size=len(args[0]))
-    return _shown(trace.nodes["x"], mean=True)
+    return _shown(trace, mean=True)
 
 
-def _shown(site: dict, mean: bool) -> Tensor:
+def _shown(trace: Trace, mean: bool) -> Tensor:
+    site = trace.nodes["x" if "x" in trace.nodes else "x_0"]
     return site["fn"].mean if mean else site["value"]
 
 

@@ -13,6 +13,9 @@ class LevelGuide(nn.Module):
     z_t. Any ``nn.Module`` with this call will do; this class gives the kind a name.
     """
 
+    #: numbers that the network is given of the model's p per element of z, stacked along the event's first dimension
+    moments_per_element: int = 0
+
     def forward(self, d: Tensor, p: Distribution) -> Distribution:
         """The distribution of z_t given features d of shape (…, event of d) and the model's p."""
         raise NotImplementedError

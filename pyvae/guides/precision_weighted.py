@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pyvae.guides.level_guide import LevelGuide
-from pyvae.networks.shapes import as_shape, call_location_scale
+from pyvae.networks.shapes import as_shape, call_network
 
 __all__ = ["PrecisionWeighted"]
 
@@ -48,8 +49,10 @@ class PrecisionWeighted(LevelGuide):
 
     def forward(self, d: Tensor, p: dist.Distribution) -> dist.Distribution:
         """N(μ, diag σ²), with the batch shape of d and p."""
-        loc, scale = call_location_scale(self.network, d, shape=self.event_shape)
-        surprise = 2 * scale.log() - p.variance.log()
-        weight = torch.sigmoid(-surprise)  # σ̂⁻² / (σ_p⁻² + σ̂⁻²), without the overflow of squares
-        mean = p.mean + weight * (loc - p.mean)
-        return dist.Normal(mean, (p.variance * torch.sigmoid(surprise)).sqrt()).to_event(len(self.event_shape))
+        doubled = torch.Size([2 * self.event_shape[0], *self.event_shape[1:]])
+        loc, log_variance = call_network(self.network, d, shape=doubled).chunk(2, -len(doubled))
+        # in logarithms: precisions overflow, and their gradients before them
+        prior = 2 * p.stddev.log()
+        mean = p.mean + torch.sigmoid(prior - log_variance) * (loc - p.mean)
+        scale = ((prior + F.logsigmoid(log_variance - prior)) / 2).exp()
+        return dist.Normal(mean, scale).to_event(len(self.event_shape))

@@ -37,7 +37,7 @@ class SingleStep(nn.Module):
         drop_labels: the probability with which training hides a label, for classifier-free guidance.
 
     Raises:
-        ArgumentError: for an unknown weighting, or a probability out of [0, 1].
+        ArgumentError: for an unknown weighting, a simple one of a learned schedule, or a probability out of [0, 1].
         DataError: when run without data: draw from the chain.
 
     References:
@@ -62,6 +62,8 @@ class SingleStep(nn.Module):
         super().__init__()
         if weighting not in ("likelihood", "simple"):
             raise ArgumentError(f"weighting is {weighting!r}; expected likelihood or simple")
+        if weighting == "simple" and any(p.requires_grad for p in diffusion.schedule.parameters()):
+            raise ArgumentError("the simple weighting bounds nothing that a schedule could learn from; use likelihood")
         if not 0 <= drop_labels <= 1:
             raise ArgumentError(f"drop_labels is {drop_labels!r}; expected a probability")
         # the diffusion's modules under their own names; itself in a tuple, lest they be registered twice

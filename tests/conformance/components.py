@@ -62,7 +62,8 @@ class OnItsLevel(nn.Module):
 
 
 def make_level(cls):
-    return OnItsLevel(make_guide(cls))
+    width = PIXELS + cls.moments_per_element * LATENTS
+    return OnItsLevel(cls(Joined(width, 2 * LATENTS), LATENTS))
 
 
 PRIORS = _concrete(priors, priors.Prior)

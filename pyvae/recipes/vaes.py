@@ -1,91 +1,19 @@
-"""Recipes: typed functions that return complete pairs. The command line is made from their signatures."""
+"""Recipes of VAEs with one layer of latents."""
 
-import functools
-import inspect
-import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
-from pyvae.checks import check_int
 from pyvae.errors import ArgumentError
 from pyvae.guides import DiagonalNormal
-from pyvae.likelihoods import Bernoulli, Likelihood
+from pyvae.likelihoods import Bernoulli
 from pyvae.models import VAE
 from pyvae.networks import MLP, ConvDecoder, ConvEncoder, OneHot
-from pyvae.networks.shapes import as_shape, as_widths
-from pyvae.priors import ConditionalNormal, Prior, StandardNormal
+from pyvae.priors import ConditionalNormal, StandardNormal
+from pyvae.recipes.recipe import MakeLikelihood, MakePrior, decoded, recipe
 
 __all__ = ["burda", "conditional", "convolutional", "gaussian"]
-
-MakeLikelihood = Callable[[nn.Module, Sequence[int]], Likelihood]
-MakePrior = Callable[[int], Prior]
-Recipe = TypeVar("Recipe", bound=Callable[..., nn.Module])
-
-
-def recipe(**training: object) -> Callable[[Recipe], Recipe]:
-    """Make a function a recipe: its pairs remember how they were made, and it knows how to train them.
-
-    Args:
-        training: defaults of the command line's arguments, for this recipe.
-    """
-
-    def decorate(function: Recipe) -> Recipe:
-        @functools.wraps(function)
-        def make(*args: object, **kwargs: object) -> nn.Module:
-            bound = inspect.signature(function).bind(*args, **kwargs)
-            _check_numbers(function, bound.arguments)
-            pair = function(*args, **kwargs)
-            pair.recipe = _record(function.__name__, bound.arguments)
-            return pair
-
-        make.training = training
-        return make
-
-    return decorate
-
-
-def _check_numbers(function: Callable[..., nn.Module], arguments: dict[str, object]) -> None:
-    """Refuse sizes that are not positive ints, by the annotations of the recipe."""
-    for name, value in arguments.items():
-        annotation = inspect.signature(function).parameters[name].annotation
-        if annotation is int:
-            check_int(name, value)
-        if annotation == list[int]:
-            as_widths(value, name)
-
-
-def _record(name: str, arguments: dict[str, object]) -> dict[str, Any] | None:
-    """The recipe as JSON, or None if an argument has no such form."""
-
-    def plain(value: object) -> object:
-        if inspect.isclass(value):
-            return {"class_path": f"{value.__module__}.{value.__qualname__}"}
-        if isinstance(value, functools.partial) and inspect.isclass(value.func) and not value.args:
-            return {**plain(value.func), "init_args": dict(value.keywords)}
-        raise TypeError
-
-    try:
-        return json.loads(json.dumps({"name": name, "arguments": arguments}, default=plain))
-    except TypeError:
-        return None
-
-
-def _likelihood(make: MakeLikelihood, network: Callable[[torch.Size], nn.Module], shape: Sequence[int]) -> Likelihood:
-    """A likelihood over a network with as many outputs as it needs."""
-    shape = as_shape(shape, "shape")
-    if isinstance(make, nn.Module) or not callable(make):
-        raise ArgumentError(
-            f"likelihood is {make!r}; expected what makes one from a network and a shape, such as "
-            "pyvae.likelihoods.Bernoulli or functools.partial(pyvae.likelihoods.Normal, scale=0.1)"
-        )
-    likelihood = make(nn.Identity(), shape)
-    outputs = getattr(likelihood, "outputs_per_element", 1)
-    likelihood.network = network(torch.Size([outputs * shape[0], *shape[1:]]))
-    return likelihood
 
 
 @recipe()
@@ -113,9 +41,7 @@ def gaussian(
     """
     return VAE(
         prior=prior(latent_dim),
-        likelihood=_likelihood(
-            likelihood, lambda out: MLP(latent_dim, out, hidden[::-1], activation=activation), shape
-        ),
+        likelihood=decoded(likelihood, lambda out: MLP(latent_dim, out, hidden[::-1], activation=activation), shape),
         posterior=DiagonalNormal(MLP(shape, 2 * latent_dim, hidden, activation=activation), latent_dim),
     )
 
@@ -145,7 +71,7 @@ def convolutional(
     """
     return VAE(
         prior=prior(latent_dim),
-        likelihood=_likelihood(
+        likelihood=decoded(
             likelihood, lambda out: ConvDecoder(latent_dim, out, channels[::-1], activation=activation), shape
         ),
         posterior=DiagonalNormal(ConvEncoder(shape, 2 * latent_dim, channels, activation=activation), latent_dim),
@@ -174,6 +100,7 @@ def conditional(
         activation: makes the nonlinearity.
 
     Example:
+        >>> import torch
         >>> conditional(shape=(1, 8, 8), num_classes=10, latent_dim=2).model(y=torch.tensor([3, 7])).shape
         torch.Size([2, 1, 8, 8])
     """
@@ -187,7 +114,7 @@ def conditional(
         prior = ConditionalNormal(nn.Linear(num_classes, 2 * latent_dim), latent_dim)
     return VAE(
         prior=prior,
-        likelihood=_likelihood(likelihood, lambda out: network(latent_dim, out, hidden[::-1]), shape),
+        likelihood=decoded(likelihood, lambda out: network(latent_dim, out, hidden[::-1]), shape),
         posterior=DiagonalNormal(network(shape, 2 * latent_dim, hidden), latent_dim),
         context=context,
     )

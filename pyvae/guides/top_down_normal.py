@@ -1,0 +1,56 @@
+"""A guide's level that sees what the model predicts."""
+
+from collections.abc import Sequence
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyvae.guides.level_guide import LevelGuide
+from pyvae.networks.shapes import as_shape, call_location_scale
+
+__all__ = ["TopDownNormal"]
+
+
+class TopDownNormal(LevelGuide):
+    r"""q(z | d, p) = N(z; μ, diag σ²), (μ, log σ²) = f(d, (μ_p, log σ_p)), μ_p and σ_p being those of the model's p.
+
+    The level shares the model's transition by reading what it predicts, and is free in what it makes of it. It trains
+    faster than :class:`PrecisionWeighted`, which knows Bayes' rule but starts wide.
+
+    Args:
+        network: f, called as ``network(d, moments)``, the moments being stacked along the first dimension of the
+            event; its output has the shape of z with the first dimension doubled: means, then log-variances.
+        event_shape: shape of z.
+
+    Raises:
+        ArgumentError: if ``event_shape`` is not made of positive ints.
+        PairError: when called, if the network's output has another shape.
+
+    References:
+        Kingma et al., *Improved variational inference with inverse autoregressive flow*, 2016, appendix C (top-down
+        inference); Vahdat and Kautz, *NVAE*, 2020, section 3.
+
+    Example:
+        >>> from pyvae.networks import MLP
+        >>> guide = TopDownNormal(MLP(5, 4, context_dim=4), event_shape=2)
+        >>> guide(torch.zeros(3, 5), dist.Normal(torch.zeros(3, 2), 1.0).to_event(1)).batch_shape
+        torch.Size([3])
+    """
+
+    moments_per_element = 2
+
+    def __init__(self, network: nn.Module, event_shape: int | Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.event_shape = as_shape(event_shape)
+
+    def extra_repr(self) -> str:
+        """The event shape."""
+        return f"event_shape={tuple(self.event_shape)}"
+
+    def forward(self, d: Tensor, p: dist.Distribution) -> dist.Distribution:
+        """N(μ, diag σ²), with the batch shape of d and p."""
+        moments = torch.cat([p.mean, p.stddev.log()], -len(self.event_shape))
+        loc, scale = call_location_scale(self.network, d, moments, shape=self.event_shape)
+        return dist.Normal(loc, scale).to_event(len(self.event_shape))

@@ -1,0 +1,87 @@
+"""What makes a function a recipe."""
+
+import functools
+import inspect
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from pyvae.checks import check_int
+from pyvae.errors import ArgumentError
+from pyvae.likelihoods import Likelihood
+from pyvae.networks.shapes import as_shape, as_widths
+from pyvae.priors import Prior
+
+__all__ = ["MakeLikelihood", "MakePrior", "decoded", "recipe"]
+
+MakeLikelihood = Callable[[nn.Module, Sequence[int]], Likelihood]
+MakePrior = Callable[[int], Prior]
+Recipe = TypeVar("Recipe", bound=Callable[..., nn.Module])
+
+
+def recipe(
+    trains: Callable[[nn.Module], nn.Module] = lambda pair: pair, **training: object
+) -> Callable[[Recipe], Recipe]:
+    """Make a function a recipe: its pairs remember how they were made, and it knows how to train them.
+
+    Args:
+        trains: what the command line trains in place of the pair, over the same parameters.
+        training: defaults of the command line's arguments, for this recipe.
+    """
+
+    def decorate(function: Recipe) -> Recipe:
+        @functools.wraps(function)
+        def make(*args: object, **kwargs: object) -> nn.Module:
+            bound = inspect.signature(function).bind(*args, **kwargs)
+            _check_numbers(function, bound.arguments)
+            pair = function(*args, **kwargs)
+            pair.recipe = _record(function.__name__, bound.arguments)
+            return pair
+
+        make.trains, make.training = trains, training
+        return make
+
+    return decorate
+
+
+def _check_numbers(function: Callable[..., nn.Module], arguments: dict[str, object]) -> None:
+    """Refuse sizes that are not positive ints, by the annotations of the recipe."""
+    for name, value in arguments.items():
+        annotation = inspect.signature(function).parameters[name].annotation
+        if annotation is int:
+            check_int(name, value)
+        if annotation == list[int]:
+            as_widths(value, name)
+
+
+def _record(name: str, arguments: dict[str, object]) -> dict[str, Any] | None:
+    """The recipe as JSON, or None if an argument has no such form."""
+
+    def plain(value: object) -> object:
+        if inspect.isclass(value):
+            return {"class_path": f"{value.__module__}.{value.__qualname__}"}
+        if isinstance(value, functools.partial) and inspect.isclass(value.func) and not value.args:
+            return {**plain(value.func), "init_args": dict(value.keywords)}
+        raise TypeError
+
+    try:
+        return json.loads(json.dumps({"name": name, "arguments": arguments}, default=plain))
+    except TypeError:
+        return None
+
+
+def decoded(make: MakeLikelihood, network: Callable[[torch.Size], nn.Module], shape: Sequence[int]) -> Likelihood:
+    """A likelihood over a network with as many outputs as it needs."""
+    shape = as_shape(shape, "shape")
+    if isinstance(make, nn.Module) or not callable(make):
+        raise ArgumentError(
+            f"likelihood is {make!r}; expected what makes one from a network and a shape, such as "
+            "pyvae.likelihoods.Bernoulli or functools.partial(pyvae.likelihoods.Normal, scale=0.1)"
+        )
+    likelihood = make(nn.Identity(), shape)
+    outputs = getattr(likelihood, "outputs_per_element", 1)
+    likelihood.network = network(torch.Size([outputs * shape[0], *shape[1:]]))
+    return likelihood
