@@ -11,7 +11,7 @@ from benchmarks.subprocesses import alone, peak_memory, reset_peak_memory
 from benchmarks.tables import environment, limit_threads, table
 from benchmarks.timing import reason
 from benchmarks.ways import NAMES, load
-from benchmarks.workloads import Workload, images, latent_size, named
+from benchmarks.workloads import Workload, diffusion, images, latent_size, named
 
 ROWS = 5120
 LATENT = 20
@@ -23,17 +23,26 @@ class Setting:
 
     varied: str
     length: int = 0
+    steps: int = 0
     latent_dim: int = LATENT
     batch_size: int = 128
     rows: int = ROWS
 
     def workload(self) -> Workload:
         """What is trained."""
+        if self.steps:
+            return diffusion(self.steps)
         return named(f"chain{self.length}") if self.length else latent_size(self.latent_dim)
+
+    def __str__(self) -> str:
+        if self.steps:
+            return f"diffusion of {self.steps}"
+        return f"chain of {self.length}" if self.length else f"784-400-{self.latent_dim}"
 
 
 SETTINGS = [
-    *(Setting("length", length=length) for length in (1, 2, 5, 10, 20)),
+    *(Setting("length", length=length) for length in (1, 2, 4, 8, 16, 32, 64)),
+    *(Setting("steps", steps=steps) for steps in (10, 100, 1000)),
     *(Setting("latent_dim", latent_dim=size) for size in (2, 20, 200, 2000)),
     *(Setting("batch_size", batch_size=size) for size in (32, 128, 512, 2048)),
     *(Setting("rows", rows=rows) for rows in (1280, 5120, 20480, 81920)),
@@ -73,15 +82,16 @@ def main() -> None:
     rows: list[list[str]] = []
     for setting in (s for s in SETTINGS if s.varied in arguments.vary):
         print(setting, file=sys.stderr)
-        name = f"chain of {setting.length}" if setting.length else f"784-400-{setting.latent_dim}"
-        cells = [name, str(setting.batch_size), f"{setting.rows:,}"]
+        cells = [str(setting), str(setting.batch_size), f"{setting.rows:,}"]
         try:
             found = alone(cost, setting, arguments.way, arguments.epochs, arguments.seed)
+            by_hand = None if setting.steps else alone(cost, setting, "eager", arguments.epochs, arguments.seed)
         except Exception as error:  # a setting that fails is a result
-            rows.append([*cells, f"failed: {reason(error)}", "", ""])
+            rows.append([*cells, f"failed: {reason(error)}", "", "", ""])
             continue
-        rows.append([*cells, f"{found.milliseconds:.2f}", f"{found.memory:.0f}", f"{found.data:.0f}"])
-    header = ["VAE", "batch size", "data", "ms per step", "memory, MiB", "data, MiB"]
+        ratio = f"{found.milliseconds / by_hand.milliseconds:.2f}" if by_hand else "–"
+        rows.append([*cells, f"{found.milliseconds:.2f}", ratio, f"{found.memory:.0f}", f"{found.data:.0f}"])
+    header = ["VAE", "batch size", "data", "ms per step", "relative to by hand", "memory, MiB", "data, MiB"]
     report = "\n\n".join(["# Scaling", environment(way=arguments.way, epochs=arguments.epochs), table(header, rows)])
     if arguments.output is not None:
         arguments.output.write_text(report + "\n")

@@ -7,10 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.autoencoder import Autoencoder, PlainPair
-from benchmarks.chain import PIXELS, Chain, ChainByHand
-from pyvae import VAE, recipes
+from benchmarks.chain import DIMENSIONS, PIXELS, Chain, ChainByHand
+from pyvae import (
+    VAE,
+    DiffusionVAE,
+    MarkovVAE,
+    SingleStep,
+    guides,
+    likelihoods,
+    networks,
+    priors,
+    recipes,
+)
 
-__all__ = ["Versions", "Workload", "images", "latent_size", "named"]
+__all__ = ["Versions", "Workload", "diffusion", "images", "latent_size", "named"]
 
 IMAGE = (1, 28, 28)
 
@@ -95,7 +105,25 @@ def _of(vae: VAE, encoder: nn.Sequential, decoder: nn.Sequential) -> Versions:
 
 def _chain(length: int) -> Versions:
     chain = Chain(length)
-    return Versions(ChainByHand(chain), chain, chain)
+    pair = MarkovVAE(
+        prior=priors.StandardNormal(DIMENSIONS),
+        transitions=[priors.ConditionalNormal(network, DIMENSIONS) for network in chain.transitions],
+        likelihood=likelihoods.Bernoulli(chain.decoder, PIXELS),
+        posterior=guides.DiagonalNormal(chain.encoder, DIMENSIONS),
+        reverse_transitions=[guides.DiagonalNormal(network, DIMENSIONS) for network in chain.inversions],
+    )
+    return Versions(ChainByHand(chain), chain, pair)
+
+
+def diffusion(steps: int) -> Workload:
+    """A diffusion of so many steps with a perceptron, trained on one step for each datum; by pyvae alone."""
+
+    def make() -> Versions:
+        network = networks.TimeMLP(PIXELS, hidden=[256])
+        pair = SingleStep(DiffusionVAE(network, PIXELS, networks.CosineNoise(steps)))
+        return Versions(nn.Identity(), nn.Identity(), pair)
+
+    return Workload("diffusion", (PIXELS,), make, analytic=True)
 
 
 def images(rows: int, shape: tuple[int, ...], seed: int) -> Tensor:

@@ -27,7 +27,7 @@ def toy(count=64):
 def train(pair, *data, steps=150):
     svi = SVI(pair.model, pair.guide, pyro.optim.Adam({"lr": 1e-2}), Trace_ELBO())
     losses = [svi.step(*data) for _ in range(steps)]
-    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
     assert all(p.grad is not None for p in pair.parameters())
 
 
@@ -70,6 +70,19 @@ def test_conditional_hierarchies_train_and_generate(make):
     assert pyvae.elbo(pair, (x, y), num_particles=3).per_datapoint.shape == (60,)
     with pytest.raises(pyvae.DataError, match="got no labels y"):
         pair.model(x)
+
+
+@every
+def test_every_component_gets_the_context_last(make):
+    pair, x, y, seen = make(3), toy(4), torch.tensor([2, 0, 1, 1]), []
+    guide = pair.features.stages if make is ladder else [pair.posterior, *pair.reverse_transitions]
+    components = [pair.prior, *pair.transitions, pair.likelihood, *guide]
+    for component in components:
+        component.register_forward_pre_hook(lambda module, inputs: seen.append((module, inputs[-1])))
+    pair.guide(x, y)
+    pair.model(x, y)
+    assert {id(module) for module, _ in seen} == {id(c) for c in components}
+    assert all(torch.equal(c, torch.eye(3)[y]) for _, c in seen)
 
 
 @every
@@ -139,13 +152,15 @@ def test_fit_logs_the_terms_which_add_up(make, objective):
 
 def test_terms_of_the_log_are_those_of_their_sites():
     """Weights that hardly move: each logged term against the same term of many draws."""
-    pair, x = ladder(), toy(2000)
+    pair, x = ladder(), 3 * toy(2000)
+    with torch.no_grad():
+        pair.posteriors[0].network.bias += 0.5
     row = history(pair, x, epochs=1, batch_size=500, optimizer=lambda p: torch.optim.SGD(p, 1e-9), validation=x)[0]
     terms = {name: float(term.mean()) for name, term in pyvae.elbo(pair, x, num_particles=100, seed=0).kl_terms.items()}
-    assert min(abs(a - b) for a, b in itertools.combinations(terms.values(), 2)) > 0.1
+    assert min(abs(a - b) for a, b in itertools.combinations(terms.values(), 2)) > 0.08
     for name, term in terms.items():
-        assert row[f"train_kl_{name}"] == pytest.approx(term, abs=0.05)
-        assert row[f"validation_kl_{name}"] == pytest.approx(term, abs=0.05)
+        assert row[f"train_kl_{name}"] == pytest.approx(term, abs=0.04)
+        assert row[f"validation_kl_{name}"] == pytest.approx(term, abs=0.04)
 
 
 def test_fit_of_one_latent_logs_no_terms():

@@ -155,13 +155,13 @@ def test_terms_of_the_elbo(kind, off, chain, x):
     total = sum(estimate.kl_terms.values())
     torch.testing.assert_close(estimate.kl, total)
     torch.testing.assert_close(estimate.reconstruction - total, estimate.per_datapoint, atol=1e-8, rtol=0)
-    for term, expected in zip(estimate.kl_terms.values(), chain.terms(*q(x)), strict=True):
+    for (name, term), expected in zip(estimate.kl_terms.items(), chain.terms(*q(x)), strict=True):
         spread = (term - expected).std()  # the Monte Carlo error of a datum, and the data's are independent
         assert spread < 0.1 * expected.abs().mean() + 0.05
         assert abs((term - expected).mean()) < 4 * spread / DATA**0.5
-        if kind == "top-down":
-            assert (term > -4 * spread).all()
-    assert (estimate.kl_terms["z_1"] > 0).all()
+        if kind == "top-down" or name == "z_1":  # an expected KL
+            assert (expected >= 0).all()
+            assert (term > -8 * spread).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -169,7 +169,8 @@ def test_log_likelihood_lies_between_elbo_and_the_marginal_likelihood(kind, chai
     pair, _ = pair_of(kind, chain, 0.2)
     exact, lower = chain.log_marginal(x).mean(), pyvae.elbo(pair, x, num_particles=1000, seed=0)
     few, many = (pyvae.log_likelihood(pair, x, num_particles=k, seed=0) for k in (3, 5000))
-    assert lower.value < few.value < many.value < exact + 4 * many.standard_error
+    assert lower.value < many.value < exact + 4 * many.standard_error
+    assert lower.value - 4 * few.standard_error < few.value < exact + 4 * few.standard_error
     assert many.value > exact - 0.1 * (exact - lower.value)
 
 
