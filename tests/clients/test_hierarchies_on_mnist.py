@@ -1,13 +1,17 @@
 """Hierarchies beside the VAE on real data. The data's place is the variable PYVAE_DATA_ROOT."""
 
+import math
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from sklearn.neural_network import MLPClassifier
+from torch.nn import functional as F
 
 import pyvae
-from pyvae import datasets, recipes
+from pyvae import SingleStep, datasets, recipes
+from pyvae.networks import CosineNoise
 from pyvae.objectives import WarmUp, WeightedELBO
 
 ROOT = os.environ.get("PYVAE_DATA_ROOT", "data")
@@ -44,3 +48,29 @@ def test_a_ladder_is_better_than_a_vae_of_its_size_and_uses_its_levels():
     assert ladder > vae
     assert min(terms.values()) > 0.1
     assert len(terms) == 3
+
+
+def _small(images):
+    """Images of 14 × 14 pixels and 256 grey levels."""
+    return (F.avg_pool2d(images, 2) * 255).round() / 255
+
+
+def test_diffusion_draws_digits_that_a_classifier_knows():
+    data = datasets.mnist(ROOT)
+    (x, y), (x_test, y_test) = (split[torch.arange(len(split))] for split in (data.train, data.test))
+    x, x_test = _small(x), _small(x_test)
+    torch.manual_seed(0)
+    diffusion = recipes.diffusion(
+        (1, 14, 14), steps=100, channels=[32, 64], levels=256, prediction="noise", noise=CosineNoise
+    )
+    pyvae.fit(SingleStep(diffusion, weighting="simple"), x, epochs=8, seed=0, progress=False)
+    bound = pyvae.elbo(diffusion, x_test[:200], num_particles=2, seed=0)
+    judge = MLPClassifier(128, max_iter=10, random_state=0).fit(x[:20_000].flatten(1), y[:20_000])
+    assert judge.score(x_test.flatten(1), y_test) > 0.94
+    torch.manual_seed(1)
+    with torch.no_grad():
+        draws = diffusion.model(size=500)
+    confident = (judge.predict_proba(draws.flatten(1)).max(1) > 0.8).mean()
+    bits = -bound.value / (196 * math.log(2))
+    print(f"confident of {confident:.3f} of the draws; ELBO {bound}, {bits:.3f} bits per dimension")
+    assert confident >= 0.8
