@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO, Trace_ELBO, TraceGraph_ELBO, TraceTailAdaptive_ELBO
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
+from torch.distributions.kl import kl_divergence
 
 from pyvae.checkpoint import write_atomically
 from pyvae.errors import ArgumentError
@@ -42,6 +44,7 @@ class ELBOTerms(Messenger):
     Args:
         plate: the name of the plate over the data, if there is one.
         latents: the latent sites whose KL is wanted.
+        analytic: whether in closed form where there is one, as the objective has it; else from the draws.
         checked: the sites whose values are compared with the support of their distribution.
 
     Attributes:
@@ -49,11 +52,18 @@ class ELBOTerms(Messenger):
         inside: whether all values of the checked sites lay in the support, as a tensor; None without such sites.
     """
 
-    def __init__(self, plate: str | None, latents: Sequence[str] = (), checked: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        plate: str | None,
+        latents: Sequence[str] = (),
+        analytic: bool = False,
+        checked: Collection[str] = (),
+    ) -> None:
         super().__init__()
+        self._analytic = analytic
         self._plate = plate
         self._checked = checked
-        self.guide = _GuideDensities(latents)
+        self.guide = _GuideSites(latents)
         self.inside: torch.Tensor | None = None
         self.full_size: int | None = None
         self._runs = 0
@@ -71,7 +81,7 @@ class ELBOTerms(Messenger):
 
     def _pyro_post_sample(self, msg: dict) -> None:
         if msg["name"] in self._kl:
-            self._kl[msg["name"]] += self.guide.found[msg["name"]] - _log_density(msg)
+            self._kl[msg["name"]] += _kl(self.guide.found[msg["name"]], msg, self._analytic)
         if not msg["is_observed"] or site_is_subsample(msg) or msg["infer"].get("_deterministic"):
             return
         for frame in msg["cond_indep_stack"]:
@@ -83,17 +93,26 @@ class ELBOTerms(Messenger):
         self._reconstruction = self._reconstruction + _log_density(msg)
 
 
-class _GuideDensities(Messenger):
-    """Keeps log q of some sites of a guide's last run, summed over the batch."""
+class _GuideSites(Messenger):
+    """Keeps some sites of a guide's last run."""
 
     def __init__(self, latents: Sequence[str]) -> None:
         super().__init__()
         self._latents = frozenset(latents)
-        self.found: dict[str, torch.Tensor] = {}
+        self.found: dict[str, dict] = {}
 
     def _pyro_post_sample(self, msg: dict) -> None:
         if msg["name"] in self._latents:
-            self.found[msg["name"]] = _log_density(msg)
+            self.found[msg["name"]] = {name: msg[name] for name in ("fn", "value", "scale", "mask")}
+
+
+@torch.no_grad()
+def _kl(q: dict, p: dict, analytic: bool) -> torch.Tensor:
+    """The KL of a site, as TraceMeanField_ELBO has it or from the draw, scaled, masked and summed."""
+    if analytic:
+        with suppress(NotImplementedError):
+            return scale_and_mask(kl_divergence(q["fn"], p["fn"]), q["scale"], q["mask"]).sum()
+    return _log_density(q) - _log_density(p)
 
 
 @torch.no_grad()

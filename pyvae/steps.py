@@ -8,7 +8,7 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import ELBO
+from pyro.infer import ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
 from pyvae.batches import Batch
@@ -58,7 +58,8 @@ class Loss:
             the number of data that they are of.
         """
         # while a run is recorded nothing is validated: what lies outside of the support makes the loss NaN instead
-        terms = ELBOTerms(self._plate, self.latents, self._validated if recorded else ())
+        analytic = isinstance(self.objective, TraceMeanField_ELBO)
+        terms = ELBOTerms(self._plate, self.latents, analytic, self._validated if recorded else ())
         # a recording's parameters are no nn.Parameters, which a PyroModule would register
         guide = self._program(self.pair.guide, self._registers and not recorded)
         model = self._program(self.pair.model, True)

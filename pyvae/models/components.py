@@ -1,6 +1,7 @@
 """The check that components fit each other, made once, when a pair is built."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from pyro.distributions import Distribution
@@ -9,7 +10,15 @@ from torch import Tensor, nn
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError
 from pyvae.isolation import evaluation_mode, preserved_streams
 
-__all__ = ["BATCH", "call_component", "check_components", "check_event", "check_modules", "example_context"]
+__all__ = [
+    "BATCH",
+    "call_component",
+    "call_named",
+    "check_components",
+    "check_event",
+    "check_modules",
+    "example_context",
+]
 
 BATCH = 2  # data that components are tried on
 
@@ -18,14 +27,19 @@ def _describe(*inputs: object) -> str:
     return ", ".join(f"{tuple(t.shape)} ({t.dtype})" for t in inputs if isinstance(t, Tensor)) or "no input"
 
 
-def call_component(role: str, component: Callable[..., Distribution], *inputs: object) -> Distribution:
-    """The component's distribution for :data:`BATCH` data, or an error that names its role in the pair."""
+def call_named(role: str, component: Callable[..., Any], *inputs: object) -> Any:
+    """What the component returns, or an error that names its role in the pair."""
     try:
-        result = component(*inputs)
+        return component(*inputs)
     except RUN_ERRORS as error:
         if isinstance(error, PyvaeError):
             raise PairError(f"{role}: {error}") from error
         raise PairError(f"{role}: {type(component).__name__} failed on {_describe(*inputs)}: {error}") from error
+
+
+def call_component(role: str, component: Callable[..., Distribution], *inputs: object) -> Distribution:
+    """The component's distribution for :data:`BATCH` data, or an error that names its role in the pair."""
+    result = call_named(role, component, *inputs)
     if not isinstance(result, torch.distributions.Distribution | Distribution):
         raise PairError(
             f"{role}: {type(component).__name__} returned {type(result).__name__}; expected a Pyro distribution, "
@@ -73,7 +87,7 @@ def example_context(pair: nn.Module) -> tuple[Tensor, ...] | None:
     if pair.context is None:
         return ()
     example = getattr(pair.context, "example", None)
-    return None if example is None else (pair.context(example),)
+    return None if example is None else (call_named("context", pair.context, example),)
 
 
 def check_components(pair: nn.Module) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pyvae.errors import PairError
 from pyvae.isolation import evaluation_mode, preserved_streams
 from pyvae.models.arguments import check_given, count_data, embed
-from pyvae.models.components import BATCH, call_component, check_event, check_modules, example_context
+from pyvae.models.components import BATCH, call_component, call_named, check_event, check_modules, example_context
 from pyvae.models.registration import register
 
 __all__ = ["LadderVAE", "MarkovVAE"]
@@ -214,7 +214,7 @@ class LadderVAE(_Chain):
             return z
 
     def _check_guide(self, levels: Sequence[pyro.distributions.Distribution], x: Tensor, c: tuple) -> None:
-        d = self.features(x, *c)
+        d = call_named("features", self.features, x, *c)
         if not isinstance(d, tuple | list) or len(d) != self.depth:
             got = f"{len(d)} tensors" if isinstance(d, tuple | list) else type(d).__name__
             raise PairError(f"features: got {got}; expected a tuple of {self.depth}, one for each latent, z_1's first")
@@ -225,7 +225,8 @@ class LadderVAE(_Chain):
 
 def _modules(role: str, modules: Sequence[nn.Module]) -> nn.ModuleList:
     if not isinstance(modules, list | tuple | nn.ModuleList) or not all(isinstance(m, nn.Module) for m in modules):
-        raise PairError(f"{role} is {modules!r}; expected a list of torch.nn.Modules")
+        got = [type(m).__name__ for m in modules] if isinstance(modules, list | tuple) else type(modules).__name__
+        raise PairError(f"{role} is {got}; expected a list of torch.nn.Modules")
     return nn.ModuleList(modules)
 
 

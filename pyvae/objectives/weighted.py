@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from pyro.distributions.util import scale_and_mask
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.distributions.kl import kl_divergence
 
 from pyvae.errors import ArgumentError, PairError
-from pyvae.inspection import stochastic_sites
+from pyvae.inspection import stochastic_sites, unwrapped
 from pyvae.objectives.default import has_analytic_kl
 
 __all__ = ["WarmUp", "WeightedELBO"]
@@ -66,7 +67,8 @@ class WeightedELBO(Trace_ELBO):
         beta: β, for all latents, or by the name of the site (those not named have 1); numbers, or functions of the
             epoch, counted from 1, such as :class:`WarmUp`. :func:`pyvae.fit` tells the epoch; in a loop of your own,
             call :meth:`at_epoch`.
-        free_bits: λ in nats per datapoint and site, whatever the name says.
+        free_bits: λ in nats per datapoint and site, whatever the name says; of several particles that are not drawn
+            side by side, each has its own.
         num_particles: Monte Carlo draws per step.
         vectorize_particles: whether to draw them side by side.
 
@@ -98,8 +100,9 @@ class WeightedELBO(Trace_ELBO):
         super().__init__(num_particles=num_particles, vectorize_particles=vectorize_particles)
         self.free_bits = _checked("free_bits", free_bits)
         self.schedules = dict(beta) if isinstance(beta, Mapping) else {None: beta}
-        self.settings = str(self.schedules)  # tells a resumed run what it goes on with
-        # tensors, so that a compiled step reads them anew
+        # tells a resumed run what it goes on with
+        self.settings = ", ".join(f"{n}: {getattr(b, '__qualname__', repr(b))}" for n, b in self.schedules.items())
+        # tensors, so that a compiled step reads them anew, and copies of the objective share them
         self._betas = {name: torch.tensor(0.0) for name in self.schedules}
         self.at_epoch(1)
 
@@ -123,6 +126,9 @@ class WeightedELBO(Trace_ELBO):
         missing = [n for n in self._betas if n is not None and n not in latents]
         if missing:
             raise PairError(f"beta names {missing}; expected latent sites of the model, which are {latents}")
+        unmatched = [name for name in latents if name not in guide]
+        if unmatched:
+            raise PairError(f"the model samples {unmatched}, which the guide does not")
         loss = sum(-site["log_prob_sum"] for site in model.values() if site["is_observed"])
         loss = loss + sum(site["log_prob_sum"] for name, site in guide.items() if name not in model)
         same_order = [n for n in guide if n in model] == latents
@@ -134,8 +140,8 @@ class WeightedELBO(Trace_ELBO):
         """max(λ, KL) of a site, summed over the batch."""
         if not q["fn"].has_rsample:
             raise PairError(
-                f"site {name!r} of the guide is not reparametrized ({type(q['fn']).__name__}), which WeightedELBO does "
-                "not support; use Trace_ELBO or TraceGraph_ELBO"
+                f"site {name!r} of the guide is not reparametrized ({type(unwrapped(q['fn'])).__name__}), which "
+                "WeightedELBO does not support; use Trace_ELBO or TraceGraph_ELBO"
             )
         if same_order and has_analytic_kl(q, p):
             kl = scale_and_mask(kl_divergence(q["fn"], p["fn"]), q["scale"], q["mask"])
@@ -144,11 +150,11 @@ class WeightedELBO(Trace_ELBO):
         if not self.free_bits:
             return kl.sum()
         count = scale_and_mask(torch.ones_like(kl), q["scale"], q["mask"]).sum()
-        return (kl.sum() / count).clamp(min=self.free_bits) * count
+        return (kl.sum() / count.clamp(min=1e-12)).clamp(min=self.free_bits) * count
 
 
 def _checked(name: str, value: float) -> float:
-    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if not isinstance(value, Real) or not 0 <= value < math.inf:
         raise ArgumentError(
             f"{name} is {value!r}; expected a number that is not negative, or for beta a function "
             "from the epoch to such a number"

@@ -137,7 +137,8 @@ def discretized(x, mean, scale, levels):
     high = np.where(x > 1 - half, np.inf, (x + half - mean) / scale)
     upper = low > 0  # both ends in the upper tail
     mass = np.where(upper, norm.cdf(-low) - norm.cdf(-high), norm.cdf(high) - norm.cdf(low))
-    return torch.as_tensor(np.log(mass))
+    with np.errstate(divide="ignore"):
+        return torch.as_tensor(np.log(mass))
 
 
 class ForwardGuided(nn.Module):

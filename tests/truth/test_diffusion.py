@@ -130,18 +130,20 @@ def test_terms_of_the_chain_are_those_of_the_papers(prediction, variance, levels
 @every_prediction
 @every_variance
 @every_levels
-def test_terms_of_a_single_step_are_those_of_the_papers(prediction, variance, levels):
-    pair, x = arbitrary(prediction, variance, levels), some_data(levels, 50)
-    book = Textbook(pair, some_betas())
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_terms_of_a_single_step_are_those_of_the_papers(prediction, variance, levels, steps):
+    betas = some_betas(steps)
+    pair, x = arbitrary(prediction, variance, levels, betas=betas), some_data(levels, 50)
+    book = Textbook(pair, betas)
     q, p = traces(pyvae.SingleStep(pair), x)
     t, noise = q.nodes["t"]["value"], q.nodes["noise"]["value"]
-    assert set(t.tolist()) == set(range(1, 11))
+    assert set(t.tolist()) == set(range(1, steps + 1))
     torch.testing.assert_close(kl_divergence(q.nodes["x_T"]["fn"], p.nodes["x_T"]["fn"]), book.prior(pair.centred(x)))
     expected = torch.zeros(50).double()
-    for s in range(1, 11):
+    for s in range(1, steps + 1):
         rows = t == s
         x_t = book.noised(pair.centred(x[rows]), s, noise[rows])
-        expected[rows] = -10 * book.term(x[rows], x_t, s)
+        expected[rows] = -steps * book.term(x[rows], x_t, s)
     ours = p.nodes["x_0"]["fn"].log_prob(x)
     assert (ours[t > 1] == 0).all()
     ours = ours - kl_divergence(q.nodes["x_previous"]["fn"], p.nodes["x_previous"]["fn"])

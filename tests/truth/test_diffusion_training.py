@@ -77,6 +77,7 @@ def test_gradients_of_a_learned_schedule(levels):
         assert all(p.grad.abs().min() > 0 for p in pair.schedule.parameters())
 
 
+@pytest.mark.filterwarnings("ignore:schedule.* was not registered in the param store")
 def test_training_moves_a_learned_schedule_and_improves_the_elbo():
     x = torch.randn(256, 2) * torch.tensor([0.2, 1.0])
     pair = pyvae.DiffusionVAE(pyvae.networks.TimeMLP(2, hidden=[16], time_dim=8), 2, LearnedNoise(5))
