@@ -1,12 +1,34 @@
 """Checks of plain arguments: each says what came and what was expected."""
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 
+import torch
 from torch import nn
 
 from pyvae.errors import ArgumentError
 
-__all__ = ["check_int", "check_module", "check_positive", "check_seed"]
+__all__ = ["as_shape", "check_int", "check_module", "check_positive", "check_seed"]
+
+
+def as_shape(shape: int | Sequence[int], name: str = "event_shape") -> torch.Size:
+    """``shape`` as a ``torch.Size`` of at least one dimension, all of them positive.
+
+    Raises:
+        ArgumentError: if it is not.
+
+    Example:
+        >>> as_shape(3)
+        torch.Size([3])
+    """
+    sizes = (shape,) if isinstance(shape, int) else shape
+    try:
+        result = torch.Size(sizes)
+    except TypeError:
+        result = torch.Size()
+    if not result or min(result) < 1:
+        raise ArgumentError(f"{name} is {shape!r}; expected a positive int or a sequence of them, such as (1, 28, 28)")
+    return result
 
 
 def check_int(name: str, value: object, minimum: int = 1) -> None:

@@ -52,7 +52,9 @@ class DiscretizedNormal(TorchDistribution):
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "DiscretizedNormal":
         """The same for a larger batch."""
         loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
-        return DiscretizedNormal(loc, scale, self.levels, validate_args=False)
+        expanded = DiscretizedNormal(loc, scale, self.levels, validate_args=False)
+        expanded._validate_args = self._validate_args
+        return expanded
 
     @property
     def mean(self) -> Tensor:
@@ -70,24 +72,31 @@ class DiscretizedNormal(TorchDistribution):
         """log P of values on the grid; values between count as their nearest level."""
         if self._validate_args:
             self._validate_sample(value)
-        half = 0.5 / (self.levels - 1)
-        level = (value * (self.levels - 1)).round() / (self.levels - 1)
-        low, high = (level - half - self.loc) / self.scale, (level + half - self.loc) / self.scale
-        inside = _log_normal_mass(low, high)
-        below, above = torch.special.log_ndtr(high), torch.special.log_ndtr(-low)
-        return torch.where(level < half, below, torch.where(level > 1 - half, above, inside))
+        last = self.levels - 1
+        level = (value * last).round()
+        # neighbours must meet in the very same number, else probability falls through the gap
+        low, high = (((level + side) / last - self.loc) / self.scale for side in (-0.5, 0.5))
+        inside = _log_normal_mass(low, high, 1 / (last * self.scale))
+        return torch.where(level < 0.5, _log_ndtr(high), torch.where(level > last - 0.5, _log_ndtr(-low), inside))
 
 
-def _log_normal_mass(low: Tensor, high: Tensor) -> Tensor:
-    """log (Φ(high) − Φ(low)), finite and with finite gradients wherever the cell lies."""
+def _log_ndtr(z: Tensor) -> Tensor:
+    """log Φ(z), whose gradient is right in the tail, too."""
+    tail = z.clamp(max=-1.0)
+    below = (torch.special.erfcx(-tail / math.sqrt(2)) / 2).log() - tail.square() / 2
+    return torch.where(z < -1.0, below, torch.special.log_ndtr(z.clamp(min=-1.0)))
+
+
+def _log_normal_mass(low: Tensor, high: Tensor, width: Tensor) -> Tensor:
+    """log (Φ(high) − Φ(low)), finite and with finite gradients wherever the cell of this width lies."""
     # mirrored into the lower tail, where log Φ keeps its digits
     mirrored = low + high > 0
     low, high = torch.where(mirrored, -high, low), torch.where(mirrored, -low, high)
-    log_high, log_low = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
+    log_high, log_low = _log_ndtr(high), _log_ndtr(low)
     difference = (log_low - log_high).clamp(max=-1e-7)
     # log(1 − eˣ), in the form that keeps its digits
     rest = torch.where(difference > -0.693, (-torch.expm1(difference)).log(), torch.log1p(-difference.exp()))
     # where the cell is a sliver both logarithms agree in nearly every digit; there, density times width
-    middle, width = (low + high) / 2, high - low
+    middle = (low + high) / 2
     sliver = width.log() - middle.square() / 2 - math.log(2 * math.pi) / 2
     return torch.where((1 + middle.abs()) * width < 1e-2, sliver, log_high + rest)

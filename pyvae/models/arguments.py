@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from pyvae.checks import check_int
 from pyvae.errors import DataError
 
 __all__ = ["check_given", "count_data", "embed"]
@@ -32,4 +33,6 @@ def count_data(x: Tensor | None, y: Tensor | None, size: int) -> int:
         raise DataError("got three tensors; expected x and labels y alone (a third argument is the number of draws)")
     if x is not None and y is not None and len(x) != len(y):
         raise DataError(f"got {len(x)} data and {len(y)} labels; expected as many labels as data")
+    if x is None and y is None:
+        check_int("size", size)
     return len(x) if x is not None else len(y) if y is not None else size

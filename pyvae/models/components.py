@@ -34,7 +34,8 @@ def call_named(role: str, component: Callable[..., Any], *inputs: object) -> Any
     except RUN_ERRORS as error:
         if isinstance(error, PyvaeError):
             raise PairError(f"{role}: {error}") from error
-        raise PairError(f"{role}: {type(component).__name__} failed on {_describe(*inputs)}: {error}") from error
+        name = type(component).__name__ if isinstance(component, nn.Module) else "the call"
+        raise PairError(f"{role}: {name} failed on {_describe(*inputs)}: {error}") from error
 
 
 def call_component(role: str, component: Callable[..., Distribution], *inputs: object) -> Distribution:

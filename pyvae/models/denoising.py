@@ -1,5 +1,7 @@
 """Faster and guided ways to draw from a diffusion."""
 
+from numbers import Real
+
 import torch
 from torch import Tensor
 
@@ -54,7 +56,11 @@ def denoise(
         >>> denoise(pair, size=3, steps=5).shape
         torch.Size([3, 2])
     """
-    if not 0 <= eta <= 1:
+    if not isinstance(diffusion, DiffusionVAE):
+        raise ArgumentError(
+            f"got a {type(diffusion).__name__}; expected a DiffusionVAE (of a SingleStep, its .diffusion)"
+        )
+    if not isinstance(eta, Real) or not 0 <= eta <= 1:
         raise ArgumentError(f"eta is {eta!r}; expected a number from 0 to 1")
     if guidance and y is None:
         raise ArgumentError("guidance needs labels y")

@@ -1,6 +1,7 @@
 """Denoising diffusion: the hierarchical VAE whose guide is fixed."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import pyro
@@ -8,11 +9,12 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_int
+from pyvae.checks import as_shape, check_int
 from pyvae.distributions import DiscretizedNormal
 from pyvae.errors import ArgumentError, DataError, PairError
 from pyvae.isolation import evaluation_mode, preserved_streams
 from pyvae.models.arguments import check_given, count_data
+from pyvae.models.components import call_named, check_modules
 from pyvae.models.forward_process import ForwardProcess
 from pyvae.models.registration import register
 
@@ -83,8 +85,9 @@ class DiffusionVAE(nn.Module):
                 check_int(name, value, 2 if name == "levels" else 1)
         self.network = network
         self.schedule = schedule
-        self.event_shape = torch.Size([event_shape] if isinstance(event_shape, int) else event_shape)
+        self.event_shape = as_shape(event_shape)
         self.prediction, self.variance, self.levels, self.num_classes = prediction, variance, levels, num_classes
+        check_modules(self, "network", "schedule")
         self._check()
 
     def process(self) -> ForwardProcess:
@@ -174,11 +177,13 @@ class DiffusionVAE(nn.Module):
     def _check(self) -> None:
         """Call schedule and network once."""
         with evaluation_mode(self), preserved_streams():
-            log_snr = self.schedule()
+            log_snr = call_named("schedule", self.schedule)
             if not isinstance(log_snr, Tensor) or log_snr.dim() != 1 or not bool((log_snr.diff() < 0).all()):
                 raise PairError("schedule: expected a module whose forward() gives λ_1 > … > λ_T, of shape (T,)")
             x = log_snr.new_zeros(2, *self.event_shape)
-            output = _call(self.network, x, 1, self.labels(None), len(self.event_shape))
+            output = call_named(
+                "network", partial(_call, self.network, t=1, y=self.labels(None), event_dim=x.dim() - 1), x
+            )
         shape = list(self.event_shape)
         shape[0] *= 2 if self.variance == "learned" else 1
         if list(output.shape) != [2, *shape]:
@@ -197,6 +202,8 @@ def _call(network: nn.Module, x: Tensor, t: int | Tensor, y: Tensor | None, even
     output = getattr(output, "sample", output)
     if not isinstance(output, Tensor):
         raise PairError(f"network: gave {type(output).__name__}; expected a tensor, or an object with one as .sample")
+    if output.dim() < event_dim or len(output) != leading.numel():
+        raise PairError(f"network: gave shape {tuple(output.shape)} for {leading.numel()} data")
     return output.reshape(leading + output.shape[1:])
 
 

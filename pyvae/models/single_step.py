@@ -1,5 +1,6 @@
 """A diffusion's ELBO from one step per datum, to train by."""
 
+from numbers import Real
 from typing import Literal
 
 import pyro
@@ -64,7 +65,7 @@ class SingleStep(nn.Module):
             raise ArgumentError(f"weighting is {weighting!r}; expected likelihood or simple")
         if weighting == "simple" and any(p.requires_grad for p in diffusion.schedule.parameters()):
             raise ArgumentError("the simple weighting bounds nothing that a schedule could learn from; use likelihood")
-        if not 0 <= drop_labels <= 1:
+        if not isinstance(drop_labels, Real) or not 0 <= drop_labels <= 1:
             raise ArgumentError(f"drop_labels is {drop_labels!r}; expected a probability")
         # the diffusion's modules under their own names; itself in a tuple, lest they be registered twice
         self.network, self.schedule = diffusion.network, diffusion.schedule

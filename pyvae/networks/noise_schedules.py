@@ -11,6 +11,9 @@ from pyvae.checks import check_int
 __all__ = ["CosineNoise", "LearnedNoise", "LinearNoise"]
 
 
+_LEAST_FALL = 1e-4  # of a learned λ, so that neighbours differ in float32
+
+
 def _log_snr(steps: int, betas: Tensor) -> Tensor:
     """log ᾱ_t / (1 − ᾱ_t) for ᾱ_t = Π_{s ≤ t} (1 − β_s), in float64 where ᾱ is next to 1."""
     log_alpha_bar = torch.log1p(-betas).cumsum(0)
@@ -79,7 +82,7 @@ class CosineNoise(LinearNoise):
 
 
 class LearnedNoise(nn.Module):
-    r"""λ_t = λ_1 − Σ_{s=2}^{t} softplus(η_s): every λ_t is learned, in falling order; trained by the ELBO itself.
+    r"""λ_t = λ_1 − Σ_{s=2}^{t} (softplus(η_s) + 10⁻⁴): every λ_t is learned, in falling order, by the ELBO.
 
     It starts from the cosine schedule. Train it with the likelihood's weighting: a simple loss compares steps of
     another schedule with other weights, and would let the noise go where the loss is small.
@@ -104,7 +107,7 @@ class LearnedNoise(nn.Module):
         log_snr = CosineNoise(steps)()
         self.steps = steps
         self.first = nn.Parameter(log_snr[:1].clone())
-        self.falls = nn.Parameter(torch.log(torch.expm1(-log_snr.diff())))
+        self.falls = nn.Parameter(torch.log(torch.expm1(-log_snr.diff() - _LEAST_FALL)))
 
     def extra_repr(self) -> str:
         """The number of steps."""
@@ -112,4 +115,4 @@ class LearnedNoise(nn.Module):
 
     def forward(self) -> Tensor:
         """λ_1 > … > λ_T, (T,)."""
-        return torch.cat([self.first, self.first - F.softplus(self.falls).cumsum(0)])
+        return torch.cat([self.first, self.first - (F.softplus(self.falls) + _LEAST_FALL).cumsum(0)])

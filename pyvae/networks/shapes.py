@@ -5,29 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pyvae.checks import as_shape
 from pyvae.errors import ArgumentError, PairError
 
 __all__ = ["as_shape", "as_widths", "call_location_scale", "call_network"]
-
-
-def as_shape(shape: int | Sequence[int], name: str = "event_shape") -> torch.Size:
-    """``shape`` as a ``torch.Size`` of at least one dimension, all of them positive.
-
-    Raises:
-        ArgumentError: if it is not.
-
-    Example:
-        >>> as_shape(3)
-        torch.Size([3])
-    """
-    sizes = (shape,) if isinstance(shape, int) else shape
-    try:
-        result = torch.Size(sizes)
-    except TypeError:
-        result = torch.Size()
-    if not result or min(result) < 1:
-        raise ArgumentError(f"{name} is {shape!r}; expected a positive int or a sequence of them, such as (1, 28, 28)")
-    return result
 
 
 def as_widths(widths: Sequence[int], name: str) -> list[int]:

@@ -61,7 +61,7 @@ def test_diffusion_draws_digits_that_a_classifier_knows():
     x, x_test = _small(x), _small(x_test)
     torch.manual_seed(0)
     diffusion = recipes.diffusion(
-        (1, 14, 14), steps=100, channels=[32, 64], levels=256, prediction="noise", noise=CosineNoise
+        (1, 14, 14), steps=100, channels=[32, 64], levels=256, prediction="velocity", noise=CosineNoise
     )
     pyvae.fit(SingleStep(diffusion, weighting="simple"), x, epochs=8, seed=0, progress=False)
     bound = pyvae.elbo(diffusion, x_test[:200], num_particles=2, seed=0)

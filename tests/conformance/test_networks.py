@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 
 from pyvae import networks
-from pyvae.networks import MLP, AnyLeadingDims, ConvDecoder, ConvEncoder, OneHot
+from pyvae.networks import MLP, AnyLeadingDims, ConvDecoder, ConvEncoder, Features, OneHot
 
 leading_dims = st.lists(st.integers(1, 3), max_size=3).map(tuple)
 channels = st.lists(st.integers(1, 4), min_size=1, max_size=3)
@@ -14,9 +14,20 @@ images = st.tuples(st.integers(1, 3), st.integers(3, 13), st.integers(3, 13))
 
 
 def test_every_network_is_tested_here():
-    here = {"MLP", "AnyLeadingDims", "ConvDecoder", "ConvEncoder", "OneHot"}
+    here = {"MLP", "AnyLeadingDims", "ConvDecoder", "ConvEncoder", "Features", "OneHot"}
     in_test_time_networks = {"TimeEmbedding", "TimeMLP", "UNet"}
-    assert set(networks.__all__) == here | in_test_time_networks
+    in_test_diffusion_schedules = {"CosineNoise", "LearnedNoise", "LinearNoise"}
+    assert set(networks.__all__) == here | in_test_time_networks | in_test_diffusion_schedules
+
+
+@given(leading=leading_dims)
+def test_features_come_from_coarse_to_fine_and_see_the_context(leading):
+    features = Features([MLP((1, 4, 4), 6, context_dim=2), MLP(6, 5, context_dim=2), MLP(5, 3, context_dim=2)])
+    x, context = torch.randn(*leading, 1, 4, 4), torch.randn(*leading, 2)
+    outputs = features(x, context)
+    assert [o.shape for o in outputs] == [(*leading, n) for n in (3, 5, 6)]
+    first, second, third = features.stages
+    assert torch.equal(outputs[0], third(second(first(x, context), context), context))
 
 
 @settings(max_examples=30, deadline=None)
