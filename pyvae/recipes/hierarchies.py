@@ -61,9 +61,10 @@ def hierarchical(
 
 @recipe(
     epochs=50,
+    clip_norm=20.0,
     objective={
         "class_path": "pyvae.objectives.WeightedELBO",
-        "init_args": {"beta": {"class_path": "pyvae.objectives.WarmUp", "init_args": {"epochs": 10}}, "free_bits": 0.5},
+        "init_args": {"beta": {"class_path": "pyvae.objectives.WarmUp", "init_args": {"epochs": 15}}, "free_bits": 0.5},
     },
 )
 def ladder(
@@ -71,11 +72,11 @@ def ladder(
     latent_dims: list[int] = [8, 16, 32],  # noqa: B006
     hidden: list[int] = [256],  # noqa: B006
     likelihood: MakeLikelihood = Bernoulli,
-    activation: Callable[[], nn.Module] = nn.LeakyReLU,
+    activation: Callable[[], nn.Module] = nn.SiLU,
 ) -> LadderVAE:
     """The ladder VAE, whose guide runs with the model, from the top down: q(z_1 | x) Π q(z_{t+1} | z_t, x).
 
-    The command line trains it with a warm-up of the KL over ten epochs and half a nat of free bits for each level, by
+    The command line trains it with a warm-up of the KL over 15 epochs and half a nat of free bits for each level, by
     which upper levels stay active; in Python, pass such an objective to :func:`pyvae.fit`.
 
     Args:
