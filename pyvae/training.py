@@ -124,7 +124,8 @@ class Trainer:
         loss, (reconstruction, *layers) = sums.loss / sums.rows, [t / sums.rows for t in sums.terms]
         row = {"epoch": number, "train_loss": loss}
         objective, latents = self.eager.loss.objective, self.eager.loss.latents
-        kl = sum(layers) if weighs_terms(objective) else reconstruction + loss
+        # the loss may hold weights of the terms, or factors of the guide that are no part of the ELBO
+        kl = sum(layers) if latents else reconstruction + loss
         if estimates_elbo(objective) or weighs_terms(objective):
             row |= {"train_elbo": reconstruction - kl, "train_reconstruction": reconstruction, "train_kl": kl}
         if len(latents) > 1:

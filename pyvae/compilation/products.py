@@ -81,8 +81,9 @@ def _onednn_wins(a: Tensor, b: Tensor) -> bool:
 def _seconds(way: Callable[[], Tensor]) -> float:
     """The time of one call, after another that warms caches up; at least a millisecond's worth of calls."""
     way()
-    calls, start = 0, time.perf_counter()
-    while (spent := time.perf_counter() - start) < 1e-3:
+    calls, spent, start = 0, 0.0, time.perf_counter()
+    while spent < 1e-3:
         way()
         calls += 1
+        spent = time.perf_counter() - start
     return spent / calls

@@ -71,6 +71,7 @@ def ladder(
     shape: Sequence[int],
     latent_dims: list[int] = [8, 16, 32],  # noqa: B006
     hidden: list[int] = [256],  # noqa: B006
+    decoder_hidden: list[int] = [256, 256],  # noqa: B006
     likelihood: MakeLikelihood = Bernoulli,
     activation: Callable[[], nn.Module] = nn.SiLU,
 ) -> LadderVAE:
@@ -82,7 +83,9 @@ def ladder(
     Args:
         shape: event shape of x.
         latent_dims: lengths of z_1 (the top) … z_T (next to x).
-        hidden: widths of the hidden layers of every perceptron; the last is that of the features, too.
+        hidden: widths of the hidden layers of the guide's perceptrons and of the transitions; the last is that of the
+            features, too.
+        decoder_hidden: widths of the decoder's hidden layers.
         likelihood: makes p(x | z_T) from the decoder.
         activation: makes the nonlinearity.
 
@@ -105,7 +108,9 @@ def ladder(
     return LadderVAE(
         prior=StandardNormal(latent_dims[0]),
         transitions=[ConditionalNormal(network(up, 2 * down), down) for up, down in pairwise(latent_dims)],
-        likelihood=decoded(likelihood, lambda out: network(latent_dims[-1], out), shape),
+        likelihood=decoded(
+            likelihood, lambda out: MLP(latent_dims[-1], out, decoder_hidden, activation=activation), shape
+        ),
         features=Features([nn.Sequential(network(start, width), activation()) for start in starts]),
         posteriors=[TopDownNormal(network(width, 2 * dim, 2 * dim), dim) for dim in latent_dims],
     )
