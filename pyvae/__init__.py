@@ -28,12 +28,14 @@ from pyvae.errors import (
 )
 from pyvae.fit import FitResult, fit
 from pyvae.loading import load
-from pyvae.models import VAE, DiffusionVAE, LadderVAE, MarkovVAE, SingleStep
+from pyvae.models import VAE, VQVAE, CodePrior, DiffusionVAE, LadderVAE, MarkovVAE, SingleStep
 
 __all__ = [
     "VAE",
+    "VQVAE",
     "ArgumentError",
     "CheckpointError",
+    "CodePrior",
     "DataError",
     "DiffusionVAE",
     "FitResult",

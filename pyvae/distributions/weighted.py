@@ -22,6 +22,7 @@ class Weighted(TorchDistribution):
         weight: w, not negative, of the batch shape of p or one that broadcasts with it.
 
     Example:
+        >>> import pyro
         >>> p = pyro.distributions.Normal(torch.zeros(2), 1.0)
         >>> Weighted(p, torch.tensor([0.0, 3.0])).log_prob(torch.zeros(2))
         tensor([-0.0000, -2.7568])

@@ -1,9 +1,24 @@
-"""Guides: x (and context) to a distribution of z."""
+"""Guides: x (and context) to a distribution of z; quantizers: vectors to codes."""
 
 from pyvae.guides.diagonal_normal import DiagonalNormal
+from pyvae.guides.finite_scalar import FiniteScalarQuantizer
 from pyvae.guides.guide import Guide
 from pyvae.guides.level_guide import LevelGuide
 from pyvae.guides.precision_weighted import PrecisionWeighted
+from pyvae.guides.quantizer import Quantized, Quantizer
+from pyvae.guides.residual import ResidualQuantizer
 from pyvae.guides.top_down_normal import TopDownNormal
+from pyvae.guides.vector_quantizer import VectorQuantizer
 
-__all__ = ["DiagonalNormal", "Guide", "LevelGuide", "PrecisionWeighted", "TopDownNormal"]
+__all__ = [
+    "DiagonalNormal",
+    "FiniteScalarQuantizer",
+    "Guide",
+    "LevelGuide",
+    "PrecisionWeighted",
+    "Quantized",
+    "Quantizer",
+    "ResidualQuantizer",
+    "TopDownNormal",
+    "VectorQuantizer",
+]

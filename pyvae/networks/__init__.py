@@ -1,11 +1,13 @@
 """Networks: tensor to tensor, nothing probabilistic. They act on the last dimensions and accept any leading ones."""
 
+from pyvae.networks.causal_transformer import CausalTransformer
 from pyvae.networks.convolutional import ConvDecoder, ConvEncoder
 from pyvae.networks.features import Features
 from pyvae.networks.leading_dims import AnyLeadingDims
 from pyvae.networks.mlp import MLP
 from pyvae.networks.noise_schedules import CosineNoise, LearnedNoise, LinearNoise
 from pyvae.networks.one_hot import OneHot
+from pyvae.networks.pixel_cnn import PixelCNN
 from pyvae.networks.time_embedding import TimeEmbedding
 from pyvae.networks.time_mlp import TimeMLP
 from pyvae.networks.unet import UNet
@@ -13,6 +15,7 @@ from pyvae.networks.unet import UNet
 __all__ = [
     "MLP",
     "AnyLeadingDims",
+    "CausalTransformer",
     "ConvDecoder",
     "ConvEncoder",
     "CosineNoise",
@@ -20,6 +23,7 @@ __all__ = [
     "LearnedNoise",
     "LinearNoise",
     "OneHot",
+    "PixelCNN",
     "TimeEmbedding",
     "TimeMLP",
     "UNet",

@@ -1,8 +1,9 @@
 """Priors: () or context to a distribution of z."""
 
+from pyvae.priors.codes import AutoregressiveCodes, FactorizedCodes
 from pyvae.priors.conditional_normal import ConditionalNormal
 from pyvae.priors.normal_mixture import NormalMixture
 from pyvae.priors.prior import Prior
 from pyvae.priors.standard_normal import StandardNormal
 
-__all__ = ["ConditionalNormal", "NormalMixture", "Prior", "StandardNormal"]
+__all__ = ["AutoregressiveCodes", "ConditionalNormal", "FactorizedCodes", "NormalMixture", "Prior", "StandardNormal"]

@@ -6,9 +6,10 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from pyvae import guides, likelihoods, priors
+from pyvae import guides, likelihoods, networks, priors
 
 LATENTS, PIXELS, CONTEXT = 3, 4, 2
+GRID, CODES = (2, 2), 3
 
 
 def _concrete(folder, base, *other_bases):
@@ -29,12 +30,14 @@ class Joined(nn.Module):
         return self.linear(torch.cat([i.expand(leading + i.shape[-1:]) for i in inputs], -1))
 
 
-def _needs_network(cls):
-    return "network" in inspect.signature(cls).parameters
-
-
 def make_prior(cls):
-    if _needs_network(cls):
+    takes = inspect.signature(cls).parameters
+    if "num_codes" in takes:
+        return cls(GRID, CODES), ()
+    if "event_shape" not in takes:  # the network says of which grid and codes
+        network = networks.PixelCNN(GRID, CODES, channels=4, layers=2, context_dim=CONTEXT)
+        return cls(network), (torch.randn(5, CONTEXT),)
+    if "network" in takes:
         return cls(Joined(CONTEXT, 2 * LATENTS), LATENTS), (torch.randn(5, CONTEXT),)
     return cls(LATENTS), ()
 
@@ -68,5 +71,7 @@ def make_level(cls):
 
 PRIORS = _concrete(priors, priors.Prior)
 LIKELIHOODS = _concrete(likelihoods, likelihoods.Likelihood)
-GUIDES = _concrete(guides, guides.Guide, guides.LevelGuide)
-LEVELS = _concrete(guides, guides.LevelGuide, guides.Guide)
+QUANTIZING = (guides.Quantizer, guides.Quantized)
+GUIDES = _concrete(guides, guides.Guide, guides.LevelGuide, *QUANTIZING)
+LEVELS = _concrete(guides, guides.LevelGuide, guides.Guide, *QUANTIZING)
+QUANTIZERS = _concrete(guides, guides.Quantizer, guides.Guide, guides.LevelGuide, guides.Quantized)

@@ -1,5 +1,7 @@
 """What every prior, likelihood and guide must do."""
 
+import math
+
 import pyro
 import pytest
 import torch
@@ -9,13 +11,16 @@ from pyro.infer import Predictive
 from pyvae import guides, likelihoods, priors
 
 from .components import (
+    CODES,
     CONTEXT,
+    GRID,
     GUIDES,
     LATENTS,
     LEVELS,
     LIKELIHOODS,
     PIXELS,
     PRIORS,
+    QUANTIZING,
     make_guide,
     make_level,
     make_likelihood,
@@ -23,6 +28,11 @@ from .components import (
 )
 
 LEADING = [(5,), (2, 5), (3, 2, 5), (1,)]
+
+
+def of_codes(distribution):
+    """Whether draws are grids of integers."""
+    return not distribution.sample().is_floating_point()
 
 
 def everything():
@@ -48,7 +58,11 @@ every_component = pytest.mark.parametrize(("component", "inputs"), list(everythi
 
 @pytest.mark.parametrize(
     ("folder", "base"),
-    [(priors, priors.Prior), (likelihoods, likelihoods.Likelihood), (guides, (guides.Guide, guides.LevelGuide))],
+    [
+        (priors, priors.Prior),
+        (likelihoods, likelihoods.Likelihood),
+        (guides, (guides.Guide, guides.LevelGuide, *QUANTIZING)),
+    ],
     ids=["priors", "likelihoods", "guides"],
 )
 def test_each_is_of_its_kind_and_documented(folder, base):
@@ -104,7 +118,9 @@ def test_every_parameter_gets_a_gradient(component, inputs):
 def test_double_precision(component, inputs):
     try:
         distribution = component.double()(*(i.double() for i in inputs))
-        assert distribution.sample().dtype == torch.float64
+        draw = distribution.sample()
+        assert draw.dtype == (torch.int64 if of_codes(distribution) else torch.float64)
+        assert distribution.log_prob(draw).dtype == torch.float64
     finally:
         component.float()
 
@@ -165,8 +181,14 @@ def test_guides_reparametrize_with_the_standard_deviation(cls):
 
 @pytest.mark.parametrize("cls", PRIORS, ids=lambda c: c.__name__)
 def test_priors_normalize(cls):
-    """∫ p(z) dz = 1 by importance sampling from a wide normal."""
+    """Σ_z p(z) = 1 by enumeration for codes, ∫ p(z) dz = 1 by importance sampling from a wide normal elsewhere."""
     prior, inputs = make_prior(cls)
+    if of_codes(prior(*inputs)):
+        every = torch.cartesian_prod(*[torch.arange(CODES)] * math.prod(GRID)).reshape(-1, 1, *GRID)
+        torch.testing.assert_close(
+            prior(*inputs).log_prob(every).exp().sum(0), torch.ones(len(inputs[0]) if inputs else 1)
+        )
+        return
     wide = torch.distributions.Normal(0.0, 2.5)
     z = wide.sample((400_000, LATENTS))
     inputs = [i[:1] for i in inputs]

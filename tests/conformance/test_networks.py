@@ -4,9 +4,12 @@ import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyvae import networks
-from pyvae.networks import MLP, AnyLeadingDims, ConvDecoder, ConvEncoder, Features, OneHot
+from pyvae.errors import ArgumentError, DataError
+from pyvae.networks import MLP, AnyLeadingDims, CausalTransformer, ConvDecoder, ConvEncoder, Features, OneHot, PixelCNN
 
 leading_dims = st.lists(st.integers(1, 3), max_size=3).map(tuple)
 channels = st.lists(st.integers(1, 4), min_size=1, max_size=3)
@@ -15,9 +18,10 @@ images = st.tuples(st.integers(1, 3), st.integers(3, 13), st.integers(3, 13))
 
 def test_every_network_is_tested_here():
     here = {"MLP", "AnyLeadingDims", "ConvDecoder", "ConvEncoder", "Features", "OneHot"}
+    of_codes = {"CausalTransformer", "PixelCNN"}
     in_test_time_networks = {"TimeEmbedding", "TimeMLP", "UNet"}
     in_test_diffusion_schedules = {"CosineNoise", "LearnedNoise", "LinearNoise"}
-    assert set(networks.__all__) == here | in_test_time_networks | in_test_diffusion_schedules
+    assert set(networks.__all__) == here | of_codes | in_test_time_networks | in_test_diffusion_schedules
 
 
 @given(leading=leading_dims)
@@ -79,3 +83,134 @@ def test_any_leading_dims_broadcasts_inputs():
 def test_one_hot_agrees_with_torch():
     y = torch.randint(0, 7, (3, 4))
     assert torch.equal(OneHot(7)(y), torch.nn.functional.one_hot(y, 7).float())
+
+
+def code_networks():
+    """Networks over grids of five codes, and the shapes of their context."""
+    vector, grid = {"context_dim": 3}, {"context_channels": 2}
+    for shape in ((4, 3), (7,), (1, 5), (1,)):
+        for context in ({}, vector, grid, vector | grid):
+            shapes = [(3,)] * ("context_dim" in context) + [(2, *shape)] * ("context_channels" in context)
+            yield PixelCNN(shape, 5, channels=16, layers=3, **context), shapes
+        for context in ({}, vector):
+            yield CausalTransformer(shape, 5, dim=8, heads=2, **context), [(3,)] * bool(context)
+    yield PixelCNN((4, 6), 5, channels=16, layers=2, kernel_size=5), []
+    yield CausalTransformer((2, 3, 2), 5, dim=6, heads=3, layers=1), []
+
+
+of_each_code_network = pytest.mark.parametrize(
+    ("network", "context"),
+    [
+        pytest.param(n, c, id=f"{type(n).__name__}-{tuple(n.shape)}-{len(c)}-{i}")
+        for i, (n, c) in enumerate(code_networks())
+    ],
+)
+
+
+@of_each_code_network
+@settings(max_examples=5, deadline=None)
+@given(leading=leading_dims)
+def test_code_networks_take_leading_dims_as_a_batch_and_broadcast(network, context, leading):
+    codes = torch.randint(5, (*leading, 2, *network.shape))
+    inputs = [torch.randn(2, *c) for c in context]
+    together = network(codes, *inputs)
+    assert together.shape == (*leading, 2, *network.shape, 5)
+    for row in range(2):
+        alone = network(codes[..., row, *[slice(None)] * len(network.shape)], *(i[row] for i in inputs))
+        start = len(leading)
+        torch.testing.assert_close(together.select(start, row), alone, rtol=1e-4, atol=1e-5)
+
+
+@of_each_code_network
+def test_code_networks_have_gradients_in_double_precision(network, context):
+    inputs = [torch.randn(8, *c, dtype=torch.double, requires_grad=True) for c in context]
+    try:
+        network.double().zero_grad()
+        output = network(torch.randint(5, (8, *network.shape)), *inputs)
+        assert output.dtype == torch.double
+        output.sin().sum().backward()
+        touched = {n for n, p in network.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+        if network.shape.numel() > 1:  # a lone code is told from nothing
+            assert touched == {n for n, _ in network.named_parameters()}
+        assert all(i.grad.abs().max() > 0 for i in inputs)
+    finally:
+        network.float()
+
+
+@of_each_code_network
+def test_code_networks_are_traced(network, context):
+    parameters = dict(network.named_parameters())
+
+    def gradients(values, *inputs):
+        loss = functional_call(network, values, inputs).square().sum()
+        return [loss, *torch.autograd.grad(loss, list(values.values()), allow_unused=True, materialize_grads=True)]
+
+    def inputs():
+        return torch.randint(5, (2, *network.shape)), *(torch.randn(2, *c) for c in context)
+
+    graph = make_fx(gradients, tracing_mode="fake", _allow_non_fake_inputs=True)(parameters, *inputs())
+    again = inputs()
+    for traced, eager in zip(graph(parameters, *again), gradients(parameters, *again), strict=True):
+        torch.testing.assert_close(traced, eager, rtol=1e-4, atol=1e-5)
+
+
+@of_each_code_network
+def test_state_of_code_networks_is_all_there_is(network, context):
+    import copy
+
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.1)
+    inputs = torch.randint(5, (2, *network.shape)), *(torch.randn(2, *c) for c in context)
+    assert not torch.equal(other(*inputs), network(*inputs))
+    other.load_state_dict(network.state_dict())
+    assert torch.equal(other(*inputs), network(*inputs))
+
+
+def test_codes_and_context_of_wrong_shapes_are_refused():
+    pixels = PixelCNN((4, 3), 5, channels=4, layers=1, context_dim=3, context_channels=2)
+    codes, vector, grid = torch.zeros(6, 4, 3, dtype=torch.long), torch.zeros(3), torch.zeros(2, 4, 3)
+    assert pixels(codes.int(), vector, grid).shape == (6, 4, 3, 5)
+    for wrong in (
+        *[(codes[:, :3], vector, grid), (codes[0, 0], vector, grid), (codes, vector), (codes, grid, vector)],
+        *[(codes, vector, grid[:1]), (codes, vector, grid, grid), (codes, vector, 2)],
+    ):
+        with pytest.raises(
+            ArgumentError, match=r"PixelCNN got .*; expected \(\.\.\., 4, 3\); \(\.\.\., 3\); \(\.\.\., 2, 4, 3\)"
+        ):
+            pixels(*wrong)
+    with pytest.raises(ArgumentError, match=r"expected \(\.\.\., 6, 3\); \(\.\.\., 6, 2, 4, 3\)"):
+        pixels.sampler(6, vector, grid)
+    for network in (PixelCNN(3, 5, channels=4, layers=1), CausalTransformer(3, 5, dim=4)):
+        with pytest.raises(ArgumentError, match=r"got \(3,\); \(3,\); expected \(\.\.\., 3\)"):
+            network(torch.zeros(3, dtype=torch.long), vector)
+        for dtype in (torch.float32, torch.bool):
+            with pytest.raises(DataError, match=r"codes have dtype .*integers in \[0, 4\]"):
+                network(torch.zeros(3, dtype=dtype))
+        with pytest.raises(IndexError):
+            network(torch.full((3,), 5))
+
+
+@pytest.mark.parametrize(
+    ("construct", "message"),
+    [
+        (lambda: PixelCNN((2, 2, 2), 5), r"shape is \(2, 2, 2\) .*\(height, width\) or \(length,\)"),
+        (lambda: PixelCNN((4, 0), 5), "shape is"),
+        (lambda: PixelCNN((4, 4), 0), "num_codes is 0"),
+        (lambda: PixelCNN((4, 4), 5, channels=0), "channels is 0"),
+        (lambda: PixelCNN((4, 4), 5, layers=2.0), "layers is 2.0"),
+        (lambda: PixelCNN((4, 4), 5, kernel_size=4), "kernel_size 4"),
+        (lambda: PixelCNN((4, 4), 5, kernel_size=1), "kernel_size is 1"),
+        (lambda: PixelCNN((4, 4), 5, context_dim=-1), "context_dim is -1"),
+        (lambda: PixelCNN((4, 4), 5, context_channels=None), "context_channels is None"),
+        (lambda: CausalTransformer(0, 5), "shape is 0"),
+        (lambda: CausalTransformer(4, 5, dim=6, heads=4), "dim is 6 and heads 4"),
+        (lambda: CausalTransformer(4, 5, heads=0), "heads is 0"),
+        (lambda: CausalTransformer(4, 5, layers=0), "layers is 0"),
+        (lambda: CausalTransformer(4, 5, context_dim=True), "context_dim is True"),
+    ],
+)
+def test_wrong_arguments_of_code_networks_are_refused(construct, message):
+    with pytest.raises(ArgumentError, match=message):
+        construct()

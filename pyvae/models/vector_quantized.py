@@ -1,0 +1,186 @@
+"""VAEs whose latents are codes: entries of a learned table of vectors."""
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyvae.errors import DataError, PairError
+from pyvae.isolation import evaluation_mode, preserved_streams
+from pyvae.models.arguments import check_given, count_data, embed
+from pyvae.models.components import BATCH, call_component, call_named, check_modules, example_context
+from pyvae.models.registration import register
+
+__all__ = ["VQVAE", "CodePrior"]
+
+
+class VQVAE(nn.Module):
+    r"""p(x, k) = p(k) p(x | e_k), with the guide that puts all its mass on the codes nearest to f(x): VQ-VAE.
+
+    k is a grid of integer codes, e_k their vectors. ELBO(x) = log p(x | e_k) + log p(k) for k = k(x): the second term
+    is minus the length of the codes under the prior, in nats. Sites: ``k``; ``z``, the vectors, through which the
+    gradient reaches the encoder as if quantization were the identity (straight through); ``x``. In training mode the
+    guide adds the factor ``vq_loss``, ‖sg[f(x)] − e_k‖² + β ‖f(x) − sg[e_k]‖², which moves codes and encoder towards
+    each other and is no part of the ELBO; the codebook's running averages, if it has any, move once in a step.
+
+    ``Trace_ELBO`` and ``TraceMeanField_ELBO`` train it, with a uniform prior at first; then :class:`CodePrior` fits a
+    prior to the codes. Importance weights of a guide without spread mean nothing and are refused.
+
+    Args:
+        prior: p(k), called as ``prior(*context)``; of the event shape of k.
+        likelihood: p(x | z), called as ``likelihood(z, *context)`` with z of shape (…, dim, \*positions).
+        encoder: f, called as ``encoder(x, *context)``; gives (…, dim, \*positions), such as feature maps.
+        quantizer: a :class:`pyvae.guides.Quantizer` of vectors of length dim.
+        context: c, from labels or attributes y to vectors.
+
+    Raises:
+        PairError: if a component fails, or shapes do not fit each other.
+        DataError: when run with labels but no context, or with a context but no labels.
+
+    References:
+        van den Oord, Vinyals and Kavukcuoglu, *Neural discrete representation learning*, 2017, equations 1 to 3.
+
+    Example:
+        >>> from pyvae import guides, likelihoods, priors
+        >>> pair = VQVAE(
+        ...     prior=priors.FactorizedCodes((4,), num_codes=8),
+        ...     likelihood=likelihoods.Normal(nn.Sequential(nn.Flatten(-2), nn.Linear(12, 5)), event_shape=5),
+        ...     encoder=nn.Sequential(nn.Linear(5, 12), nn.Unflatten(-1, (3, 4))),
+        ...     quantizer=guides.VectorQuantizer(num_codes=8, dim=3),
+        ... )
+        >>> tokens = pair.encode(torch.randn(7, 5))
+        >>> tokens.shape, pair.decode(tokens).shape
+        (torch.Size([7, 4]), torch.Size([7, 5]))
+    """
+
+    def __init__(
+        self,
+        prior: nn.Module,
+        likelihood: nn.Module,
+        encoder: nn.Module,
+        quantizer: nn.Module,
+        context: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.prior = prior
+        self.likelihood = likelihood
+        self.encoder = encoder
+        self.quantizer = quantizer
+        self.context = context
+        check_modules(self, "prior", "likelihood", "encoder", "quantizer", "context")
+        self._check()
+
+    def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
+        """p(x, k | y): x, drawn or as given."""
+        register(self)
+        count = count_data(x, y, size)
+        c = embed(self.context, y)
+        with pyro.plate("data", count):
+            k = pyro.sample("k", self.prior(*c))
+            z = pyro.sample("z", self._point(self._vectors(k)))
+            return pyro.sample("x", self.likelihood(z, *c), obs=x)
+
+    def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
+        """The codes of x."""
+        check_given(x)
+        register(self)
+        z_e = self._encoded(x, *embed(self.context, y))
+        self.quantizer.advance(self.parameters())
+        quantized = self.quantizer(z_e)
+        self.quantizer.update(z_e, quantized.codes)
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Delta(quantized.codes, event_dim=quantized.codes.dim() - 1))
+            pyro.sample("z", self._point(self._channels_first(quantized.vectors)))
+            if self.training:
+                pyro.factor("vq_loss", quantized.loss.reshape(len(x), -1).sum(-1), has_rsample=True)
+            return k
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The codes of data: int64, of the event shape of k."""
+        with evaluation_mode(self):
+            return self.quantizer(self._encoded(x, *embed(self.context, y))).codes
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor, y: Tensor | None = None) -> Tensor:
+        """The mean of p(x | e_k) of codes.
+
+        Raises:
+            DataError: if the codes are no integers, of another shape, or out of range.
+        """
+        c = embed(self.context, y)
+        with evaluation_mode(self):
+            shape = tuple(self.prior(*c).event_shape)
+            if tokens.is_floating_point() or tuple(tokens.shape[1:]) != shape:
+                raise DataError(
+                    f"got tokens of shape {tuple(tokens.shape)} ({tokens.dtype}); expected ints of shape (…, "
+                    f"{', '.join(map(str, shape))})"
+                )
+            if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.quantizer.num_codes:
+                raise DataError(
+                    f"got tokens from {int(tokens.min())} to {int(tokens.max())}; expected 0 to "
+                    f"{self.quantizer.num_codes - 1}"
+                )
+            return self.likelihood(self._vectors(tokens), *c).mean
+
+    def _encoded(self, x: Tensor, *c: Tensor) -> Tensor:
+        """f(x) with the vectors in the last dimension, (N, *positions, dim)."""
+        return self.encoder(x, *c).movedim(1, -1)
+
+    def _vectors(self, k: Tensor) -> Tensor:
+        """e_k, (…, dim, *positions)."""
+        return self._channels_first(self.quantizer.embed(k))
+
+    def _channels_first(self, vectors: Tensor) -> Tensor:
+        """(…, *positions, dim) as (…, dim, *positions)."""
+        return vectors.movedim(-1, -1 - self._grid)
+
+    def _point(self, z: Tensor) -> dist.Distribution:
+        return dist.Delta(z, event_dim=self._grid + 1)
+
+    def _check(self) -> None:
+        """Pass two data through all components, and compare the shapes."""
+        with evaluation_mode(self), preserved_streams():
+            c = example_context(self)
+            p_k = call_component("prior", self.prior, *(c or ()))
+            # dimensions of the grid, without that of a residual quantizer's levels
+            self._grid = len(p_k.event_shape) - len(self.quantizer.code_shape(()))
+            if c is None:
+                return
+            k = p_k.expand(torch.Size([BATCH])).sample()
+            z = call_named("quantizer", self._vectors, k)
+            x = call_component("likelihood", self.likelihood, z, *c).expand(torch.Size([BATCH])).sample()
+            z_e = call_named("encoder", self._encoded, x, *c)
+            codes = call_named("quantizer", self.quantizer, z_e).codes
+        if codes.shape != k.shape:
+            raise PairError(
+                f"encoder and quantizer give codes of shape {tuple(codes.shape[1:])}; expected the event shape of the "
+                f"prior, {tuple(k.shape[1:])}"
+            )
+
+
+class CodePrior(nn.Module):
+    r"""p(k), to be fitted to codes by maximum likelihood: the second stage of a VQ-VAE.
+
+    A pair without latents over the prior of another pair, of the same parameters: ``pyvae.fit(CodePrior(vqvae),
+    vqvae.encode(x))``. Its ELBO is log p(k), minus the length of the codes in nats.
+
+    Args:
+        pair: a pair with a ``prior`` over codes, and its ``context``.
+
+    References:
+        van den Oord, Vinyals and Kavukcuoglu, *Neural discrete representation learning*, 2017, section 3.3.
+    """
+
+    def __init__(self, pair: nn.Module) -> None:
+        super().__init__()
+        self.prior, self.context = pair.prior, pair.context
+
+    def model(self, k: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
+        """p(k | y): k, drawn or as given."""
+        register(self)
+        with pyro.plate("data", count_data(k, y, size)):
+            return pyro.sample("k", self.prior(*embed(self.context, y)), obs=k)
+
+    def guide(self, k: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> None:
+        """Nothing: there are no latents."""
