@@ -28,11 +28,12 @@ from pyvae.errors import (
 )
 from pyvae.fit import FitResult, fit
 from pyvae.loading import load
-from pyvae.models import VAE, VQVAE, CodePrior, DiffusionVAE, LadderVAE, MarkovVAE, SingleStep
+from pyvae.models import VAE, VQVAE, VQVAE2, CodePrior, DiffusionVAE, LadderVAE, MarkovVAE, SingleStep
 
 __all__ = [
     "VAE",
     "VQVAE",
+    "VQVAE2",
     "ArgumentError",
     "CheckpointError",
     "CodePrior",

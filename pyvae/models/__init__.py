@@ -6,5 +6,6 @@ from pyvae.models.markov import LadderVAE, MarkovVAE
 from pyvae.models.single_step import SingleStep
 from pyvae.models.vae import VAE
 from pyvae.models.vector_quantized import VQVAE, CodePrior
+from pyvae.models.vector_quantized_2 import VQVAE2
 
-__all__ = ["VAE", "VQVAE", "CodePrior", "DiffusionVAE", "LadderVAE", "MarkovVAE", "SingleStep", "denoise"]
+__all__ = ["VAE", "VQVAE", "VQVAE2", "CodePrior", "DiffusionVAE", "LadderVAE", "MarkovVAE", "SingleStep", "denoise"]

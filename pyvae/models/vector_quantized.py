@@ -1,13 +1,13 @@
 """VAEs whose latents are codes: entries of a learned table of vectors."""
 
 import pyro
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.errors import DataError, PairError
+from pyvae.errors import PairError
 from pyvae.isolation import evaluation_mode, preserved_streams
 from pyvae.models.arguments import check_given, count_data, embed
+from pyvae.models.code_sites import check_tokens, code_vectors, observe_codes, sample_codes
 from pyvae.models.components import BATCH, call_component, call_named, check_modules, example_context
 from pyvae.models.registration import register
 
@@ -76,30 +76,23 @@ class VQVAE(nn.Module):
         count = count_data(x, y, size)
         c = embed(self.context, y)
         with pyro.plate("data", count):
-            k = pyro.sample("k", self.prior(*c))
-            z = pyro.sample("z", self._point(self._vectors(k)))
+            z = sample_codes("", self.quantizer, self.prior(*c))
             return pyro.sample("x", self.likelihood(z, *c), obs=x)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
         """The codes of x."""
         check_given(x)
         register(self)
-        z_e = self._encoded(x, *embed(self.context, y))
-        self.quantizer.advance(self.parameters())
-        quantized = self.quantizer(z_e)
-        self.quantizer.update(z_e, quantized.codes)
+        maps = self.encoder(x, *embed(self.context, y))
         with pyro.plate("data", len(x)):
-            k = pyro.sample("k", dist.Delta(quantized.codes, event_dim=quantized.codes.dim() - 1))
-            pyro.sample("z", self._point(self._channels_first(quantized.vectors)))
-            if self.training:
-                pyro.factor("vq_loss", quantized.loss.reshape(len(x), -1).sum(-1), has_rsample=True)
+            k, _ = observe_codes("", self.quantizer, maps, self.parameters())
             return k
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The codes of data: int64, of the event shape of k."""
         with evaluation_mode(self):
-            return self.quantizer(self._encoded(x, *embed(self.context, y))).codes
+            return self.quantizer(self.encoder(x, *embed(self.context, y)).movedim(1, -1)).codes
 
     @torch.no_grad()
     def decode(self, tokens: Tensor, y: Tensor | None = None) -> Tensor:
@@ -111,47 +104,23 @@ class VQVAE(nn.Module):
         c = embed(self.context, y)
         with evaluation_mode(self):
             shape = tuple(self.prior(*c).event_shape)
-            if tokens.is_floating_point() or tuple(tokens.shape[1:]) != shape:
-                raise DataError(
-                    f"got tokens of shape {tuple(tokens.shape)} ({tokens.dtype}); expected ints of shape (…, "
-                    f"{', '.join(map(str, shape))})"
-                )
-            if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.quantizer.num_codes:
-                raise DataError(
-                    f"got tokens from {int(tokens.min())} to {int(tokens.max())}; expected 0 to "
-                    f"{self.quantizer.num_codes - 1}"
-                )
-            return self.likelihood(self._vectors(tokens), *c).mean
-
-    def _encoded(self, x: Tensor, *c: Tensor) -> Tensor:
-        """f(x) with the vectors in the last dimension, (N, *positions, dim)."""
-        return self.encoder(x, *c).movedim(1, -1)
-
-    def _vectors(self, k: Tensor) -> Tensor:
-        """e_k, (…, dim, *positions)."""
-        return self._channels_first(self.quantizer.embed(k))
-
-    def _channels_first(self, vectors: Tensor) -> Tensor:
-        """(…, *positions, dim) as (…, dim, *positions)."""
-        return vectors.movedim(-1, -1 - self._grid)
-
-    def _point(self, z: Tensor) -> dist.Distribution:
-        return dist.Delta(z, event_dim=self._grid + 1)
+            check_tokens(tokens, shape, self.quantizer.num_codes)
+            grid = len(shape) - len(self.quantizer.code_shape(()))
+            return self.likelihood(code_vectors(self.quantizer, tokens, grid), *c).mean
 
     def _check(self) -> None:
         """Pass two data through all components, and compare the shapes."""
         with evaluation_mode(self), preserved_streams():
             c = example_context(self)
-            p_k = call_component("prior", self.prior, *(c or ()))
-            # dimensions of the grid, without that of a residual quantizer's levels
-            self._grid = len(p_k.event_shape) - len(self.quantizer.code_shape(()))
             if c is None:
                 return
+            p_k = call_component("prior", self.prior, *c)
             k = p_k.expand(torch.Size([BATCH])).sample()
-            z = call_named("quantizer", self._vectors, k)
+            grid = len(p_k.event_shape) - len(self.quantizer.code_shape(()))
+            z = call_named("quantizer", code_vectors, self.quantizer, k, grid)
             x = call_component("likelihood", self.likelihood, z, *c).expand(torch.Size([BATCH])).sample()
-            z_e = call_named("encoder", self._encoded, x, *c)
-            codes = call_named("quantizer", self.quantizer, z_e).codes
+            maps = call_named("encoder", self.encoder, x, *c)
+            codes = call_named("quantizer", self.quantizer, maps.movedim(1, -1)).codes
         if codes.shape != k.shape:
             raise PairError(
                 f"encoder and quantizer give codes of shape {tuple(codes.shape[1:])}; expected the event shape of the "
