@@ -28,7 +28,7 @@ myst_heading_anchors = 3
 
 # Every page with code is run at every build, and a failing cell fails the build.
 nb_execution_mode = "force"
-nb_execution_timeout = 300
+nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True  # files that a page writes do not land in the repository
 nb_output_stderr = "remove"  # tqdm warns of missing widgets wherever torch is imported in a notebook
