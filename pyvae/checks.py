@@ -4,11 +4,19 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pyvae.errors import ArgumentError
+from pyvae.errors import ArgumentError, DataError
 
-__all__ = ["as_shape", "check_int", "check_module", "check_positive", "check_seed"]
+__all__ = [
+    "as_shape",
+    "check_choice",
+    "check_code_dtype",
+    "check_int",
+    "check_module",
+    "check_positive",
+    "check_seed",
+]
 
 
 def as_shape(shape: int | Sequence[int], name: str = "event_shape") -> torch.Size:
@@ -60,6 +68,26 @@ def check_seed(seed: object) -> None:
     """
     if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**32:
         raise ArgumentError(f"seed is {seed!r}; expected an int in [0, 2**32)")
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse what is none of ``choices``.
+
+    Raises:
+        ArgumentError: naming the argument and the choices.
+    """
+    if value not in choices:
+        raise ArgumentError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
+
+
+def check_code_dtype(codes: Tensor, num_codes: int) -> None:
+    """Refuse codes that are not integers.
+
+    Raises:
+        DataError: saying what came.
+    """
+    if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+        raise DataError(f"codes have dtype {codes.dtype}; expected integers in [0, {num_codes - 1}]")
 
 
 def check_module(name: str, module: object) -> None:

@@ -127,8 +127,7 @@ def print_figures(console: Console, evaluation: Evaluation, title: str) -> None:
     for name in ("elbo", "log_likelihood"):
         errors = [f"{figures[f'{name}_{kind}']:.3f}" for kind in ("standard_error", "dataset_standard_error")]
         table.add_row(name, f"{figures[name]:.3f}", *errors)
-    terms = list(evaluation.elbo.kl_terms)
-    layers = [f"kl_{name}" for name in terms] if 1 < len(terms) <= _LISTED else []
+    layers = list(evaluation.elbo.layers) if len(evaluation.elbo.layers) <= _LISTED else []
     for name in ("reconstruction", "kl", *layers, "bits_per_dimension"):
         table.add_row(name, f"{figures[name]:.3f}", "", "")
     console.print(table)

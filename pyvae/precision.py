@@ -2,28 +2,16 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from pyvae.errors import ArgumentError
-
-__all__ = ["Precision", "check_precision", "computed_in"]
+__all__ = ["Precision", "computed_in"]
 
 Precision = Literal["32-true", "bf16-mixed"]
-
-
-def check_precision(precision: str) -> None:
-    """Refuse what is no precision.
-
-    Raises:
-        ArgumentError: naming those there are.
-    """
-    if precision not in get_args(Precision):
-        raise ArgumentError(f"precision is {precision!r}; expected one of {', '.join(get_args(Precision))}")
 
 
 class _Results32(TorchFunctionMode):

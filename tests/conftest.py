@@ -1,5 +1,13 @@
 import pyro
 import pytest
+import torch
+from hypothesis import settings
+from torch import fx
+
+from pyvae.compilation import products
+
+settings.register_profile("untimed")
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
@@ -7,3 +15,21 @@ def _fresh_pyro():
     """An empty param store and the same random streams for every test."""
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    """In place of the compiler, which takes seconds, run recordings as they are: operation after operation of aten.
+
+    Gives a list that gets the operations of every recording that would have been compiled. The recording itself is
+    stripped of all but its graph, as by the compiler, and not kept: what it forgets must show.
+    """
+    recordings = []
+
+    def run(graph, example, options=None):
+        recordings.append([node.target for node in graph.graph.nodes])
+        return fx.GraphModule({}, graph.graph)
+
+    monkeypatch.setattr(torch._inductor, "compile", run)
+    monkeypatch.setattr(products, "_onednn_wins", lambda a, b: False)  # measuring takes time, and rounds otherwise
+    return recordings

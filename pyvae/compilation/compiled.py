@@ -5,7 +5,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
-from pyvae.compilation.program import Program, described
+from pyvae.compilation.program import Programs
 from pyvae.compilation.python_state import PythonState
 from pyvae.compilation.tracing import as_tensor, without_items
 from pyvae.errors import TraceError
@@ -41,41 +41,25 @@ class CompiledELBO(nn.Module):
         self.pair = pair
         self.objective = objective
         self._settled: ELBO | None = None
-        self._programs: dict[tuple, Program] = {}
-
-    def __getstate__(self) -> dict[str, object]:
-        """All but the compiled programs, which belong to this process."""
-        return {**vars(self), "_programs": {}}
+        self._programs = Programs(pair)
 
     def forward(self, *args: object) -> Tensor:
         """The objective's loss in nats, summed over the batch as Pyro sums it; a scalar that can be differentiated."""
         if any(isinstance(a, Tensor) and a.requires_grad for a in args):
             raise TraceError("an argument requires a gradient, which a compiled loss does not give: detach it")
-        state = Program.state(self.pair)
-        device = state[0].device.type if state else "cpu"
-        autocast = (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
-        key = (PythonState(self.pair).key, autocast, *(described(t) for t in (*state, *args)))
-        if key not in self._programs:
-            self._programs[key] = self._compiled(args)
-        loss, gradients = self._programs[key](state, *args)
-        parameters = list(self.pair.parameters())
-        return _WithGradients.apply(loss, gradients, *parameters)
-
-    def _compiled(self, args: tuple) -> Program:
         if self._settled is None:
-            before = PythonState(self.pair)
-            inspection = inspect_pair(self.pair, args)
-            before.restore()
-            if inspection.stray:
-                raise TraceError(f"the parameters {list(inspection.stray)} live in Pyro's param store alone")
-            self._settled = settled(self.objective or default_objective(inspection), inspection)
-        try:
-            return Program(self.pair, self._gradients, args)
-        except TraceError as error:
-            raise TraceError(
-                f"{type(self.pair).__name__} cannot be compiled: {error}. Use the objective itself: "
-                f"{type(self._settled).__name__}()(pair.model, pair.guide)"
-            ) from error
+            self._settled = self._settle(args)
+        instead = f"the objective itself: {type(self._settled).__name__}()(pair.model, pair.guide)"
+        loss, gradients = self._programs.run(self._gradients, args, instead)
+        return _WithGradients.apply(loss, gradients, *self.pair.parameters())
+
+    def _settle(self, args: tuple) -> ELBO:
+        before = PythonState(self.pair)
+        inspection = inspect_pair(self.pair, args)
+        before.restore()
+        if inspection.stray:
+            raise TraceError(f"the parameters {list(inspection.stray)} live in Pyro's param store alone")
+        return settled(self.objective or default_objective(inspection), inspection)
 
     def _gradients(self, *args: object) -> tuple[Tensor, list[Tensor | None]]:
         @without_items

@@ -1,6 +1,6 @@
 """Functions of a module's state, recorded and compiled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from pyvae.compilation.products import choose_products
+from pyvae.compilation.python_state import PythonState
 from pyvae.compilation.tracing import reason, record
 from pyvae.errors import TraceError
 
-__all__ = ["Program", "described"]
+__all__ = ["Program", "Programs", "described"]
 
 
 def described(value: Any) -> Any:
@@ -64,3 +65,45 @@ class Program:
         """The function's results for this state of the module and these inputs, without their gradients."""
         tensors = (i for i in inputs if isinstance(i, Tensor))
         return pytree.tree_unflatten(list(self._run(*state, *tensors, *self._constants)), self._structure)
+
+
+class Programs:
+    """The programs of one pair, each compiled at the first call with its signature.
+
+    That is what they read as constants: Python's state, autocast's, and types and shapes. A copy has none of the
+    programs, which belong to this process.
+
+    Args:
+        pair: the module whose functions they are.
+    """
+
+    def __init__(self, pair: nn.Module) -> None:
+        self._pair = pair
+        self._compiled: dict[tuple, Program] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_compiled": {}}
+
+    def run(self, function: Callable, inputs: Sequence[Any], instead: str, key: Hashable = None) -> Any:
+        """``function(*inputs)``.
+
+        Args:
+            function: the same at every call with the same ``key``.
+            inputs: tensors, and constants.
+            instead: what to do where the function cannot be compiled.
+            key: what else the function reads.
+
+        Raises:
+            TraceError: if it cannot be compiled.
+        """
+        state = Program.state(self._pair)
+        device = state[0].device.type if state else "cpu"
+        autocast = (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
+        signature = (key, PythonState(self._pair).key, autocast, *(described(i) for i in (*state, *inputs)))
+        if signature not in self._compiled:
+            try:
+                self._compiled[signature] = Program(self._pair, function, inputs)
+            except TraceError as error:
+                name = type(self._pair).__name__
+                raise TraceError(f"{name} cannot be compiled: {error}. Use {instead}") from error
+        return self._compiled[signature](state, *inputs)

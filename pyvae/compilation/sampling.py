@@ -7,9 +7,7 @@ from pyro.infer import Predictive
 from torch import Tensor, nn
 
 from pyvae.checks import check_int
-from pyvae.compilation.program import Program, described
-from pyvae.compilation.python_state import PythonState
-from pyvae.errors import TraceError
+from pyvae.compilation.program import Programs
 
 __all__ = ["CompiledPredictive"]
 
@@ -51,34 +49,17 @@ class CompiledPredictive(nn.Module):
         check_int("num_samples", num_samples)
         self.pair = pair
         self._settings = (num_samples, posterior, tuple(return_sites))
-        self._programs: dict[tuple, Program] = {}
-
-    def __getstate__(self) -> dict[str, object]:
-        """All but the compiled programs, which belong to this process."""
-        return {**vars(self), "_programs": {}}
+        self._programs = Programs(pair)
 
     def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """The draws for these arguments of the pair's programs, by site: (S, …) each."""
-        state = Program.state(self.pair)
-        inputs = (*args, *kwargs.values())
-        key = (PythonState(self.pair).key, tuple(kwargs), *(described(i) for i in (*state, *inputs)))
-        if key not in self._programs:
-            self._programs[key] = self._compiled(inputs, list(kwargs))
-        return self._programs[key](state, *inputs)
-
-    def _compiled(self, inputs: tuple, names: list[str]) -> Program:
         count, posterior, sites = self._settings
-        keywords = len(inputs) - len(names)
 
         @torch.no_grad()
         def draw(*inputs: object) -> dict[str, Tensor]:
             guide = self.pair.guide if posterior else None
             predictive = Predictive(self.pair.model, {}, guide, count, sites, parallel=True)
-            return predictive(*inputs[:keywords], **dict(zip(names, inputs[keywords:], strict=True)))
+            return predictive(*inputs[: len(args)], **dict(zip(kwargs, inputs[len(args) :], strict=True)))
 
-        try:
-            return Program(self.pair, draw, inputs)
-        except TraceError as error:
-            raise TraceError(
-                f"{type(self.pair).__name__} cannot be compiled: {error}. Use pyro.infer.Predictive itself"
-            ) from error
+        instead = "pyro.infer.Predictive itself"
+        return self._programs.run(draw, (*args, *kwargs.values()), instead, key=tuple(kwargs))

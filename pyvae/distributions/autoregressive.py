@@ -7,7 +7,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyvae.checks import as_shape, check_int, check_module
+from pyvae.checks import as_shape, check_code_dtype, check_int, check_module
 from pyvae.errors import ArgumentError, DataError, PairError
 
 __all__ = ["Autoregressive"]
@@ -158,8 +158,7 @@ class Autoregressive(TorchDistribution):
 
     def _check_codes(self, value: Tensor) -> torch.Size:
         """The leading dimensions of codes and batch, broadcast; refuses what are no codes of this grid."""
-        if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
-            raise DataError(f"codes have dtype {value.dtype}; expected integers in [0, {self.num_codes - 1}]")
+        check_code_dtype(value, self.num_codes)
         dims = value.dim() - self.event_dim
         leading = _broadcast(value.shape[: max(dims, 0)], self.batch_shape)
         if dims < 0 or value.shape[dims:] != self.event_shape or leading is None:

@@ -1,14 +1,12 @@
 """A guide's level that corrects the model's own prediction."""
 
-from collections.abc import Sequence
-
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from pyvae.guides.level_guide import LevelGuide
-from pyvae.networks.shapes import as_shape, call_network
+from pyvae.networks.shapes import call_location_log_variance
 
 __all__ = ["PrecisionWeighted"]
 
@@ -38,19 +36,9 @@ class PrecisionWeighted(LevelGuide):
         True
     """
 
-    def __init__(self, network: nn.Module, event_shape: int | Sequence[int]) -> None:
-        super().__init__()
-        self.network = network
-        self.event_shape = as_shape(event_shape)
-
-    def extra_repr(self) -> str:
-        """The event shape."""
-        return f"event_shape={tuple(self.event_shape)}"
-
     def forward(self, d: Tensor, p: dist.Distribution) -> dist.Distribution:
         """N(μ, diag σ²), with the batch shape of d and p."""
-        doubled = torch.Size([2 * self.event_shape[0], *self.event_shape[1:]])
-        loc, log_variance = call_network(self.network, d, shape=doubled).chunk(2, -len(doubled))
+        loc, log_variance = call_location_log_variance(self.network, d, shape=self.event_shape)
         # in logarithms: precisions overflow, and their gradients before them
         prior = 2 * p.stddev.log()
         mean = p.mean + torch.sigmoid(prior - log_variance) * (loc - p.mean)

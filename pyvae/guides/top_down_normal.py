@@ -1,13 +1,11 @@
 """A guide's level that sees what the model predicts."""
 
-from collections.abc import Sequence
-
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyvae.guides.level_guide import LevelGuide
-from pyvae.networks.shapes import as_shape, call_location_scale
+from pyvae.networks.shapes import call_location_scale
 
 __all__ = ["TopDownNormal"]
 
@@ -39,15 +37,6 @@ class TopDownNormal(LevelGuide):
     """
 
     moments_per_element = 2
-
-    def __init__(self, network: nn.Module, event_shape: int | Sequence[int]) -> None:
-        super().__init__()
-        self.network = network
-        self.event_shape = as_shape(event_shape)
-
-    def extra_repr(self) -> str:
-        """The event shape."""
-        return f"event_shape={tuple(self.event_shape)}"
 
     def forward(self, d: Tensor, p: dist.Distribution) -> dist.Distribution:
         """N(μ, diag σ²), with the batch shape of d and p."""

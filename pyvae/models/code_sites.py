@@ -8,12 +8,27 @@ from torch import Tensor, nn
 
 from pyvae.errors import DataError
 
-__all__ = ["check_tokens", "code_vectors", "observe_codes", "sample_codes"]
+__all__ = ["code_vectors", "observe_codes", "sample_codes", "token_vectors"]
 
 
-def code_vectors(quantizer: nn.Module, k: Tensor, grid: int) -> Tensor:
-    """e_k of codes on a grid of so many dimensions, with the vectors before it: (…, dim, *grid)."""
-    return quantizer.embed(k).movedim(-1, -1 - grid)
+def code_vectors(quantizer: nn.Module, k: Tensor, prior: dist.Distribution) -> Tensor:
+    """e_k of codes from such a prior, with the vectors before the grid: (…, dim, *grid)."""
+    return quantizer.embed(k).movedim(-1, -1 - _grid_dim(quantizer, prior))
+
+
+def token_vectors(quantizer: nn.Module, tokens: Tensor, prior: dist.Distribution) -> Tensor:
+    """:func:`code_vectors` of codes from the user.
+
+    Raises:
+        DataError: if they are not integers, of another shape, or out of range.
+    """
+    _check_tokens(tokens, tuple(prior.event_shape), quantizer.num_codes)
+    return code_vectors(quantizer, tokens, prior)
+
+
+def _grid_dim(quantizer: nn.Module, prior: dist.Distribution) -> int:
+    """How many dimensions the grid has, without that of the levels of a residual quantizer."""
+    return len(prior.event_shape) - len(quantizer.code_shape(()))
 
 
 def observe_codes(
@@ -44,11 +59,11 @@ def observe_codes(
 def sample_codes(level: str, quantizer: nn.Module, prior: dist.Distribution) -> Tensor:
     """The model's part: codes from their prior; gives their vectors, (…, dim, *grid)."""
     k = pyro.sample(f"k{level}", prior)
-    grid = len(prior.event_shape) - len(quantizer.code_shape(()))  # without the levels of a residual quantizer
-    return pyro.sample(f"z{level}", dist.Delta(code_vectors(quantizer, k, grid), event_dim=grid + 1))
+    z = dist.Delta(code_vectors(quantizer, k, prior), event_dim=_grid_dim(quantizer, prior) + 1)
+    return pyro.sample(f"z{level}", z)
 
 
-def check_tokens(tokens: Tensor, shape: tuple[int, ...], num_codes: int) -> None:
+def _check_tokens(tokens: Tensor, shape: tuple[int, ...], num_codes: int) -> None:
     """Refuse what are no codes of this event shape.
 
     Raises:

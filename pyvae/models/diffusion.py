@@ -9,9 +9,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import as_shape, check_int
+from pyvae.checks import as_shape, check_choice, check_int
 from pyvae.distributions import DiscretizedNormal
-from pyvae.errors import ArgumentError, DataError, PairError
+from pyvae.errors import DataError, PairError
 from pyvae.isolation import evaluation_mode, preserved_streams
 from pyvae.models.arguments import check_given, count_data
 from pyvae.models.components import call_named, check_modules
@@ -78,8 +78,8 @@ class DiffusionVAE(nn.Module):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
-        _check_choice("prediction", prediction, ("noise", "data", "velocity"))
-        _check_choice("variance", variance, ("posterior", "forward", "learned"))
+        check_choice("prediction", prediction, ("noise", "data", "velocity"))
+        check_choice("variance", variance, ("posterior", "forward", "learned"))
         for name, value in (("levels", levels), ("num_classes", num_classes)):
             if value is not None:
                 check_int(name, value, 2 if name == "levels" else 1)
@@ -205,8 +205,3 @@ def _call(network: nn.Module, x: Tensor, t: int | Tensor, y: Tensor | None, even
     if output.dim() < event_dim or len(output) != leading.numel():
         raise PairError(f"network: gave shape {tuple(output.shape)} for {leading.numel()} data")
     return output.reshape(leading + output.shape[1:])
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ArgumentError(f"{name} is {value!r}; expected one of {', '.join(choices)}")

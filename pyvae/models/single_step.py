@@ -8,6 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyvae.checks import check_choice
 from pyvae.distributions import StratifiedSteps, Weighted
 from pyvae.errors import ArgumentError, DataError
 from pyvae.models.arguments import check_given
@@ -61,8 +62,7 @@ class SingleStep(nn.Module):
         drop_labels: float = 0.1,
     ) -> None:
         super().__init__()
-        if weighting not in ("likelihood", "simple"):
-            raise ArgumentError(f"weighting is {weighting!r}; expected likelihood or simple")
+        check_choice("weighting", weighting, ("likelihood", "simple"))
         if weighting == "simple" and any(p.requires_grad for p in diffusion.schedule.parameters()):
             raise ArgumentError("the simple weighting bounds nothing that a schedule could learn from; use likelihood")
         if not isinstance(drop_labels, Real) or not 0 <= drop_labels <= 1:

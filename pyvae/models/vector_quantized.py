@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pyvae.errors import PairError
 from pyvae.isolation import evaluation_mode, preserved_streams
 from pyvae.models.arguments import check_given, count_data, embed
-from pyvae.models.code_sites import check_tokens, code_vectors, observe_codes, sample_codes
+from pyvae.models.code_sites import code_vectors, observe_codes, sample_codes, token_vectors
 from pyvae.models.components import BATCH, call_component, call_named, check_modules, example_context
 from pyvae.models.registration import register
 
@@ -103,10 +103,7 @@ class VQVAE(nn.Module):
         """
         c = embed(self.context, y)
         with evaluation_mode(self):
-            shape = tuple(self.prior(*c).event_shape)
-            check_tokens(tokens, shape, self.quantizer.num_codes)
-            grid = len(shape) - len(self.quantizer.code_shape(()))
-            return self.likelihood(code_vectors(self.quantizer, tokens, grid), *c).mean
+            return self.likelihood(token_vectors(self.quantizer, tokens, self.prior(*c)), *c).mean
 
     def _check(self) -> None:
         """Pass two data through all components, and compare the shapes."""
@@ -116,8 +113,7 @@ class VQVAE(nn.Module):
                 return
             p_k = call_component("prior", self.prior, *c)
             k = p_k.expand(torch.Size([BATCH])).sample()
-            grid = len(p_k.event_shape) - len(self.quantizer.code_shape(()))
-            z = call_named("quantizer", code_vectors, self.quantizer, k, grid)
+            z = call_named("quantizer", code_vectors, self.quantizer, k, p_k)
             x = call_component("likelihood", self.likelihood, z, *c).expand(torch.Size([BATCH])).sample()
             maps = call_named("encoder", self.encoder, x, *c)
             codes = call_named("quantizer", self.quantizer, maps.movedim(1, -1)).codes

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pyvae.errors import PairError
 from pyvae.isolation import evaluation_mode, preserved_streams
 from pyvae.models.arguments import check_given, count_data, embed
-from pyvae.models.code_sites import check_tokens, code_vectors, observe_codes, sample_codes
+from pyvae.models.code_sites import code_vectors, observe_codes, sample_codes, token_vectors
 from pyvae.models.components import BATCH, call_component, call_named, check_modules, example_context
 from pyvae.models.registration import register
 
@@ -124,13 +124,9 @@ class VQVAE2(nn.Module):
         """
         c = embed(self.context, y)
         with evaluation_mode(self):
-            z_top = self._vectors(self.quantizer_top, top, self.prior_top(*c))
-            z_bottom = self._vectors(self.quantizer_bottom, bottom, self.prior_bottom(z_top, *c))
+            z_top = token_vectors(self.quantizer_top, top, self.prior_top(*c))
+            z_bottom = token_vectors(self.quantizer_bottom, bottom, self.prior_bottom(z_top, *c))
             return self.likelihood(z_bottom, z_top, *c).mean
-
-    def _vectors(self, quantizer: nn.Module, k: Tensor, prior: pyro.distributions.Distribution) -> Tensor:
-        check_tokens(k, tuple(prior.event_shape), quantizer.num_codes)
-        return code_vectors(quantizer, k, len(prior.event_shape) - len(quantizer.code_shape(())))
 
     def _check(self) -> None:
         """Draw from the model for two data and pass them through the guide, and compare the shapes."""
@@ -141,10 +137,10 @@ class VQVAE2(nn.Module):
             size = torch.Size([BATCH])
             p_top = call_component("prior_top", self.prior_top, *c)
             k_top = p_top.expand(size).sample()
-            z_top = call_named("quantizer_top", self._vectors, self.quantizer_top, k_top, p_top)
+            z_top = call_named("quantizer_top", code_vectors, self.quantizer_top, k_top, p_top)
             p_bottom = call_component("prior_bottom", self.prior_bottom, z_top, *c)
             k_bottom = p_bottom.expand(size).sample()
-            z_bottom = call_named("quantizer_bottom", self._vectors, self.quantizer_bottom, k_bottom, p_bottom)
+            z_bottom = call_named("quantizer_bottom", code_vectors, self.quantizer_bottom, k_bottom, p_bottom)
             x = call_component("likelihood", self.likelihood, z_bottom, z_top, *c).expand(size).sample()
             h_top, h_bottom = call_named("features", self.features, x, *c)
             found = call_named("quantizer_top", self.quantizer_top, h_top.movedim(1, -1)).codes

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyvae.checks import as_shape, check_int
-from pyvae.errors import ArgumentError, DataError
-from pyvae.networks.leading_dims import AnyLeadingDims
-from pyvae.networks.pixel_cnn import check_inputs
+from pyvae.errors import ArgumentError
+from pyvae.networks.code_network import CodeNetwork
 
 __all__ = ["CausalTransformer"]
 
@@ -80,7 +79,7 @@ class _Decoder(nn.Module):
             token = self.embedding(codes)
 
 
-class CausalTransformer(nn.Module):
+class CausalTransformer(CodeNetwork):
     r"""ℓ_i = f_i(k_1, …, k_{i−1}, c), the logits of P(k_i | k_1, …, k_{i−1}, c) for a grid k in raster order.
 
     A decoder-only transformer over the grid as one sequence: the start token, a linear map of c, and the codes but
@@ -117,36 +116,12 @@ class CausalTransformer(nn.Module):
         layers: int = 2,
         context_dim: int = 0,
     ) -> None:
-        super().__init__()
-        self.shape = as_shape(shape, "shape")
+        shape = as_shape(shape, "shape")
         for name, value in (("num_codes", num_codes), ("dim", dim), ("heads", heads), ("layers", layers)):
             check_int(name, value)
         check_int("context_dim", context_dim, 0)
         if dim % heads:
             raise ArgumentError(f"dim is {dim} and heads {heads}; expected a multiple of heads")
-        self.num_codes = num_codes
-        self.context_shapes = [torch.Size([context_dim])] if context_dim else []
-        self.context_event_dims = (1,) * len(self.context_shapes)
         blocks = [_Block(dim, heads) for _ in range(layers)]
-        decoder = _Decoder(self.shape.numel(), num_codes, dim, blocks, context_dim)
-        self.grid = AnyLeadingDims(decoder, [len(self.shape), *self.context_event_dims])
-
-    def forward(self, codes: Tensor, *context: Tensor) -> Tensor:
-        """Logits of shape (leading dims of codes and context, broadcast) + ``shape`` + (num_codes,).
-
-        Args:
-            codes: integers of shape (…) + ``shape``.
-            context: the vector (…, context_dim), if any.
-        """
-        check_inputs(self, [self.shape, *self.context_shapes], codes, *context)
-        if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
-            raise DataError(f"codes have dtype {codes.dtype}; expected integers in [0, {self.num_codes - 1}]")
-        return self.grid(codes, *context)
-
-    def sampler(self, rows: int, *context: Tensor) -> Generator[Tensor, Tensor, None]:
-        """A generator of logits (rows, num_codes), which is sent the codes (rows,) of each place for the next.
-
-        It keeps the keys and values of all places so far. Use it without gradients.
-        """
-        check_inputs(self, [torch.Size([rows, *s]) for s in self.context_shapes], *context)
-        return self.grid.network.sampler(rows, *context)
+        decoder = _Decoder(shape.numel(), num_codes, dim, blocks, context_dim)
+        super().__init__(decoder, shape, num_codes, [torch.Size([context_dim])] if context_dim else [])

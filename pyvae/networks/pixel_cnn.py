@@ -7,24 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pyvae.checks import as_shape, check_int
-from pyvae.errors import ArgumentError, DataError
-from pyvae.networks.leading_dims import AnyLeadingDims
+from pyvae.errors import ArgumentError
+from pyvae.networks.code_network import CodeNetwork
 
-__all__ = ["PixelCNN", "check_inputs"]
-
-
-def check_inputs(network: nn.Module, shapes: Sequence[torch.Size], *inputs: Tensor) -> None:
-    """Refuse inputs that are not as many tensors as ``shapes``, each with its shape at the end.
-
-    Raises:
-        ArgumentError: naming the network, the shapes that came and those that were expected.
-    """
-    given = [tuple(i.shape) if isinstance(i, Tensor) else f"a {type(i).__name__}" for i in inputs]
-    fit = len(given) == len(shapes) and all(isinstance(i, Tensor) for i in inputs)
-    if not fit or any(i.shape[max(i.dim() - len(s), 0) :] != s for i, s in zip(inputs, shapes, strict=True)):
-        expected = "; ".join(f"(..., {', '.join(map(str, s))})" for s in shapes)
-        came = "; ".join(map(str, given))
-        raise ArgumentError(f"{type(network).__name__} got {came or 'no input'}; expected {expected or 'no context'}")
+__all__ = ["PixelCNN"]
 
 
 def _gate(x: Tensor) -> Tensor:
@@ -136,7 +122,7 @@ class _Stacks(nn.Module):
         return grown or tops, totals
 
 
-class PixelCNN(nn.Module):
+class PixelCNN(CodeNetwork):
     r"""ℓ_i = f_i(k_1, …, k_{i−1}, c), the logits of P(k_i | k_1, …, k_{i−1}, c) for a grid k in raster order.
 
     The codes are embedded and go through two stacks of gated convolutions, tanh(a) · σ(b): v sees the rows above, as
@@ -152,7 +138,8 @@ class PixelCNN(nn.Module):
         layers: L.
         kernel_size: s, odd, at least 3.
         context_dim: length of a context vector, such as a class; 0 for none.
-        context_channels: channels of a context grid of the same shape, such as an upper level; 0 for none. A place sees
+        context_channels: channels of a context grid of the same shape, such as an upper level, which comes after the
+            vector; 0 for none. A place sees
             the context of its own, of its row and of the rows above within its reach, but of none below: a network
             that looks there belongs before this one.
 
@@ -180,46 +167,22 @@ class PixelCNN(nn.Module):
         context_dim: int = 0,
         context_channels: int = 0,
     ) -> None:
-        super().__init__()
-        self.shape = as_shape(shape, "shape")
+        shape = as_shape(shape, "shape")
         for name, value in (("num_codes", num_codes), ("channels", channels), ("layers", layers)):
             check_int(name, value)
         for name, value in (("context_dim", context_dim), ("context_channels", context_channels)):
             check_int(name, value, 0)
         check_int("kernel_size", kernel_size, 3)
-        if len(self.shape) > 2 or kernel_size % 2 == 0:
+        if len(shape) > 2 or kernel_size % 2 == 0:
             raise ArgumentError(
-                f"shape is {tuple(self.shape)} and kernel_size {kernel_size}; expected (height, width) or (length,), "
+                f"shape is {tuple(shape)} and kernel_size {kernel_size}; expected (height, width) or (length,), "
                 "and an odd size"
             )
-        self.num_codes = num_codes
-        vector, grid = torch.Size([context_dim]), torch.Size([context_channels, *self.shape])
-        self.context_shapes = [s for s in (vector, grid) if s[0]]
-        self.context_event_dims = tuple(len(s) for s in self.context_shapes)
-        size = (1, *self.shape)[-2:]
+        vector, grid = torch.Size([context_dim]), torch.Size([context_channels, *shape])
+        size = (1, *shape)[-2:]
         kernel = (kernel_size, kernel_size // 2 + 1) if size[0] > 1 else (0, kernel_size)
         cycle = 1 if size[0] > 1 else max(1, (size[1] - 1).bit_length())
         dilations = [2 ** (layer % cycle) for layer in range(layers)]
         stacks = [_GatedLayer(channels, kernel, d, (context_dim, context_channels)) for d in dilations]
         network = _Stacks(size, num_codes, channels, stacks)
-        self.grid = AnyLeadingDims(network, [len(self.shape), *self.context_event_dims])
-
-    def forward(self, codes: Tensor, *context: Tensor) -> Tensor:
-        """Logits of shape (leading dims of codes and context, broadcast) + ``shape`` + (num_codes,).
-
-        Args:
-            codes: integers of shape (…) + ``shape``.
-            context: the vector (…, context_dim), if any, then the grid (…, context_channels) + ``shape``, if any.
-        """
-        check_inputs(self, [self.shape, *self.context_shapes], codes, *context)
-        if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
-            raise DataError(f"codes have dtype {codes.dtype}; expected integers in [0, {self.num_codes - 1}]")
-        return self.grid(codes, *context)
-
-    def sampler(self, rows: int, *context: Tensor) -> Generator[Tensor, Tensor, None]:
-        """A generator of logits (rows, num_codes), which is sent the codes (rows,) of each place for the next.
-
-        It computes v once for each row of the grid and h once for each place. Use it without gradients.
-        """
-        check_inputs(self, [torch.Size([rows, *s]) for s in self.context_shapes], *context)
-        return self.grid.network.sampler(rows, *context)
+        super().__init__(network, shape, num_codes, [s for s in (vector, grid) if s[0]])

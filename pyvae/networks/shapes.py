@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pyvae.checks import as_shape
 from pyvae.errors import ArgumentError, PairError
 
-__all__ = ["as_shape", "as_widths", "call_location_scale", "call_network"]
+__all__ = ["as_shape", "as_widths", "call_location_log_variance", "call_location_scale", "call_network"]
 
 
 def as_widths(widths: Sequence[int], name: str) -> list[int]:
@@ -42,6 +42,16 @@ def call_network(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> Tens
     return output
 
 
+def call_location_log_variance(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    r"""(μ, log σ²) from one output, stacked along the first dimension of the event.
+
+    Raises:
+        PairError: if the output's event is not ``shape`` with its first dimension doubled.
+    """
+    doubled = torch.Size([2 * shape[0], *shape[1:]])
+    return call_network(network, *inputs, shape=doubled).chunk(2, -len(shape))
+
+
 def call_location_scale(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
     r"""(μ, σ) from one output (μ, log σ²), stacked along the first dimension of the event.
 
@@ -50,6 +60,5 @@ def call_location_scale(network: nn.Module, *inputs: Tensor, shape: torch.Size) 
     Raises:
         PairError: if the output's event is not ``shape`` with its first dimension doubled.
     """
-    doubled = torch.Size([2 * shape[0], *shape[1:]])
-    loc, log_variance = call_network(network, *inputs, shape=doubled).chunk(2, -len(shape))
+    loc, log_variance = call_location_log_variance(network, *inputs, shape=shape)
     return loc, (log_variance / 2).exp()

@@ -13,10 +13,7 @@ import pyvae
 from pyvae import networks
 from pyvae.models import denoise
 from tests.clients.diffusions import digits, images, toy, vectors
-from tests.compilation import conftest
 from tests.compilation.training_runs import assert_trains_alike
-
-interpreted = conftest.interpreted
 
 
 @pytest.mark.parametrize(

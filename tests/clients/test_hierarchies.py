@@ -13,9 +13,7 @@ from torch import nn
 import pyvae
 from pyvae import guides
 from tests.clients.hierarchies import DIM, ladder, maps, markov, mlp, one_layer, seeing
-from tests.compilation import conftest
 
-interpreted = conftest.interpreted
 MAKERS = (markov, seeing, ladder)
 every = pytest.mark.parametrize("make", MAKERS, ids=lambda m: m.__name__)
 

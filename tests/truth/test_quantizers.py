@@ -9,26 +9,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from pyvae.guides import VectorQuantizer
 from pyvae.guides import quantizer as searching
 from pyvae.guides.quantizer import nearest_codes
-
-
-def brute_force(z, codebook):
-    return (z[..., None, :].double() - codebook.double()).square().sum(-1).argmin(-1)
-
-
-def with_codebook(codebook, **kwargs):
-    quantizer = VectorQuantizer(*codebook.shape, **kwargs)
-    with torch.no_grad():
-        quantizer.codebook.copy_(codebook)
-        if quantizer.running:
-            quantizer.sums.copy_(codebook)
-    return quantizer
-
-
-def one_step(quantizer, z_e):
-    codes = quantizer(z_e).codes
-    quantizer.update(z_e, codes)
-    quantizer.advance()
-    return codes
+from tests.truth.quantizers import brute_force, one_step, with_codebook
 
 
 @pytest.mark.parametrize("decay", [None, 0.9])

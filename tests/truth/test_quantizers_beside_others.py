@@ -16,26 +16,7 @@ from torch.nn import functional as F
 import pyvae
 from pyvae.guides import FiniteScalarQuantizer, ResidualQuantizer, VectorQuantizer
 from pyvae.guides.quantizer import fingerprint
-
-
-def brute_force(z, codebook):
-    return (z[..., None, :].double() - codebook.double()).square().sum(-1).argmin(-1)
-
-
-def with_codebook(codebook, **kwargs):
-    quantizer = VectorQuantizer(*codebook.shape, **kwargs)
-    with torch.no_grad():
-        quantizer.codebook.copy_(codebook)
-        if quantizer.running:
-            quantizer.sums.copy_(codebook)
-    return quantizer
-
-
-def one_step(quantizer, z_e):
-    codes = quantizer(z_e).codes
-    quantizer.update(z_e, codes)
-    quantizer.advance()
-    return codes
+from tests.truth.quantizers import brute_force, one_step, with_codebook
 
 
 def test_initialization_is_k_means_and_follows_torchs_seed():

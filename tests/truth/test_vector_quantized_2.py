@@ -13,9 +13,7 @@ from torch import nn
 import pyvae
 from pyvae import guides, likelihoods, networks, priors
 from pyvae.networks import AnyLeadingDims
-from tests.compilation import conftest
 
-interpreted = conftest.interpreted
 CODES, DIM, BETA, SCALE = 3, 2, 0.25, math.sqrt(0.5)
 
 

@@ -11,11 +11,8 @@ from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 import pyvae
 from pyvae.objectives import WarmUp, WeightedELBO
 from tests.clients.hierarchies import DIM, ladder, markov, one_layer, seeing
-from tests.compilation import conftest
 from tests.compilation.comparing import assert_equal_to_eager, assert_same, compiled_results, eager_results
 from tests.truth.losses import Bits, Plain, by_hand, mixture
-
-interpreted = conftest.interpreted
 
 
 @pytest.fixture
