@@ -15,7 +15,7 @@ from pyvae import (
 )
 from pyvae.checkpoint import save
 from pyvae.compilation import compile
-from pyvae.diagnostics import elbo, evaluate, log_likelihood, log_weights
+from pyvae.diagnostics import code_usage, elbo, evaluate, log_likelihood, log_weights
 from pyvae.errors import (
     ArgumentError,
     CheckpointError,
@@ -48,6 +48,7 @@ __all__ = [
     "RunError",
     "SingleStep",
     "TraceError",
+    "code_usage",
     "compilation",
     "compile",
     "datasets",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from pyvae.batches import Batches
-from pyvae.diagnostics import elbo
+from pyvae.diagnostics import code_usage, elbo
 from pyvae.errors import NonFiniteError
 from pyvae.isolation import derive_seed, preserved_streams
 from pyvae.metrics import weighs_terms
@@ -31,6 +31,7 @@ class Epochs:
         batches: the data to train on.
         held_out: the data to validate on.
         processes: those that train the pair.
+        coded: whether some of the pair's latents are codes, whose use is to be counted.
     """
 
     trainer: Trainer
@@ -38,6 +39,7 @@ class Epochs:
     batches: Batches
     held_out: Batches | None
     processes: Processes
+    coded: bool = False
 
     def next(self, shown: TrainingProgress) -> Row:
         """Train for one epoch, measure, and add it to the state."""
@@ -49,6 +51,8 @@ class Epochs:
             row = self.trainer.epoch(self.batches, derive_seed(seed, number, 1), number, shown)
         if self.held_out is not None:
             row |= self._validation(derive_seed(seed, _EVALUATION_STREAM, *self._path()), number)
+        if self.coded:
+            row |= self._use_of_codes()
         self.state.add_epoch(row)
         return row
 
@@ -61,11 +65,20 @@ class Epochs:
         part = self.held_out.part(self.processes.rank, self.processes.count)
         measured = elbo(self.state.pair, part, num_particles=1, seed=seed)
         terms = {"elbo": measured.per_datapoint, "reconstruction": measured.reconstruction, "kl": measured.kl}
-        if len(measured.kl_terms) > 1:
-            terms |= {f"kl_{name}": term for name, term in measured.kl_terms.items()}
+        terms |= measured.layers
         sums = torch.tensor([*(float(t.sum()) for t in terms.values()), len(terms["elbo"])], dtype=torch.float64)
         self.processes.add([sums])
         means = dict(zip(terms, (sums[:-1] / sums[-1]).tolist(), strict=True))
         if not math.isfinite(means["elbo"]):
             raise NonFiniteError(f"the ELBO of the validation data is {means['elbo']} after epoch {number}")
         return {f"validation_{name}": mean for name, mean in means.items()}
+
+    def _use_of_codes(self) -> Row:
+        """How the held-out data use the codes, or else those to train on, each process counting its part."""
+        split, batches = ("train", self.batches) if self.held_out is None else ("validation", self.held_out)
+        row: Row = {}
+        part = batches.part(self.processes.rank, self.processes.count)
+        for name, usage in code_usage(self.state.pair, part).items():
+            self.processes.add([usage.counts])
+            row |= {f"{split}_{figure}_{name}": value for figure, value in usage.figures().items()}
+        return row

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from pyro.infer import ELBO
@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyvae.batches import Batches, Data, as_batches
+from pyvae.checks import check_choice
 from pyvae.diagnostics import elbo
+from pyvae.diagnostics.codes import code_sites
 from pyvae.epochs import Epochs
 from pyvae.inspection import Inspection, device_of
 from pyvae.isolation import kept_modes, own_parameters, preserved_streams
 from pyvae.keeping import keep, start
 from pyvae.metrics import tensorboard_writer
 from pyvae.objectives.default import default_objective, settled
-from pyvae.precision import Precision, check_precision
+from pyvae.precision import Precision
 from pyvae.preflight import check_arguments, check_pair, make_optimizer, make_schedule
 from pyvae.processes import processes_on
 from pyvae.progress import TrainingProgress
@@ -125,7 +127,7 @@ def fit(
     check_arguments(
         objective, epochs, clip_norm, patience, validation is not None, seed, checkpoint_dir, resume, tensorboard
     )
-    check_precision(precision)
+    check_choice("precision", precision, get_args(Precision))
     device = device_of(pair)
     processes = processes_on(device)
     batches = as_batches(data, batch_size, device).divided(processes.rank, processes.count)
@@ -141,7 +143,8 @@ def fit(
     directory = None if checkpoint_dir is None else Path(checkpoint_dir)
     start(state, directory, resume, processes)
     step = EagerStep(Loss(pair, objective, inspection, precision), Update(pair, made, clip_norm, processes))
-    run = Epochs(Trainer(step, _traced_rows(inspection, batches, epochs, compile)), state, batches, held_out, processes)
+    trainer = Trainer(step, _traced_rows(inspection, batches, epochs, compile))
+    run = Epochs(trainer, state, batches, held_out, processes, coded=bool(code_sites(inspection)))
     with (
         kept_modes(pair),
         own_parameters(),

@@ -23,6 +23,7 @@ __all__ = [
     "check_shapes",
     "device_of",
     "first_lines",
+    "has_support",
     "inspect_pair",
     "stochastic_sites",
     "unwrapped",
@@ -142,10 +143,11 @@ def check_data(inspection: Inspection) -> None:
 def validated_sites(inspection: Inspection) -> frozenset[str]:
     """The observed sites whose values are compared with a support; a distribution may have that switched off."""
     sites = {name: unwrapped(inspection.model.nodes[name]["fn"]) for name in inspection.observed}
-    return frozenset(n for n, fn in sites.items() if fn._validate_args and _has_support(fn))
+    return frozenset(n for n, fn in sites.items() if fn._validate_args and has_support(fn))
 
 
-def _has_support(distribution: Distribution) -> bool:
+def has_support(distribution: Distribution) -> bool:
+    """Whether the distribution says where its values lie."""
     try:
         return distribution.support is not None
     except NotImplementedError:

@@ -1,7 +1,18 @@
 """Diagnostics: numbers from any pair."""
 
+from pyvae.diagnostics.codes import CodeUsage, code_usage
 from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, Evaluation
 from pyvae.diagnostics.evaluation import elbo, evaluate, log_likelihood
 from pyvae.diagnostics.log_weights import log_weights
 
-__all__ = ["ELBOEstimate", "Estimate", "Evaluation", "elbo", "evaluate", "log_likelihood", "log_weights"]
+__all__ = [
+    "CodeUsage",
+    "ELBOEstimate",
+    "Estimate",
+    "Evaluation",
+    "code_usage",
+    "elbo",
+    "evaluate",
+    "log_likelihood",
+    "log_weights",
+]

@@ -75,6 +75,11 @@ class ELBOEstimate(Estimate):
         """E_q[log q(z | x) − log p(z)] of each datapoint, (N,) float64: the sum of the terms."""
         return sum(self.kl_terms.values(), torch.zeros_like(self.reconstruction))
 
+    @property
+    def layers(self) -> dict[str, Tensor]:
+        """The terms by the names that they have in logs, ``kl_<site>``; none where there is only one."""
+        return {f"kl_{name}": term for name, term in self.kl_terms.items()} if len(self.kl_terms) > 1 else {}
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -82,37 +87,43 @@ class Evaluation:
 
     Attributes:
         elbo: the evidence lower bound.
-        log_likelihood: the importance-weighted bound log p̂(x).
+        log_likelihood: the importance-weighted bound log p̂(x); None where the guide has no spread to weigh by.
         dimensions: the number of observed numbers per datapoint.
     """
 
     elbo: ELBOEstimate
-    log_likelihood: Estimate
+    log_likelihood: Estimate | None
     dimensions: int
 
-    def __str__(self) -> str:
-        return f"ELBO {self.elbo}, log p̂(x) {self.log_likelihood} with {self.elbo.num_particles} particles"
+    @property
+    def best(self) -> Estimate:
+        """The tighter of the bounds that there are."""
+        return self.log_likelihood or self.elbo
 
-    def _layers(self) -> dict[str, Tensor]:
-        """The KL's terms, where there are several."""
-        terms = self.elbo.kl_terms
-        return terms if len(terms) > 1 else {}
+    def __str__(self) -> str:
+        weighted = "" if self.log_likelihood is None else f", log p̂(x) {self.log_likelihood}"
+        return f"ELBO {self.elbo}{weighted} with {self.elbo.num_particles} particles"
 
     def figures(self) -> dict[str, float]:
         """The figures by name, as plain numbers."""
+        weighted = {} if self.log_likelihood is None else self._bound("log_likelihood", self.log_likelihood)
         return {
             "num_data": len(self.elbo.per_datapoint),
             "num_particles": self.elbo.num_particles,
-            "elbo": self.elbo.value,
-            "elbo_standard_error": self.elbo.standard_error,
-            "elbo_dataset_standard_error": self.elbo.dataset_standard_error,
+            **self._bound("elbo", self.elbo),
             "reconstruction": float(self.elbo.reconstruction.mean()),
             "kl": float(self.elbo.kl.mean()),
-            **{f"kl_{name}": float(term.mean()) for name, term in self._layers().items()},
-            "log_likelihood": self.log_likelihood.value,
-            "log_likelihood_standard_error": self.log_likelihood.standard_error,
-            "log_likelihood_dataset_standard_error": self.log_likelihood.dataset_standard_error,
-            "bits_per_dimension": -self.log_likelihood.value / (self.dimensions * math.log(2)),
+            **{name: float(term.mean()) for name, term in self.elbo.layers.items()},
+            **weighted,
+            "bits_per_dimension": -self.best.value / (self.dimensions * math.log(2)),
+        }
+
+    @staticmethod
+    def _bound(name: str, bound: Estimate) -> dict[str, float]:
+        return {
+            name: bound.value,
+            f"{name}_standard_error": bound.standard_error,
+            f"{name}_dataset_standard_error": bound.dataset_standard_error,
         }
 
 

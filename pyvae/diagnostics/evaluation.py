@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
-import pyro
 import torch
+from pyro.distributions import Delta, Distribution
 from torch import Tensor, nn
 
 from pyvae.batches import Data, as_batches
@@ -94,7 +94,9 @@ def log_likelihood(
         >>> log_likelihood(vae, torch.rand(7, 5).round(), num_particles=50).per_datapoint.shape
         torch.Size([7])
     """
-    _check_importance(pair, data)
+    inspection = _inspected(pair, data)
+    for name in _point_masses(inspection):
+        raise _no_weight(name)
     parts = _over(lambda t: likelihood_estimate(t.log_weight), pair, data, num_particles, seed, max_memory)
     return _join(parts)
 
@@ -108,6 +110,8 @@ def evaluate(
 ) -> Evaluation:
     r""":func:`elbo` and :func:`log_likelihood` from the same draws, so that ELBO ≤ L_K holds exactly.
 
+    A guide that puts all its mass on one code, such as that of a vector-quantized VAE, has an ELBO alone.
+
     Args:
         pair: a module with ``model`` and ``guide``.
         data: as for :func:`pyvae.fit`.
@@ -116,7 +120,8 @@ def evaluate(
         max_memory: about how many bytes the intermediate results may take.
 
     Raises:
-        PairError, DataError, ArgumentError: as :func:`log_likelihood`.
+        PairError: also if a guide's site is a Delta where the model has a density: there is no bound then.
+        DataError, ArgumentError: as :func:`pyvae.log_weights`.
 
     Example:
         >>> import pyvae
@@ -125,15 +130,21 @@ def evaluate(
         >>> evaluation.elbo.value <= evaluation.log_likelihood.value
         True
     """
-    inspection = _check_importance(pair, data)
+    inspection = _inspected(pair, data)
+    weighted = not _point_masses(inspection)
+    for name in _point_masses(inspection):
+        if not _is_countable(inspection.model.nodes[name]["fn"]):
+            raise _no_weight(name)
     rows = len(inspection.arguments[0])
     dimensions = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed) // rows
 
-    def reduce(terms: LogTerms) -> tuple[ELBOEstimate, Estimate]:
-        return elbo_estimate(terms.reconstruction, terms.latents), likelihood_estimate(terms.log_weight)
+    def reduce(terms: LogTerms) -> tuple[ELBOEstimate, Estimate | None]:
+        bound = likelihood_estimate(terms.log_weight) if weighted else None
+        return elbo_estimate(terms.reconstruction, terms.latents), bound
 
     parts = _over(reduce, pair, data, num_particles, seed, max_memory)
-    return Evaluation(_join_elbo([p[0] for p in parts]), _join([p[1] for p in parts]), dimensions)
+    bound = _join([p[1] for p in parts]) if weighted else None
+    return Evaluation(_join_elbo([p[0] for p in parts]), bound, dimensions)
 
 
 def _over(
@@ -153,20 +164,31 @@ def _over(
         return [part for batch in batches.in_order() for part in terms(reduce, batch)]
 
 
-def _check_importance(pair: nn.Module, data: Data) -> Inspection:
-    """Refuse pairs whose densities are no importance weights."""
+def _inspected(pair: nn.Module, data: Data) -> Inspection:
+    """A run on some of the data; refuses pairs whose densities are no importance weights."""
     with preserved_streams():
         inspection = inspect_pair(pair, as_batches(data, 8, device_of(pair)).extremes())
     check_data(inspection)
     check_weights(inspection)
-    for name in inspection.latents:
-        site = inspection.guide.nodes.get(name)
-        if site is not None and isinstance(unwrapped(site["fn"]), pyro.distributions.Delta):
-            raise PairError(
-                f"site {name!r} of the guide is a Delta, whose density is no importance weight: log_likelihood and "
-                "evaluate are undefined for it; use elbo"
-            )
     return inspection
+
+
+def _point_masses(inspection: Inspection) -> list[str]:
+    """The latent sites that are a Delta in the guide, which leaves nothing to weigh."""
+    sites = {name: inspection.guide.nodes.get(name) for name in inspection.latents}
+    return [n for n, site in sites.items() if site is not None and isinstance(unwrapped(site["fn"]), Delta)]
+
+
+def _is_countable(p: Distribution) -> bool:
+    """Whether a point has a probability under p."""
+    return isinstance(unwrapped(p), Delta) or p.support.is_discrete
+
+
+def _no_weight(name: str) -> PairError:
+    return PairError(
+        f"site {name!r} of the guide is a Delta, whose density is no importance weight: log_likelihood and evaluate "
+        "are undefined for it; use elbo"
+    )
 
 
 def _join(parts: Sequence[Estimate]) -> Estimate:

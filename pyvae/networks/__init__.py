@@ -8,6 +8,7 @@ from pyvae.networks.mlp import MLP
 from pyvae.networks.noise_schedules import CosineNoise, LearnedNoise, LinearNoise
 from pyvae.networks.one_hot import OneHot
 from pyvae.networks.pixel_cnn import PixelCNN
+from pyvae.networks.strided import StridedDecoder, StridedEncoder
 from pyvae.networks.time_embedding import TimeEmbedding
 from pyvae.networks.time_mlp import TimeMLP
 from pyvae.networks.unet import UNet
@@ -24,6 +25,8 @@ __all__ = [
     "LinearNoise",
     "OneHot",
     "PixelCNN",
+    "StridedDecoder",
+    "StridedEncoder",
     "TimeEmbedding",
     "TimeMLP",
     "UNet",

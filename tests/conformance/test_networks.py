@@ -1,5 +1,7 @@
 """What every network must do: act on the last dimensions, under any leading ones."""
 
+import math
+
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -9,7 +11,18 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyvae import networks
 from pyvae.errors import ArgumentError, DataError
-from pyvae.networks import MLP, AnyLeadingDims, CausalTransformer, ConvDecoder, ConvEncoder, Features, OneHot, PixelCNN
+from pyvae.networks import (
+    MLP,
+    AnyLeadingDims,
+    CausalTransformer,
+    ConvDecoder,
+    ConvEncoder,
+    Features,
+    OneHot,
+    PixelCNN,
+    StridedDecoder,
+    StridedEncoder,
+)
 
 leading_dims = st.lists(st.integers(1, 3), max_size=3).map(tuple)
 channels = st.lists(st.integers(1, 4), min_size=1, max_size=3)
@@ -19,9 +32,10 @@ images = st.tuples(st.integers(1, 3), st.integers(3, 13), st.integers(3, 13))
 def test_every_network_is_tested_here():
     here = {"MLP", "AnyLeadingDims", "ConvDecoder", "ConvEncoder", "Features", "OneHot"}
     of_codes = {"CausalTransformer", "PixelCNN"}
+    strided = {"StridedDecoder", "StridedEncoder"}
     in_test_time_networks = {"TimeEmbedding", "TimeMLP", "UNet"}
     in_test_diffusion_schedules = {"CosineNoise", "LearnedNoise", "LinearNoise"}
-    assert set(networks.__all__) == here | of_codes | in_test_time_networks | in_test_diffusion_schedules
+    assert set(networks.__all__) == here | of_codes | strided | in_test_time_networks | in_test_diffusion_schedules
 
 
 @given(leading=leading_dims)
@@ -34,7 +48,7 @@ def test_features_come_from_coarse_to_fine_and_see_the_context(leading):
     assert torch.equal(outputs[0], third(second(first(x, context), context), context))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(leading=leading_dims, shape=images, context=st.integers(0, 2), widths=channels)
 def test_shapes(leading, shape, context, widths):
     cases = [
@@ -53,8 +67,11 @@ def test_shapes(leading, shape, context, widths):
         (MLP((1, 6, 6), 3, context_dim=2), (1, 6, 6)),
         (ConvEncoder((1, 6, 6), 3, (2, 4), context_dim=2), (1, 6, 6)),
         (ConvDecoder(5, (2, 7, 6), (4, 2), context_dim=2), (5,)),
+        (StridedEncoder((2, 7, 6), 5, (4, 3), (2, 3), context_dim=2), (2, 7, 6)),
+        (StridedDecoder(5, (2, 7, 6), (4, 3), (3, 2), context_dim=2), (5, 2, 1)),
+        (StridedEncoder((1, 29), 5, (4, 3), (2, 4), (1, 3), context_dim=2), (1, 29)),
     ],
-    ids=["MLP", "ConvEncoder", "ConvDecoder"],
+    ids=["MLP", "ConvEncoder", "ConvDecoder", "StridedEncoder", "StridedDecoder", "of signals"],
 )
 def test_leading_dims_are_a_batch_and_context_broadcasts(network, shape):
     x, c = torch.randn(3, 4, *shape), torch.randn(4, 2)
@@ -66,6 +83,42 @@ def test_leading_dims_are_a_batch_and_context_broadcasts(network, shape):
     network.zero_grad()
     together.sum().backward()
     assert all(p.grad is not None for p in network.parameters())
+
+
+strides = st.lists(st.integers(2, 4), min_size=1, max_size=2)
+
+
+@settings(max_examples=30)
+@given(leading=leading_dims, image=images, signal=st.booleans(), strides=strides, context=st.integers(0, 2))
+def test_strided_networks_cover_all_of_the_data_by_their_grid(leading, image, signal, strides, context):
+    shape, arguments = image[:2] if signal else image, ([3] * len(strides), strides, [1, 2], context, torch.nn.SiLU)
+    encoder, decoder = StridedEncoder(shape, 5, *arguments), StridedDecoder(5, shape, *arguments)
+    inputs = [torch.randn(*leading, context)] if context else []
+    x = torch.randn(*leading, *shape, requires_grad=True)
+    z = encoder(x, *inputs)
+    grid = [math.ceil(size / math.prod(strides)) for size in shape[1:]]
+    assert z.shape == (*leading, 5, *grid)
+    assert decoder(z, *inputs).shape == (*leading, *shape)
+    z.square().sum().backward()
+    assert (x.grad != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "strides", "match"),
+    [
+        ((8,), [4], [2], "shape is"),
+        ((1, 2, 3, 4), [4], [2], "shape is"),
+        ((1, 8), [4], [2, 2], "as many"),
+        ((1, 8), [4], [1], "from 2"),
+        ((1, 8), [], [], "as many"),
+    ],
+)
+@pytest.mark.parametrize(
+    "make", [lambda s, *a: StridedEncoder(s, 5, *a), lambda s, *a: StridedDecoder(5, s, *a)], ids=["encoder", "decoder"]
+)
+def test_strided_networks_refuse(shape, channels, strides, match, make):
+    with pytest.raises(ArgumentError, match=match):
+        make(shape, channels, strides)
 
 
 def test_any_leading_dims_broadcasts_inputs():
@@ -108,7 +161,7 @@ of_each_code_network = pytest.mark.parametrize(
 
 
 @of_each_code_network
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(leading=leading_dims)
 def test_code_networks_take_leading_dims_as_a_batch_and_broadcast(network, context, leading):
     codes = torch.randint(5, (*leading, 2, *network.shape))

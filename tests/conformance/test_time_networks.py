@@ -62,7 +62,7 @@ def test_embedding_in_half_precision_tells_late_steps_apart():
 
 
 @of_each_network
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(leading=st.lists(st.integers(1, 3), max_size=3).map(tuple))
 def test_leading_dims_are_a_batch(make, leading):
     network = make()

@@ -12,9 +12,7 @@ from torch import nn
 import pyvae
 from pyvae import guides, likelihoods, networks, priors
 from pyvae.models import VQVAE, CodePrior
-from tests.compilation import conftest
 
-interpreted = conftest.interpreted
 BETA, CODES, DIM, GRID, WIDTH = 0.3, 6, 3, 4, 5
 SCALE = math.sqrt(0.5)  # for which −log p is the squared error, up to a constant
 
@@ -87,10 +85,17 @@ def test_the_elbo_has_the_length_of_the_codes_and_no_training_loss(x):
     assert torch.allclose(estimate.per_datapoint.float(), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("refused", [pyvae.log_likelihood, pyvae.evaluate])
-def test_importance_weights_are_refused(refused, x):
+def test_there_is_no_importance_weighted_bound(x):
+    pair = make()
     with pytest.raises(pyvae.PairError, match="Delta"):
-        refused(make(), x)
+        pyvae.log_likelihood(pair, x)
+    evaluation = pyvae.evaluate(pair, x, num_particles=2)
+    assert evaluation.log_likelihood is None
+    assert evaluation.best is evaluation.elbo
+    assert torch.equal(evaluation.elbo.per_datapoint, pyvae.elbo(pair, x, num_particles=2).per_datapoint)
+    bits = -evaluation.elbo.value / WIDTH / math.log(2)
+    assert evaluation.figures()["bits_per_dimension"] == pytest.approx(bits)
+    assert not any("log_likelihood" in name for name in evaluation.figures())
 
 
 @pytest.mark.parametrize("particles", [{}, {"num_particles": 3}, {"num_particles": 3, "vectorize_particles": True}])
