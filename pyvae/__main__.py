@@ -1,4 +1,4 @@
-"""The command line: ``pyvae fit RECIPE``, ``sample``, ``reconstruct``, ``evaluate``."""
+"""The command line: ``pyvae fit RECIPE``, ``sample``, ``reconstruct``, ``evaluate``, ``encode``, ``decode``."""
 
 import inspect
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from pyvae import commands, recipes, train_command
+from pyvae import commands, recipes, token_commands, train_command
 from pyvae.allocator import keep_memory
 from pyvae.command_line import Parser, add_signature, check_config, underscored
 from pyvae.errors import ArgumentError, DataError, PyvaeError
@@ -20,7 +20,13 @@ __all__ = ["main"]
 
 _FROM_DATA = {"shape", "num_classes"}
 _FROM_RUN = {"pair", "data", "validation", "checkpoint_dir", "resume"}
-_ON_RUNS = {"sample": commands.sample, "reconstruct": commands.reconstruct, "evaluate": commands.evaluate}
+_ON_RUNS = {
+    "sample": commands.sample,
+    "reconstruct": commands.reconstruct,
+    "evaluate": commands.evaluate,
+    "encode": token_commands.encode,
+    "decode": token_commands.decode,
+}
 
 
 def _names(function: Callable[..., object], skip: set[str] = frozenset()) -> list[str]:

@@ -125,10 +125,13 @@ def print_figures(console: Console, evaluation: Evaluation, title: str) -> None:
     table = Table("figure", "value", "Monte Carlo error", "error of the data", title=title, title_justify="left")
     figures = evaluation.figures()
     for name in ("elbo", "log_likelihood"):
+        if name not in figures:
+            continue
         errors = [f"{figures[f'{name}_{kind}']:.3f}" for kind in ("standard_error", "dataset_standard_error")]
         table.add_row(name, f"{figures[name]:.3f}", *errors)
     layers = list(evaluation.elbo.layers) if len(evaluation.elbo.layers) <= _LISTED else []
-    for name in ("reconstruction", "kl", *layers, "bits_per_dimension"):
+    codes = [f"{name}_{site}" for site in evaluation.codes for name in evaluation.of_codes(site)]
+    for name in ("reconstruction", "kl", *layers, *codes, "bits_per_dimension"):
         table.add_row(name, f"{figures[name]:.3f}", "", "")
     console.print(table)
 

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyvae.batches import Batches, Data, as_batches
 from pyvae.checks import check_choice
+from pyvae.compilation import MOST_OPERATIONS
 from pyvae.diagnostics import elbo
 from pyvae.diagnostics.codes import code_sites
 from pyvae.epochs import Epochs
@@ -98,7 +99,8 @@ def fit(
         patience: stop after so many epochs without a better validation ELBO.
         seed: of all randomness; by default drawn from torch's global stream.
         compile: whether the step is traced once and compiled, after which no Python runs in it; a pair that cannot be
-            traced is trained eagerly, with a warning that says why. By default it is in runs of 2,000 steps or more.
+            traced is trained eagerly, with a warning that says why. By default it is in runs of 2,000 steps or more,
+            unless the step is so long that its compilation would take minutes.
         precision: "32-true", or "bf16-mixed": factors of matrix products and convolutions in bfloat16, all sums,
             densities and parameters in float32.
         checkpoint_dir: where to keep checkpoint.safetensors and metrics.csv, replaced after each epoch.
@@ -143,7 +145,7 @@ def fit(
     directory = None if checkpoint_dir is None else Path(checkpoint_dir)
     start(state, directory, resume, processes)
     step = EagerStep(Loss(pair, objective, inspection, precision), Update(pair, made, clip_norm, processes))
-    trainer = Trainer(step, _traced_rows(inspection, batches, epochs, compile))
+    trainer = Trainer(step, _traced_rows(inspection, batches, epochs, compile), None if compile else MOST_OPERATIONS)
     run = Epochs(trainer, state, batches, held_out, processes, coded=bool(code_sites(inspection)))
     with (
         kept_modes(pair),

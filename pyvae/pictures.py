@@ -13,19 +13,32 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from pyvae.checkpoint import write_atomically
+from pyvae.diagnostics import CodeUsage
 
-__all__ = ["draw_curves", "draw_grid", "draw_latents", "draw_rows", "draw_terms", "picture_bytes", "save_picture"]
+__all__ = [
+    "draw_codes",
+    "draw_curves",
+    "draw_grid",
+    "draw_latents",
+    "draw_rows",
+    "draw_terms",
+    "picture_bytes",
+    "save_picture",
+]
+
+_WINDOW = 256
 
 
 def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = (), column_labels: Sequence[str] = ()) -> Figure:
     """Images in rows of ``columns``, from black to white over the range of x; vectors as the rows of one picture.
 
     Args:
-        x: images (N, channels, height, width) or events of any other shape.
+        x: images (N, channels, height, width); signals (N, 1, samples), drawn as spectrograms; or other events.
         columns: images per row.
         row_labels: names of the rows.
         column_labels: names of the columns.
     """
+    x = _pictured(x)
     array = np.asarray(x.detach().cpu().float())
     if not _are_images(x):
         return _draw_vectors([array], [""])
@@ -50,6 +63,7 @@ def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = (), column_la
 
 def draw_rows(rows: Sequence[Tensor], row_labels: Sequence[str], columns: int = 20) -> Figure:
     """One row of images per tensor, with its label, wrapped after ``columns``; for vectors, one panel per label."""
+    rows = [_pictured(row) for row in rows]
     if not _are_images(rows[0]):
         labels = list(dict.fromkeys(row_labels))
         grouped = [[r for r, name in zip(rows, row_labels, strict=True) if name == label] for label in labels]
@@ -59,6 +73,16 @@ def draw_rows(rows: Sequence[Tensor], row_labels: Sequence[str], columns: int = 
     high = max(float(part.max()) for part, _ in wrapped)
     padded = [torch.cat([part, part.new_full((width - len(part), *part.shape[1:]), high)]) for part, _ in wrapped]
     return draw_grid(torch.cat(padded), width, [name for _, name in wrapped])
+
+
+def _pictured(x: Tensor) -> Tensor:
+    """Long signals as images of their spectrograms, in decibels, low frequencies below; all else as it is."""
+    if x.dim() != 3 or x.shape[1] != 1 or x.shape[2] < 2 * _WINDOW:
+        return x
+    window = torch.hann_window(_WINDOW, device=x.device)
+    transformed = torch.stft(x[:, 0].float(), _WINDOW, x.shape[2] // 64, window=window, return_complex=True)
+    decibels = 20 * transformed.abs().clamp_min(1e-5).log10()
+    return decibels.clamp_min(float(decibels.max()) - 70).flip(1)[:, None]
 
 
 def _are_images(x: Tensor) -> bool:
@@ -123,6 +147,18 @@ def draw_terms(terms: dict[str, float], history: Sequence[dict[str, float]]) -> 
         right.set(title=f"over the epochs, {split}", xlabel="epoch")
         right.xaxis.set_major_locator(MaxNLocator(integer=True))
         right.legend(frameon=False)
+    return figure
+
+
+def draw_codes(codes: dict[str, CodeUsage]) -> Figure:
+    """The frequencies of the codes of each site, the most frequent first."""
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    panels = figure.subplots(1, len(codes), squeeze=False)[0]
+    for axes, (name, usage) in zip(panels, codes.items(), strict=True):
+        shares = (usage.counts / usage.counts.sum()).sort(descending=True).values
+        axes.bar(range(len(shares)), shares, width=1)
+        axes.axhline(1 / len(shares), color="black", linewidth=0.8)
+        axes.set(title=f"{name}: perplexity {usage.perplexity:.1f}", xlabel="code, by rank", ylabel="share")
     return figure
 
 

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from pyvae.checkpoint import write_atomically
 from pyvae.datasets import LabelledData
-from pyvae.diagnostics import Evaluation
+from pyvae.diagnostics import CodeUsage, Evaluation
 from pyvae.isolation import preserved_streams
-from pyvae.pictures import draw_curves, draw_grid, draw_latents, draw_rows, draw_terms, picture_bytes
+from pyvae.key_figures import key_figures
+from pyvae.pictures import draw_codes, draw_curves, draw_grid, draw_latents, draw_rows, draw_terms, picture_bytes
 from pyvae.runs import Run
 from pyvae.training_state import Row
 from pyvae.views import class_labels, generate, latent_means, reconstruct
 
-__all__ = ["all_warnings", "draw_reconstructions", "draw_samples", "draw_transfer", "write_report"]
+__all__ = ["draw_reconstructions", "draw_samples", "draw_transfer", "write_report"]
 
 _SHOWN = 10
 _SCATTERED = 2000
@@ -92,7 +93,8 @@ def _data_pictures(run: Run, pair: nn.Module, some: Sequence[Tensor], num_classe
 
 
 def _latent_picture(run: Run, pair: nn.Module, many: Sequence[Tensor], classes: Tensor | None) -> Picture:
-    means = torch.cat([m.flatten(1) for m in latent_means(pair, many).values()], 1)
+    means = [m.flatten(1) for m in latent_means(pair, many).values() if m.is_floating_point()]  # not the codes' numbers
+    means = torch.cat(means, 1)
     return Picture(
         "latents",
         "Latent space",
@@ -109,6 +111,7 @@ def _pictures(
     classes: Tensor | None,
     history: Sequence[Row],
     terms: dict[str, float],
+    codes: dict[str, CodeUsage],
 ) -> list[Picture]:
     """All pictures of a run."""
     device = next(pair.parameters()).device
@@ -127,6 +130,15 @@ def _pictures(
                 draw_terms(terms, history),
             )
         )
+    if codes:
+        pictures.append(
+            Picture(
+                "codes",
+                "Use of the codes",
+                "How often each code stands for test data, the most frequent first; the line is even use.",
+                draw_codes(codes),
+            )
+        )
     curves = Picture(
         "curves",
         "Training",
@@ -135,53 +147,6 @@ def _pictures(
         draw_curves(history),
     )
     return [*pictures, curves]
-
-
-def _figures(evaluation: Evaluation, conditional: bool) -> list[dict[str, str]]:
-    """The key figures, each with a sentence on what it means."""
-    elbo, likelihood = evaluation.elbo, evaluation.log_likelihood
-    figures = evaluation.figures()
-    given = " | y" if conditional else ""
-    return [
-        {
-            "name": "ELBO",
-            "value": f"{elbo.value:.2f} nats",
-            "meaning": f"per test datum; a lower bound on log p(x{given}). ± {elbo.standard_error:.3f} Monte Carlo "
-            f"error, ± {elbo.dataset_standard_error:.2f} from the choice of data",
-        },
-        {
-            "name": f"log p̂(x{given}), K = {likelihood.num_particles}",
-            "value": f"{likelihood.value:.2f} nats",
-            "meaning": "importance-weighted, a tighter lower bound: at least "
-            f"{likelihood.value - elbo.value:.2f} nats of the ELBO's gap are the guide's",
-        },
-        {
-            "name": "Reconstruction",
-            "value": f"{figures['reconstruction']:.2f} nats",
-            "meaning": "E[log p(x | z)] under q(z | x): how well z tells x",
-        },
-        {
-            "name": "KL",
-            "value": f"{figures['kl']:.2f} nats",
-            "meaning": "from prior to posterior: how much z tells of x; near 0, the latents are not used",
-        },
-        {
-            "name": "Bits per dimension",
-            "value": f"{figures['bits_per_dimension']:.3f}",
-            "meaning": "−log₂ p̂(x) per element of x, as preprocessed",
-        },
-    ]
-
-
-def all_warnings(evaluation: Evaluation, noticed: Sequence[str]) -> list[str]:
-    """What was noticed on the way, and a collapse of the posterior."""
-    kl = float(evaluation.elbo.kl.mean())
-    collapse = (
-        [f"The KL is {kl:.3f} nats: the posterior has collapsed onto the prior and the latents carry nothing."]
-        if kl < 0.1
-        else []
-    )
-    return [*collapse, *noticed]
 
 
 def write_report(
@@ -208,7 +173,7 @@ def write_report(
         The page's path.
     """
     terms = {name: float(term.mean()) for name, term in evaluation.elbo.kl_terms.items()}
-    pictures = _pictures(run, pair, data, classes, history, terms)
+    pictures = _pictures(run, pair, data, classes, history, terms, evaluation.codes)
     shown = []
     for picture in pictures:
         content = picture_bytes(picture.figure)
@@ -223,7 +188,7 @@ def write_report(
         f"{' × '.join(map(str, data.shape))}, {len(history)} epochs, "
         f"{sum(p.numel() for p in pair.parameters()):,} parameters",
         warnings=noticed,
-        figures=_figures(evaluation, run.conditional),
+        figures=key_figures(evaluation, run.conditional),
         pictures=shown,
         settings=[(k.replace("_", " "), v) for k, v in groups.items() if v is not None],
     )

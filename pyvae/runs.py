@@ -40,16 +40,18 @@ def load_data(
     download: bool = False,
     preprocessing: Preprocessing = "dynamic_binarization",
     image_size: int = 32,
+    audio_length: int = 8192,
 ) -> LabelledData:
     """Data by name or by path, preprocessed.
 
     Args:
-        data: digits, mnist, fashion_mnist, kmnist, cifar10; a .npy or .npz file; or a folder of images with one
-            subfolder per class.
+        data: digits, mnist, fashion_mnist, kmnist, cifar10, spoken_digits; a .npy or .npz file; or a folder of images
+            or wav files, with one subfolder per class.
         data_root: where torchvision's datasets are.
         download: fetch torchvision's datasets if they are not there.
         preprocessing: what is done to the data before the VAE sees them.
         image_size: height and width of the images of a folder.
+        audio_length: samples of the recordings of a folder; longer ones are cut, shorter ones filled up.
 
     Raises:
         DataError: if the data are not there, or not as expected.
@@ -60,11 +62,14 @@ def load_data(
         loaded = getattr(datasets, data)(data_root, download)
     elif data.endswith((".npy", ".npz")):
         loaded = datasets.arrays(data)
+    elif next(Path(data).rglob("*.wav"), None):
+        loaded = datasets.audio_folder(data, audio_length)
     elif Path(data).is_dir():
         loaded = datasets.image_folder(data, image_size)
     else:
         raise DataError(
-            f"there are no data {data!r}; expected {', '.join(NAMED)}, a .npy or .npz file, or a folder of images"
+            f"there are no data {data!r}; expected {', '.join(NAMED)}, a .npy or .npz file, or a folder of images "
+            "or wav files"
         )
     return getattr(preprocessings, preprocessing)(loaded)
 

@@ -25,12 +25,13 @@ class TracedStep:
     Args:
         eager: the step as Pyro makes it; it has been made at least once.
         batch: an example of the batches to come.
+        most_operations: as for :class:`pyvae.compilation.Program`.
 
     Raises:
         TraceError: if the step cannot be recorded or compiled, or does not do what the eager one does.
     """
 
-    def __init__(self, eager: EagerStep, batch: Batch) -> None:
+    def __init__(self, eager: EagerStep, batch: Batch, most_operations: int | None = None) -> None:
         self._eager, self._loss, self._update = eager, eager.loss, eager.update
         batch = _contiguous(batch)
         self._signature = [described(t) for t in batch]
@@ -42,7 +43,7 @@ class TracedStep:
         )
         self._inputs = self._adam.inputs if self._adam else []
         function = self._whole_step if self._adam else self._gradients
-        self._program = Program(self._loss.pair, function, (*batch, *self._inputs))
+        self._program = Program(self._loss.pair, function, (*batch, *self._inputs), most_operations)
         self._state = Program.state(self._loss.pair)
         self._key = self._constants()
         self._check(batch)

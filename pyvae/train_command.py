@@ -17,9 +17,10 @@ from pyvae.errors import ArgumentError
 from pyvae.fit import fit
 from pyvae.inspection import check_data, device_of, inspect_pair
 from pyvae.isolation import derive_seed, preserved_streams
+from pyvae.key_figures import all_warnings
 from pyvae.loading import build
 from pyvae.processes import Processes
-from pyvae.report import all_warnings, write_report
+from pyvae.report import write_report
 from pyvae.runs import Run, discard_run, start_run
 
 __all__ = ["run_options", "train", "usable_device"]

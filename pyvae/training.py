@@ -48,10 +48,12 @@ class Trainer:
     Attributes:
         eager: the step as Pyro makes it.
         traced_rows: batches of so many rows take a step that is traced, where the pair allows; 0 for none.
+        most_operations: how many a step may make that is still worth tracing; None for any number.
     """
 
     eager: EagerStep
     traced_rows: int = 0
+    most_operations: int | None = None
 
     def __post_init__(self) -> None:
         self._step: EagerStep | TracedStep = self.eager
@@ -105,7 +107,7 @@ class Trainer:
         try:
             if self._traces > _MOST_TRACES:
                 raise TraceError("attributes of its modules change from epoch to epoch; keep such numbers in buffers")
-            self._step = TracedStep(self.eager, batch)
+            self._step = TracedStep(self.eager, batch, self.most_operations)
         except TraceError as error:
             self.traced_rows = 0
             warnings.warn(f"{type(self._pair).__name__} is trained without compilation: {error}", stacklevel=6)

@@ -12,7 +12,9 @@ from pyvae.compilation.python_state import PythonState
 from pyvae.compilation.tracing import reason, record
 from pyvae.errors import TraceError
 
-__all__ = ["Program", "Programs", "described"]
+__all__ = ["MOST_OPERATIONS", "Program", "Programs", "described"]
+
+MOST_OPERATIONS = 15_000  # whose compilation takes about half a minute
 
 
 def described(value: Any) -> Any:
@@ -39,13 +41,16 @@ class Program:
         module: whose parameters and buffers the function uses, and may change in place.
         function: of tensors, and of other values, which become constants.
         inputs: an example of its arguments.
+        most_operations: how many it may make to be worth compiling, such as :data:`MOST_OPERATIONS`.
 
     Raises:
         TraceError: if the function cannot be recorded or compiled.
     """
 
-    def __init__(self, module: nn.Module, function: Callable, inputs: Sequence[Any]) -> None:
-        recording = record(module, function, inputs)
+    def __init__(
+        self, module: nn.Module, function: Callable, inputs: Sequence[Any], most_operations: int | None = None
+    ) -> None:
+        recording = record(module, function, inputs, most_operations)
         self._constants, self._structure = recording.constants, recording.structure
         example = [t.detach() for t in (*self.state(module), *inputs, *self._constants) if isinstance(t, Tensor)]
         choose_products(recording.graph)

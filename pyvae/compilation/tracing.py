@@ -15,6 +15,7 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyvae.compilation.layouts import ChannelsLast
 from pyvae.compilation.python_state import PythonState
@@ -100,6 +101,22 @@ class _Reading(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+class _Budget(TorchDispatchMode):
+    """Gives up a recording that is longer than the compiler can be asked for."""
+
+    def __init__(self, most: int | None) -> None:
+        super().__init__()
+        self._most, self._made = most, 0
+
+    def __torch_dispatch__(
+        self, operation: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict | None = None
+    ) -> Any:
+        self._made += 1
+        if self._most is not None and self._made > self._most:
+            raise TraceError(f"it takes more than {self._most} operations, whose compilation would take minutes")
+        return operation(*args, **(kwargs or {}))
+
+
 def _refuse(tensor: Tensor) -> None:
     raise TraceError("it reads a number out of a tensor with .item()")
 
@@ -147,12 +164,15 @@ class _Body(nn.Module):
         return results
 
 
-def record(module: nn.Module, function: Callable, inputs: Sequence[Any]) -> Recording:
+def record(
+    module: nn.Module, function: Callable, inputs: Sequence[Any], most_operations: int | None = None
+) -> Recording:
     """Run ``function(*inputs)`` once on tensors without content and record what it does.
 
     The function may use the module's parameters, take gradients with respect to them, and change parameters, buffers
     and inputs in place. Random draws are recorded as draws. Inputs that are no tensors become constants. The module,
-    the random streams and the param store are left as they were.
+    the random streams and the param store are left as they were. What takes more than ``most_operations`` is given up:
+    the compiler needs a millisecond or two for each, and more for each of many.
 
     Raises:
         TraceError: if what the function does depends on the values of tensors, on other random streams than torch's,
@@ -168,7 +188,8 @@ def record(module: nn.Module, function: Callable, inputs: Sequence[Any]) -> Reco
         state = {f"module.{n}": next(found).detach().requires_grad_(p.requires_grad) for n, p in parameters.items()}
         state |= {f"module.{n}": next(found) for n in buffers}
         arguments = tuple(next(found) if isinstance(i, Tensor) else i for i in inputs)
-        results = functional_call(body, state, arguments)
+        with _Budget(most_operations):
+            results = functional_call(body, state, arguments)
         leaves, structure = pytree.tree_flatten(results)
         return leaves
 

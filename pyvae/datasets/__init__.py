@@ -1,6 +1,7 @@
 """Datasets: functions that give data, in memory or on disk."""
 
 from pyvae.datasets.arrays import arrays
+from pyvae.datasets.audio import audio_folder, read_audio, spoken_digits
 from pyvae.datasets.data import InMemory, LabelledData
 from pyvae.datasets.digits import digits
 from pyvae.datasets.memory_mapped import MemoryMapped, memory_mapped
@@ -18,6 +19,7 @@ __all__ = [
     "LabelledData",
     "MemoryMapped",
     "arrays",
+    "audio_folder",
     "cifar10",
     "dequantization",
     "digits",
@@ -28,6 +30,8 @@ __all__ = [
     "memory_mapped",
     "mnist",
     "no_preprocessing",
+    "read_audio",
+    "spoken_digits",
     "standardization",
     "static_binarization",
 ]

@@ -11,6 +11,8 @@ from pyvae.errors import DataError
 
 __all__ = ["dequantization", "dynamic_binarization", "no_preprocessing", "standardization", "static_binarization"]
 
+_MOMENTS = ("mean", "scale")
+
 
 def no_preprocessing(data: LabelledData) -> LabelledData:
     """x as the dataset gives it: images in [0, 1], arrays as they are."""
@@ -77,11 +79,24 @@ def standardization(data: LabelledData) -> LabelledData:
     return data.transformed(lambda x: (x - mean) / scale, name="standardization", **record)
 
 
+def as_recorded(x: Tensor, preprocessing: Sequence[Mapping[str, object]]) -> Tensor:
+    """New data, as the dataset functions give them, after the preprocessing that a run records."""
+    for record in preprocessing:
+        if record["name"] == "standardization":
+            mean, scale = (torch.tensor(record[n], dtype=x.dtype).reshape(-1, *[1] * (x.dim() - 2)) for n in _MOMENTS)
+            x = (x - mean) / scale
+        elif record["name"] == "dequantization":
+            x = ((record["levels"] - 1) * x + torch.rand_like(x)) / record["levels"]
+        else:
+            x = torch.bernoulli(x)
+    return x
+
+
 def original_units(x: Tensor, preprocessing: Sequence[Mapping[str, object]]) -> Tensor:
     """x as it was before a standardization that ``preprocessing`` records; as it is for all that has no inverse."""
     for record in reversed(preprocessing):
         if record["name"] == "standardization":
-            mean, scale = (torch.tensor(record[n], dtype=x.dtype, device=x.device) for n in ("mean", "scale"))
+            mean, scale = (torch.tensor(record[n], dtype=x.dtype, device=x.device) for n in _MOMENTS)
             per_channel = (-1, *[1] * (x.dim() - 2))
             x = x * scale.reshape(per_channel) + mean.reshape(per_channel)
     return x

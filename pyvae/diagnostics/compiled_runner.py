@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyvae.compilation import Program, described
+from pyvae.compilation import MOST_OPERATIONS, Program, described
 from pyvae.diagnostics.particles import LogTerms, Runner
 from pyvae.errors import TraceError
 
@@ -36,7 +36,7 @@ class CompiledRunner:
         if self._program is None:
             self._signature = signature
             try:
-                self._program = Program(pair, lambda *rows: self._terms(pair, rows), args)
+                self._program = Program(pair, lambda *rows: self._terms(pair, rows), args, MOST_OPERATIONS)
             except TraceError:
                 self._full = (0, 0)
                 return self._run(pair, args, num_particles)

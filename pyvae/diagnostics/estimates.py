@@ -1,10 +1,12 @@
 """Estimates over a data set: their values, their Monte Carlo errors, and the spread of the data."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from pyvae.diagnostics.codes import CodeUsage
 
 __all__ = ["ELBOEstimate", "Estimate", "Evaluation"]
 
@@ -89,11 +91,13 @@ class Evaluation:
         elbo: the evidence lower bound.
         log_likelihood: the importance-weighted bound log p̂(x); None where the guide has no spread to weigh by.
         dimensions: the number of observed numbers per datapoint.
+        codes: how the data use the codes, by site; empty for a pair without.
     """
 
     elbo: ELBOEstimate
     log_likelihood: Estimate | None
     dimensions: int
+    codes: dict[str, CodeUsage] = field(default_factory=dict)
 
     @property
     def best(self) -> Estimate:
@@ -115,8 +119,14 @@ class Evaluation:
             "kl": float(self.elbo.kl.mean()),
             **{name: float(term.mean()) for name, term in self.elbo.layers.items()},
             **weighted,
+            **{f"{n}_{site}": value for site in self.codes for n, value in self.of_codes(site).items()},
             "bits_per_dimension": -self.best.value / (self.dimensions * math.log(2)),
         }
+
+    def of_codes(self, site: str) -> dict[str, float]:
+        """The figures of a site of codes; its bits per datapoint under the prior, and under a uniform one."""
+        usage, nats = self.codes[site], float(self.elbo.kl_terms[site].mean())
+        return {**usage.figures(), "bits": nats / math.log(2), "uniform_bits": usage.uniform_bits}
 
     @staticmethod
     def _bound(name: str, bound: Estimate) -> dict[str, float]:

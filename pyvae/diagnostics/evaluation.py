@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pyvae.batches import Data, as_batches
 from pyvae.checks import check_seed
+from pyvae.diagnostics.codes import code_sites, code_usage
 from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, Evaluation, elbo_estimate, likelihood_estimate
 from pyvae.diagnostics.log_weights import DEFAULT_MEMORY, LogTermsMap, T
 from pyvae.diagnostics.particles import LogTerms, check_weights
@@ -110,7 +111,8 @@ def evaluate(
 ) -> Evaluation:
     r""":func:`elbo` and :func:`log_likelihood` from the same draws, so that ELBO ≤ L_K holds exactly.
 
-    A guide that puts all its mass on one code, such as that of a vector-quantized VAE, has an ELBO alone.
+    A guide that puts all its mass on one code, such as that of a vector-quantized VAE, has an ELBO alone. How codes
+    are used (:func:`pyvae.code_usage`) is told with it.
 
     Args:
         pair: a module with ``model`` and ``guide``.
@@ -144,7 +146,8 @@ def evaluate(
 
     parts = _over(reduce, pair, data, num_particles, seed, max_memory)
     bound = _join([p[1] for p in parts]) if weighted else None
-    return Evaluation(_join_elbo([p[0] for p in parts]), bound, dimensions)
+    codes = code_usage(pair, data) if code_sites(inspection) else {}
+    return Evaluation(_join_elbo([p[0] for p in parts]), bound, dimensions, codes)
 
 
 def _over(

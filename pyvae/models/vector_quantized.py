@@ -26,12 +26,16 @@ class VQVAE(nn.Module):
     ``Trace_ELBO`` and ``TraceMeanField_ELBO`` train it, with a uniform prior at first; then :class:`CodePrior` fits a
     prior to the codes. Importance weights of a guide without spread mean nothing and are refused.
 
+    A ``distance`` d, such as one of spectra, joins the likelihood in training, as the model's factor ``distance``,
+    −d(E[x | e_k], x); training figures of the reconstruction contain it, those of validation and evaluation do not.
+
     Args:
         prior: p(k), called as ``prior(*context)``; of the event shape of k.
         likelihood: p(x | z), called as ``likelihood(z, *context)`` with z of shape (…, dim, \*positions).
         encoder: f, called as ``encoder(x, *context)``; gives (…, dim, \*positions), such as feature maps.
         quantizer: a :class:`pyvae.guides.Quantizer` of vectors of length dim.
         context: c, from labels or attributes y to vectors.
+        distance: d, called with two batches of data, gives one number, in nats, for each datum; None for none.
 
     Raises:
         PairError: if a component fails, or shapes do not fit each other.
@@ -53,6 +57,9 @@ class VQVAE(nn.Module):
         (torch.Size([7, 4]), torch.Size([7, 5]))
     """
 
+    #: the sites of the codes, in the order of :meth:`encode`
+    code_sites = ("k",)
+
     def __init__(
         self,
         prior: nn.Module,
@@ -60,6 +67,7 @@ class VQVAE(nn.Module):
         encoder: nn.Module,
         quantizer: nn.Module,
         context: nn.Module | None = None,
+        distance: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.prior = prior
@@ -67,7 +75,8 @@ class VQVAE(nn.Module):
         self.encoder = encoder
         self.quantizer = quantizer
         self.context = context
-        check_modules(self, "prior", "likelihood", "encoder", "quantizer", "context")
+        self.distance = distance
+        check_modules(self, "prior", "likelihood", "encoder", "quantizer", "context", "distance")
         self._check()
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
@@ -77,7 +86,10 @@ class VQVAE(nn.Module):
         c = embed(self.context, y)
         with pyro.plate("data", count):
             z = sample_codes("", self.quantizer, self.prior(*c))
-            return pyro.sample("x", self.likelihood(z, *c), obs=x)
+            p_x = self.likelihood(z, *c)
+            if self.training and self.distance is not None and x is not None:
+                pyro.factor("distance", -self.distance(p_x.mean, x))
+            return pyro.sample("x", p_x, obs=x)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
         """The codes of x."""
@@ -114,9 +126,13 @@ class VQVAE(nn.Module):
             p_k = call_component("prior", self.prior, *c)
             k = p_k.expand(torch.Size([BATCH])).sample()
             z = call_named("quantizer", code_vectors, self.quantizer, k, p_k)
-            x = call_component("likelihood", self.likelihood, z, *c).expand(torch.Size([BATCH])).sample()
+            p_x = call_component("likelihood", self.likelihood, z, *c).expand(torch.Size([BATCH]))
+            x = p_x.sample()
+            d = None if self.distance is None else call_named("distance", self.distance, p_x.mean, x)
             maps = call_named("encoder", self.encoder, x, *c)
             codes = call_named("quantizer", self.quantizer, maps.movedim(1, -1)).codes
+        if d is not None and d.shape != (BATCH,):
+            raise PairError(f"distance: gave shape {tuple(d.shape)} for {BATCH} data; expected {(BATCH,)}")
         if codes.shape != k.shape:
             raise PairError(
                 f"encoder and quantizer give codes of shape {tuple(codes.shape[1:])}; expected the event shape of the "

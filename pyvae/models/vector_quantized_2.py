@@ -62,6 +62,9 @@ class VQVAE2(nn.Module):
         [torch.Size([7, 4]), torch.Size([7, 4])]
     """
 
+    #: the sites of the codes, in the order of :meth:`encode`
+    code_sites = ("k_top", "k_bottom")
+
     def __init__(
         self,
         prior_top: nn.Module,

@@ -3,11 +3,13 @@
 from pyvae.networks.causal_transformer import CausalTransformer
 from pyvae.networks.convolutional import ConvDecoder, ConvEncoder
 from pyvae.networks.features import Features
+from pyvae.networks.joined_maps import JoinedMaps
 from pyvae.networks.leading_dims import AnyLeadingDims
 from pyvae.networks.mlp import MLP
 from pyvae.networks.noise_schedules import CosineNoise, LearnedNoise, LinearNoise
 from pyvae.networks.one_hot import OneHot
 from pyvae.networks.pixel_cnn import PixelCNN
+from pyvae.networks.spectral_distance import SpectralDistance
 from pyvae.networks.strided import StridedDecoder, StridedEncoder
 from pyvae.networks.time_embedding import TimeEmbedding
 from pyvae.networks.time_mlp import TimeMLP
@@ -21,10 +23,12 @@ __all__ = [
     "ConvEncoder",
     "CosineNoise",
     "Features",
+    "JoinedMaps",
     "LearnedNoise",
     "LinearNoise",
     "OneHot",
     "PixelCNN",
+    "SpectralDistance",
     "StridedDecoder",
     "StridedEncoder",
     "TimeEmbedding",

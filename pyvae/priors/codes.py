@@ -11,7 +11,7 @@ from pyvae.distributions import Autoregressive
 from pyvae.errors import ArgumentError
 from pyvae.priors.prior import Prior
 
-__all__ = ["AutoregressiveCodes", "FactorizedCodes"]
+__all__ = ["AutoregressiveCodes", "FactorizedCodes", "LowerCodes"]
 
 
 class FactorizedCodes(Prior):
@@ -89,3 +89,36 @@ class AutoregressiveCodes(Prior):
     def forward(self, *context: Tensor) -> dist.Distribution:
         """P(k | c), with the context's batch shape."""
         return Autoregressive(self.network, self.network.shape, self.network.num_codes, context)
+
+
+class LowerCodes(Prior):
+    r"""P(k | z_top, c) = Π_i P(k_i | k_1, …, k_{i−1}, g(z_top), c), the codes of a level below another.
+
+    Args:
+        network: from codes, context and maps to logits, called as ``network(k, *context, g(z_top))``; such as a
+            :class:`~pyvae.networks.PixelCNN` with ``context_channels``.
+        upper: g, from the vectors of the level above to maps on the grid of k, such as ``nn.Upsample``.
+
+    Raises:
+        ArgumentError: as for :class:`AutoregressiveCodes`.
+
+    References:
+        Razavi, van den Oord and Vinyals, *Generating diverse high-fidelity images with VQ-VAE-2*, 2019, section 3.2.
+
+    Example:
+        >>> from pyvae.networks import PixelCNN
+        >>> network = PixelCNN((4, 4), num_codes=3, channels=8, layers=2, context_channels=5)
+        >>> prior = LowerCodes(network, upper=nn.Upsample(scale_factor=2))
+        >>> prior(torch.zeros(7, 5, 2, 2)).sample().shape
+        torch.Size([7, 4, 4])
+    """
+
+    def __init__(self, network: nn.Module, upper: nn.Module) -> None:
+        super().__init__()
+        self.codes = AutoregressiveCodes(network)
+        check_module("upper", upper)
+        self.upper = upper
+
+    def forward(self, z_top: Tensor, *context: Tensor) -> dist.Distribution:
+        """P(k | z_top, c), with the batch shape of z_top and c."""
+        return self.codes(*context, self.upper(z_top))

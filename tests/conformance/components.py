@@ -34,6 +34,10 @@ def make_prior(cls):
     takes = inspect.signature(cls).parameters
     if "num_codes" in takes:
         return cls(GRID, CODES), ()
+    if "upper" in takes:
+        network = networks.PixelCNN(GRID, CODES, channels=4, layers=2, context_channels=1)
+        upper = nn.Sequential(nn.Linear(CONTEXT, 4), nn.Unflatten(-1, (1, *GRID)))
+        return cls(network, upper), (torch.randn(5, CONTEXT),)
     if "event_shape" not in takes:  # the network says of which grid and codes
         network = networks.PixelCNN(GRID, CODES, channels=4, layers=2, context_dim=CONTEXT)
         return cls(network), (torch.randn(5, CONTEXT),)

@@ -1,0 +1,64 @@
+"""How far two signals are apart to the ear."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pyvae.checks import check_positive
+from pyvae.errors import ArgumentError
+from pyvae.networks.shapes import as_widths
+
+__all__ = ["SpectralDistance"]
+
+
+class SpectralDistance(nn.Module):
+    r"""d(x, y) = w Σ_r mean_{t,f} |log(|S_r x|² + ε) − log(|S_r y|² + ε)| / 2, over spectrograms S_r of resolutions r.
+
+    A likelihood of single samples cares about phases, to which the ear is deaf; this distance has none. S_r is a
+    short-time Fourier transform with a Hann window of length r and hops of r/4, scaled so that white noise of
+    variance 1 has power 1.
+
+    Args:
+        weight: w.
+        windows: the lengths r, in samples.
+        floor: ε, the power that counts as silence.
+
+    Raises:
+        ArgumentError: if an argument is not positive; when called with signals shorter than half a window.
+
+    References:
+        Yamamoto, Song and Kim, *Parallel WaveGAN*, 2020, section 2.2; Dhariwal et al., *Jukebox*, 2020, section 3.4.
+
+    Example:
+        >>> x = torch.randn(7, 1, 2000)
+        >>> SpectralDistance()(x, 2 * x).shape, SpectralDistance()(x, x).sum()
+        (torch.Size([7]), tensor(0.))
+    """
+
+    def __init__(self, weight: float = 1.0, windows: Sequence[int] = (64, 256, 1024), floor: float = 1e-4) -> None:
+        super().__init__()
+        check_positive("weight", weight)
+        check_positive("floor", floor)
+        self.weight, self.floor = weight, floor
+        for index, length in enumerate(as_widths(windows, "windows")):
+            window = torch.hann_window(length)
+            self.register_buffer(f"window_{index}", window / window.square().sum().sqrt(), persistent=False)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """The distances, (…), of signals (…, channels, length)."""
+        total = x.new_zeros(())
+        for window in self.buffers():
+            if x.shape[-1] <= len(window) // 2:
+                raise ArgumentError(
+                    f"the signals have {x.shape[-1]} samples; expected more than {len(window) // 2}, half of a window"
+                )
+            total = total + (self._log_power(x, window) - self._log_power(y, window)).abs().mean((-3, -2, -1)) / 2
+        return self.weight * total
+
+    def _log_power(self, x: Tensor, window: Tensor) -> Tensor:
+        """log(|S x|² + ε), (…, channels, frequencies, times)."""
+        flat = x.reshape(-1, x.shape[-1])
+        transformed = torch.stft(flat, len(window), len(window) // 4, window=window, return_complex=True)
+        power = torch.view_as_real(transformed).square().sum(-1)
+        return (power + self.floor).log().reshape(*x.shape[:-1], *power.shape[1:])

@@ -1,0 +1,62 @@
+"""Recordings that are too long to be worth compiling."""
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import pyvae
+from pyvae import diagnostics
+from pyvae.compilation import Program
+
+
+def doubled(times):
+    def function(x):
+        for _ in range(times):
+            x = 2 * x
+        return x
+
+    return function
+
+
+def test_a_recording_stops_where_it_becomes_too_long(interpreted):
+    calls = []
+
+    def endless(x):
+        while True:
+            calls.append(x)
+            x = 2 * x
+
+    Program(nn.Linear(1, 1), doubled(50), [torch.ones(3)], most_operations=50)
+    with pytest.raises(pyvae.TraceError, match="more than 50 operations"):
+        Program(nn.Linear(1, 1), endless, [torch.ones(3)], most_operations=50)
+    assert len(calls) == 51
+    assert len(interpreted) == 1
+
+
+@pytest.fixture
+def vae():
+    return pyvae.recipes.gaussian(shape=(4,), latent_dim=2, hidden=[8])
+
+
+def test_fit_says_that_it_trains_without_compilation_unless_told_to(vae, interpreted, monkeypatch):
+    monkeypatch.setattr(sys.modules["pyvae.fit"], "MOST_OPERATIONS", 20)
+    monkeypatch.setattr(sys.modules["pyvae.fit"], "_WORTH_COMPILING", 1)
+    x = torch.rand(64, 4).round()
+    with pytest.warns(UserWarning, match="without compilation: it takes more than 20 operations"):
+        pyvae.fit(vae, x, epochs=1, batch_size=16, seed=0, progress=False)
+    assert not interpreted
+    pyvae.fit(vae, x, epochs=1, batch_size=16, seed=0, progress=False, compile=True)
+    assert len(interpreted) == 1
+
+
+def test_evaluations_of_long_programs_run_as_they_are(vae, interpreted, monkeypatch):
+    monkeypatch.setattr(sys.modules["pyvae.diagnostics.log_weights"], "_WORTH_COMPILING", 0)
+    x = torch.rand(64, 4).round()
+    compiled = diagnostics.elbo(vae, x, seed=0)
+    assert len(interpreted) == 1
+    monkeypatch.setattr(sys.modules["pyvae.diagnostics.compiled_runner"], "MOST_OPERATIONS", 20)
+    eager = diagnostics.elbo(vae, x, seed=0)
+    assert len(interpreted) == 1
+    torch.testing.assert_close(eager.per_datapoint, compiled.per_datapoint)
