@@ -40,7 +40,7 @@ class Parser(ArgumentParser):
 
 
 #: options that take a list of numbers, with or without brackets
-_LISTS = ("--labels", "--hidden", "--channels")
+_LISTS = ("--labels", "--hidden", "--channels", "--strides", "--dilations")
 
 
 def check_config(parser: Parser, arguments: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from pyvae.networks import (
     ConvDecoder,
     ConvEncoder,
     Features,
+    JoinedMaps,
     OneHot,
     PixelCNN,
     StridedDecoder,
@@ -32,10 +33,12 @@ images = st.tuples(st.integers(1, 3), st.integers(3, 13), st.integers(3, 13))
 def test_every_network_is_tested_here():
     here = {"MLP", "AnyLeadingDims", "ConvDecoder", "ConvEncoder", "Features", "OneHot"}
     of_codes = {"CausalTransformer", "PixelCNN"}
-    strided = {"StridedDecoder", "StridedEncoder"}
+    strided = {"JoinedMaps", "StridedDecoder", "StridedEncoder"}
+    in_test_spectral_distance = {"SpectralDistance"}
     in_test_time_networks = {"TimeEmbedding", "TimeMLP", "UNet"}
     in_test_diffusion_schedules = {"CosineNoise", "LearnedNoise", "LinearNoise"}
-    assert set(networks.__all__) == here | of_codes | strided | in_test_time_networks | in_test_diffusion_schedules
+    elsewhere = in_test_time_networks | in_test_diffusion_schedules | in_test_spectral_distance
+    assert set(networks.__all__) == here | of_codes | strided | elsewhere
 
 
 @given(leading=leading_dims)
@@ -119,6 +122,21 @@ def test_strided_networks_cover_all_of_the_data_by_their_grid(leading, image, si
 def test_strided_networks_refuse(shape, channels, strides, match, make):
     with pytest.raises(ArgumentError, match=match):
         make(shape, channels, strides)
+
+
+@given(leading=leading_dims, context=st.booleans())
+def test_joined_maps_bring_the_coarse_to_the_fine(leading, context):
+    network = MLP((5, 4, 6), (2,), context_dim=3) if context else None
+    joined = JoinedMaps(2, 3, 5, (4, 6), network)
+    fine, coarse = torch.randn(*leading, 2, 4, 6), torch.randn(3, 2, 3)
+    weight, bias = joined.joined.network.linear.weight, joined.joined.network.linear.bias
+    stretched = coarse.repeat_interleave(2, 1).repeat_interleave(2, 2).expand(*leading, -1, -1, -1)
+    maps = torch.einsum("oc,...cij->...oij", weight, torch.cat([fine, stretched], -3)) + bias[:, None, None]
+    if context:
+        c = torch.randn(*leading, 3)
+        torch.testing.assert_close(joined(fine, coarse, c), network(maps, c), rtol=1e-4, atol=1e-5)
+    else:
+        torch.testing.assert_close(joined(fine, coarse), maps, rtol=1e-4, atol=1e-5)
 
 
 def test_any_leading_dims_broadcasts_inputs():

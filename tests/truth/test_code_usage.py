@@ -1,0 +1,110 @@
+"""How codes are used: counted by hand, on pairs of ours and of others."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import nn
+
+import pyvae
+from pyvae import guides, likelihoods, priors
+from pyvae.diagnostics import CodeUsage
+
+
+class Lookup(nn.Module):
+    """x is the code itself."""
+
+    def __init__(self, num_codes=5):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(num_codes))
+
+    def model(self, x):
+        pyro.module("lookup", self)
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(logits=self.logits.expand(2, -1)).to_event(1))
+            pyro.sample("x", dist.Normal(k.float(), 1.0).to_event(1), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("k", dist.Delta(x.long(), event_dim=1))
+
+
+def test_counts_are_those_of_the_data_whatever_the_batches():
+    x = torch.randint(4, (3000, 2)).float()
+    usage = pyvae.code_usage(Lookup(), x)["k"]
+    counts = x.long().flatten().bincount(minlength=5)
+    assert torch.equal(usage.counts, counts)
+    frequencies = counts[:4] / counts.sum()
+    assert usage.perplexity == pytest.approx(float((-frequencies * frequencies.log()).sum().exp()))
+    assert (usage.dead, usage.usage, usage.places, usage.num_codes) == (1, 0.8, 2, 5)
+    assert usage.uniform_bits == pytest.approx(2 * math.log2(5))
+
+
+def test_perplexity_lies_between_one_and_the_number_of_codes():
+    assert CodeUsage(torch.tensor([7, 0, 0]), 1).perplexity == pytest.approx(1)
+    assert CodeUsage(torch.tensor([7, 7, 7]), 1).perplexity == pytest.approx(3)
+
+
+def test_evaluations_tell_the_bits_under_both_priors():
+    pair, x = Lookup(), torch.randint(4, (100, 2)).float()
+    with torch.no_grad():
+        pair.logits.copy_(torch.tensor([1.0, 0.0, 2.0, 0.0, 0.0]))
+    evaluation = pyvae.evaluate(pair, x, num_particles=1, seed=0)
+    bits = -pair.logits.log_softmax(-1)[x.long()].sum(-1).mean() / math.log(2)
+    figures = evaluation.figures()
+    assert figures["bits_k"] == pytest.approx(float(bits), rel=1e-5)
+    assert figures["uniform_bits_k"] == pytest.approx(2 * math.log2(5))
+    assert figures["dead_codes_k"] == 1
+
+
+def test_pairs_without_codes_have_no_usage():
+    vae = pyvae.recipes.gaussian(shape=(4,), latent_dim=2, hidden=[8])
+    x = torch.rand(20, 4).round()
+    with pytest.raises(pyvae.PairError, match="VAE has no latent site of integers"):
+        pyvae.code_usage(vae, x)
+    assert pyvae.evaluate(vae, x, num_particles=2).codes == {}
+
+
+def vqvae():
+    return pyvae.VQVAE(
+        prior=priors.FactorizedCodes((4,), num_codes=6),
+        likelihood=likelihoods.Normal(nn.Sequential(nn.Flatten(-2), nn.Linear(12, 5)), event_shape=5),
+        encoder=nn.Sequential(nn.Linear(5, 12), nn.Unflatten(-1, (3, 4))),
+        quantizer=guides.VectorQuantizer(num_codes=6, dim=3, decay=0.9, revive_below=0.5),
+    )
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_fit_logs_the_use_after_every_epoch(validated):
+    pair, x, held_out = vqvae(), torch.randn(64, 5), torch.randn(32, 5)
+    result = pyvae.fit(
+        pair,
+        x,
+        epochs=2,
+        batch_size=16,
+        seed=0,
+        progress=False,
+        validation=held_out if validated else None,
+        patience=None,
+    )
+    split, data = ("validation", held_out) if validated else ("train", x)
+    best = result.history[result.best_epoch - 1] if validated else result.history[-1]
+    usage = pyvae.code_usage(pair, data)["k"]
+    assert best[f"{split}_perplexity_k"] == pytest.approx(usage.perplexity)
+    assert best[f"{split}_usage_k"] == usage.usage
+    assert best[f"{split}_dead_codes_k"] == usage.dead
+    assert torch.equal(usage.counts, pair.encode(data).flatten().bincount(minlength=6))
+
+
+def test_counting_leaves_codebooks_modes_and_streams_alone():
+    pair = vqvae().train()
+    before = {n: t.clone() for n, t in pair.state_dict().items()}
+    torch.manual_seed(3)
+    expected = torch.randn(3)
+    torch.manual_seed(3)
+    pyvae.code_usage(pair, torch.randn(50, 5, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(torch.randn(3), expected)
+    assert pair.training
+    assert all(torch.equal(t, before[n]) for n, t in pair.state_dict().items())
