@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import torch
-from pyro.distributions import Delta, Distribution
+from pyro.distributions import Delta
 from torch import Tensor, nn
 
 from pyvae.batches import Data, as_batches
@@ -135,7 +135,7 @@ def evaluate(
     inspection = _inspected(pair, data)
     weighted = not _point_masses(inspection)
     for name in _point_masses(inspection):
-        if not _is_countable(inspection.model.nodes[name]["fn"]):
+        if not inspection.model.nodes[name]["fn"].support.is_discrete:  # where no point has a probability
             raise _no_weight(name)
     rows = len(inspection.arguments[0])
     dimensions = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed) // rows
@@ -177,14 +177,13 @@ def _inspected(pair: nn.Module, data: Data) -> Inspection:
 
 
 def _point_masses(inspection: Inspection) -> list[str]:
-    """The latent sites that are a Delta in the guide, which leaves nothing to weigh."""
-    sites = {name: inspection.guide.nodes.get(name) for name in inspection.latents}
-    return [n for n, site in sites.items() if site is not None and isinstance(unwrapped(site["fn"]), Delta)]
+    """The latent sites that are a Delta in the guide and none in the model, which leaves nothing to weigh."""
+    sites = [(name, inspection.guide.nodes.get(name), inspection.model.nodes[name]) for name in inspection.latents]
+    return [name for name, q, p in sites if q is not None and _is_point(q) and not _is_point(p)]
 
 
-def _is_countable(p: Distribution) -> bool:
-    """Whether a point has a probability under p."""
-    return isinstance(unwrapped(p), Delta) or p.support.is_discrete
+def _is_point(site: dict) -> bool:
+    return isinstance(unwrapped(site["fn"]), Delta)
 
 
 def _no_weight(name: str) -> PairError:

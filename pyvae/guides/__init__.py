@@ -7,6 +7,7 @@ from pyvae.guides.level_guide import LevelGuide
 from pyvae.guides.precision_weighted import PrecisionWeighted
 from pyvae.guides.quantizer import Quantized, Quantizer
 from pyvae.guides.residual import ResidualQuantizer
+from pyvae.guides.softmax import SoftmaxQuantizer
 from pyvae.guides.top_down_normal import TopDownNormal
 from pyvae.guides.vector_quantizer import VectorQuantizer
 
@@ -19,6 +20,7 @@ __all__ = [
     "Quantized",
     "Quantizer",
     "ResidualQuantizer",
+    "SoftmaxQuantizer",
     "TopDownNormal",
     "VectorQuantizer",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
+from pyro.distributions import Distribution
 from torch import Tensor, nn
 
 from pyvae.errors import ArgumentError, PairError
@@ -23,11 +24,13 @@ class Quantized:
         codes: the indices k, int64, of shape (…), or (…, levels) for a residual quantizer.
         vectors: of shape (…, dim); by value exactly ``embed(codes)``, with the straight-through gradient.
         loss: of shape (…), what the codebook and the encoder pay for their distance, one figure per vector.
+        posterior: what codes are drawn from in a guide, of batch shape (…); None where ``codes`` are the only choice.
     """
 
     codes: Tensor
     vectors: Tensor
     loss: Tensor
+    posterior: Distribution | None = None
 
 
 class Quantizer(nn.Module):
@@ -63,6 +66,10 @@ class Quantizer(nn.Module):
 
     def embed(self, codes: Tensor) -> Tensor:
         """The code vectors of int64 codes, of shape (…, dim), without a gradient."""
+        raise NotImplementedError
+
+    def chosen(self, codes: Tensor) -> Tensor:
+        """The code vectors of codes that were drawn, with a gradient; for those that have a ``posterior``."""
         raise NotImplementedError
 
     def code_shape(self, positions: Sequence[int]) -> torch.Size:

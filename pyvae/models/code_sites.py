@@ -34,9 +34,10 @@ def _grid_dim(quantizer: nn.Module, prior: dist.Distribution) -> int:
 def observe_codes(
     level: str, quantizer: nn.Module, maps: Tensor, parameters: Iterable[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The guide's part: the codes nearest to maps (N, dim, *grid), and their vectors, with a straight-through gradient.
+    """The guide's part: the codes of maps (N, dim, *grid), and their vectors.
 
-    In training mode the quantizer's loss is a factor, and its running averages take note.
+    Those are the nearest codes, and the gradient of their vectors goes straight through; or codes that are drawn. In
+    training mode the quantizer's loss is a factor, and its running averages take note.
 
     Args:
         level: what the names of the sites end in.
@@ -48,8 +49,13 @@ def observe_codes(
     quantizer.advance(parameters)
     quantized = quantizer(z_e)
     quantizer.update(z_e, quantized.codes)
-    k = pyro.sample(f"k{level}", dist.Delta(quantized.codes, event_dim=quantized.codes.dim() - 1))
-    z = pyro.sample(f"z{level}", dist.Delta(quantized.vectors.movedim(-1, -1 - grid), event_dim=grid + 1))
+    if quantized.posterior is None:
+        k = pyro.sample(f"k{level}", dist.Delta(quantized.codes, event_dim=quantized.codes.dim() - 1))
+        vectors = quantized.vectors
+    else:
+        k = pyro.sample(f"k{level}", quantized.posterior.to_event(grid))
+        vectors = quantizer.chosen(k)
+    z = pyro.sample(f"z{level}", dist.Delta(vectors.movedim(-1, -1 - grid), event_dim=grid + 1))
     if quantizer.training:
         loss = quantized.loss.reshape(len(maps), -1).sum(-1)
         pyro.factor(f"vq_loss{level}", loss, has_rsample=True)

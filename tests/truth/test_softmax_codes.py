@@ -1,0 +1,101 @@
+"""Codes that are drawn: ELBO, gradients and importance weights against enumeration of every grid."""
+
+import math
+
+import pytest
+import torch
+from pyro.infer import Trace_ELBO, TraceGraph_ELBO
+from torch import nn
+
+import pyvae
+from pyvae import guides, likelihoods, priors
+
+CODES, DIM, GRID, WIDTH = 3, 2, 2, 4
+
+
+@pytest.fixture
+def pair():
+    torch.manual_seed(0)
+    return pyvae.VQVAE(
+        prior=priors.FactorizedCodes((GRID,), num_codes=CODES),
+        likelihood=likelihoods.Normal(nn.Sequential(nn.Flatten(-2), nn.Linear(GRID * DIM, WIDTH)), event_shape=WIDTH),
+        encoder=nn.Sequential(nn.Linear(WIDTH, GRID * DIM), nn.Unflatten(-1, (DIM, GRID))),
+        quantizer=guides.SoftmaxQuantizer(CODES, DIM, temperature=0.7),
+    )
+
+
+@pytest.fixture
+def x():
+    return torch.randn(6, WIDTH)
+
+
+def enumerated(pair, x):
+    """log q(k | x) and log p(x, k) of every grid, by hand: (grids, N) each."""
+    every = torch.cartesian_prod(*[torch.arange(CODES)] * GRID)
+    z_e, codebook = pair.encoder(x).movedim(1, -1), pair.quantizer.embedding.weight
+    log_q = (-(z_e[:, :, None] - codebook).square().sum(-1) / 0.7).log_softmax(-1)
+    log_q = torch.stack([log_q[:, torch.arange(GRID), k].sum(-1) for k in every])
+    log_prior = torch.stack([pair.prior.logits.log_softmax(-1)[torch.arange(GRID), k].sum() for k in every])
+    loc = pair.likelihood.network(codebook[every].movedim(-1, 1))
+    log_likelihood = torch.distributions.Normal(loc[:, None], 1.0).log_prob(x).sum(-1)
+    return log_q, log_likelihood + log_prior[:, None]
+
+
+def test_the_elbo_is_that_of_enumeration(pair, x):
+    log_q, log_joint = enumerated(pair, x)
+    exact = (log_q.exp() * (log_joint - log_q)).sum(0).detach()
+    estimate = pyvae.elbo(pair, x, num_particles=4000, seed=0)
+    assert ((estimate.per_datapoint - exact).abs() < 4 * estimate.standard_errors + 1e-6).all()
+    assert (estimate.kl_terms["z"] == 0).all()
+
+
+def test_importance_weights_find_the_evidence(pair, x):
+    _, log_joint = enumerated(pair, x)
+    evaluation = pyvae.evaluate(pair, x, num_particles=4000, seed=0)
+    exact = log_joint.logsumexp(0).detach()
+    bound = evaluation.log_likelihood
+    assert ((bound.per_datapoint - exact).abs() < 4 * bound.standard_errors + 1e-6).all()
+    assert evaluation.elbo.value < float(exact.mean())
+    assert evaluation.codes["k"].num_codes == CODES
+
+
+@pytest.mark.parametrize("make", [Trace_ELBO, TraceGraph_ELBO], ids=lambda m: m.__name__)
+def test_the_gradient_is_without_bias(pair, x, make):
+    log_q, log_joint = enumerated(pair, x)
+    loss = -(log_q.exp() * (log_joint - log_q)).sum()
+    parameters = list(pair.parameters())
+    exact = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
+    objective, draws = make(), []
+    for _ in range(600):
+        pair.zero_grad()
+        objective.loss_and_grads(pair.model, pair.guide, x)
+        draws.append(torch.cat([p.grad.flatten() for p in parameters]).clone())
+    draws = torch.stack(draws)
+    errors = draws.std(0) / math.sqrt(len(draws))
+    assert ((draws.mean(0) - exact).abs() < 4.5 * errors + 1e-5).all()
+    assert (exact.abs() > 5 * errors).float().mean() > 0.3  # or the test could not fail
+
+
+def test_it_trains_and_generates(pair, x):
+    before = pyvae.elbo(pair, x, num_particles=500, seed=0).value
+    result = pyvae.fit(pair, x, epochs=60, seed=0, progress=False, optimizer=lambda p: torch.optim.Adam(p, lr=0.02))
+    assert "train_perplexity_k" in result.history[-1]
+    assert pyvae.elbo(pair, x, num_particles=500, seed=0).value > before + 0.5
+    assert pair.decode(pair.encode(x)).shape == x.shape
+    assert pair.model(size=3).shape == (3, WIDTH)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_compiled_losses_and_gradients_are_the_eager_ones(pair, x):
+    results = []
+    for loss in (pyvae.compile(pair, Trace_ELBO()), Trace_ELBO()):
+        pair.zero_grad()
+        torch.manual_seed(1)
+        if isinstance(loss, Trace_ELBO):
+            value = torch.tensor(loss.loss_and_grads(pair.model, pair.guide, x))
+        else:
+            value = loss(x)
+            value.backward()
+        results.append([value.detach(), *(p.grad.clone() for p in pair.parameters())])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
