@@ -40,7 +40,7 @@ def load_data(
     download: bool = False,
     preprocessing: Preprocessing = "dynamic_binarization",
     image_size: int = 32,
-    audio_length: int = 8192,
+    audio_length: int = 6144,
 ) -> LabelledData:
     """Data by name or by path, preprocessed.
 

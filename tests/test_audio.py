@@ -54,7 +54,7 @@ def test_spoken_digits_are_split_as_published(tmp_path):
             for take in (0, 4, 5, 12):
                 soundfile.write(folder / f"{digit}_{speaker}_{take}.wav", np.full(30, 0.5), 8000)
     data = datasets.spoken_digits(str(tmp_path))
-    assert (len(data.train), len(data.test), data.num_classes, data.shape) == (8, 8, 2, (1, 8192))
+    assert (len(data.train), len(data.test), data.num_classes, data.shape) == (8, 8, 2, (1, 6144))
     assert data.test.tensors[1].tolist() == [0, 0, 1, 1] * 2
 
 

@@ -13,12 +13,12 @@ from pyvae.errors import ArgumentError, DataError
 
 __all__ = ["audio_folder", "read_audio", "spoken_digits"]
 
-_LENGTH = 8192
+_LENGTH = 6144
 _SOURCE = "https://github.com/Jakobovski/free-spoken-digit-dataset"
 
 
 def spoken_digits(root: str = "data", download: bool = False) -> LabelledData:
-    """The Free Spoken Digit Dataset: 3,000 recordings at 8 kHz, 1×8192, by speaker; takes 0 to 4 are the test data.
+    """The Free Spoken Digit Dataset: 3,000 recordings at 8 kHz, 1×6144, by speaker; takes 0 to 4 are the test data.
 
     Each is prepared as by :func:`audio_folder`. The labels are the speakers, in alphabetical order. (Zohar Jackson and
     contributors, CC BY-SA 4.0.)

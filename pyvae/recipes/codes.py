@@ -219,7 +219,7 @@ def speech(
     strides: list[int] = [4, 4, 2],  # noqa: B006
     dilations: list[int] = [1, 3, 9],  # noqa: B006
     scale: float = 0.1,
-    spectral_weight: float = 1000.0,
+    spectral_weight: float = 3000.0,
     quantizer: Quantizer | None = None,
     prior_network: MakeCodeNetwork = PixelCNN,
 ) -> VQVAE:

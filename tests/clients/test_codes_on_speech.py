@@ -63,7 +63,7 @@ def test_what_is_said_is_understood_after_a_passage_through_the_codes():
     pyvae.fit(
         pair,
         data.train,
-        optimizer=lambda p: torch.optim.Adam(p, lr=1e-3),
+        optimizer=lambda p: torch.optim.Adam(p, lr=2e-3),
         schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, epochs),
         batch_size=32,
         clip_norm=1e4,
