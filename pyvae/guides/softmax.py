@@ -57,7 +57,8 @@ class SoftmaxQuantizer(Quantizer):
         self.check(z_e)
         codes = nearest_codes(z_e, self.embedding.weight)
         distances = (z_e.unsqueeze(-2) - self.embedding.weight).square().sum(-1)
-        posterior = dist.Categorical(logits=-distances / self.temperature)
+        # a NaN shows where codes are drawn, or in the loss; their nearest codes are codes all the same
+        posterior = dist.Categorical(logits=-distances / self.temperature, validate_args=False)
         vectors = straight_through(self.embed(codes), z_e)
         return Quantized(codes, vectors, torch.zeros_like(vectors[..., 0]), posterior)
 
