@@ -13,7 +13,6 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyvae.batches import Batches, Data, as_batches
 from pyvae.checks import check_choice
-from pyvae.compilation import MOST_OPERATIONS
 from pyvae.diagnostics import elbo
 from pyvae.diagnostics.codes import code_sites
 from pyvae.epochs import Epochs
@@ -32,6 +31,7 @@ from pyvae.training_state import Row, TrainingState
 
 __all__ = ["FitResult", "fit"]
 
+_MOST_OPERATIONS = 60_000  # of a step whose compilation takes some minutes
 _WORTH_COMPILING = 2000  # steps of a small VAE, which on two cores save about what its compilation takes
 
 
@@ -100,7 +100,7 @@ def fit(
         seed: of all randomness; by default drawn from torch's global stream.
         compile: whether the step is traced once and compiled, after which no Python runs in it; a pair that cannot be
             traced is trained eagerly, with a warning that says why. By default it is in runs of 2,000 steps or more,
-            unless the step is so long that its compilation would take minutes.
+            unless the step is so long that its compilation would take many minutes.
         precision: "32-true", or "bf16-mixed": factors of matrix products and convolutions in bfloat16, all sums,
             densities and parameters in float32.
         checkpoint_dir: where to keep checkpoint.safetensors and metrics.csv, replaced after each epoch.
@@ -145,7 +145,7 @@ def fit(
     directory = None if checkpoint_dir is None else Path(checkpoint_dir)
     start(state, directory, resume, processes)
     step = EagerStep(Loss(pair, objective, inspection, precision), Update(pair, made, clip_norm, processes))
-    trainer = Trainer(step, _traced_rows(inspection, batches, epochs, compile), None if compile else MOST_OPERATIONS)
+    trainer = Trainer(step, _traced_rows(inspection, batches, epochs, compile), None if compile else _MOST_OPERATIONS)
     run = Epochs(trainer, state, batches, held_out, processes, coded=bool(code_sites(inspection)))
     with (
         kept_modes(pair),

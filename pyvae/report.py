@@ -126,7 +126,7 @@ def _pictures(
                 "terms",
                 "Terms of the ELBO",
                 "E_q[log q(z | …) − log p(z | …)] of each latent; they sum to the KL. A level at 0 carries nothing; "
-                "of a diffusion's last step that is as it should be.",
+                "of a diffusion's last step, and of the vectors of codes, that is as it should be.",
                 draw_terms(terms, history),
             )
         )

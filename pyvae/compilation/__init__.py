@@ -3,13 +3,12 @@
 from pyvae.compilation.adam import RecordableAdam
 from pyvae.compilation.compiled import CompiledELBO, compile
 from pyvae.compilation.products import choices, remember
-from pyvae.compilation.program import MOST_OPERATIONS, Program, described
+from pyvae.compilation.program import Program, described
 from pyvae.compilation.python_state import PythonState
 from pyvae.compilation.sampling import CompiledPredictive
 from pyvae.compilation.tracing import as_tensor, without_items
 
 __all__ = [
-    "MOST_OPERATIONS",
     "CompiledELBO",
     "CompiledPredictive",
     "Program",

@@ -12,9 +12,7 @@ from pyvae.compilation.python_state import PythonState
 from pyvae.compilation.tracing import reason, record
 from pyvae.errors import TraceError
 
-__all__ = ["MOST_OPERATIONS", "Program", "Programs", "described"]
-
-MOST_OPERATIONS = 15_000  # whose compilation takes about half a minute
+__all__ = ["Program", "Programs", "described"]
 
 
 def described(value: Any) -> Any:
@@ -41,7 +39,7 @@ class Program:
         module: whose parameters and buffers the function uses, and may change in place.
         function: of tensors, and of other values, which become constants.
         inputs: an example of its arguments.
-        most_operations: how many it may make to be worth compiling, such as :data:`MOST_OPERATIONS`.
+        most_operations: how many it may take to be worth compiling; None for any number.
 
     Raises:
         TraceError: if the function cannot be recorded or compiled.

@@ -113,7 +113,7 @@ class _Budget(TorchDispatchMode):
     ) -> Any:
         self._made += 1
         if self._most is not None and self._made > self._most:
-            raise TraceError(f"it takes more than {self._most} operations, whose compilation would take minutes")
+            raise TraceError(f"it takes more than {self._most} operations, too many to be worth compiling")
         return operation(*args, **(kwargs or {}))
 
 

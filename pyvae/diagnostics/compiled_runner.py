@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyvae.compilation import MOST_OPERATIONS, Program, described
+from pyvae.compilation import Program, described
 from pyvae.diagnostics.particles import LogTerms, Runner
 from pyvae.errors import TraceError
 
 __all__ = ["CompiledRunner"]
+
+_MOST_OPERATIONS = 15_000  # whose compilation takes about half a minute
 
 
 class CompiledRunner:
@@ -36,7 +38,7 @@ class CompiledRunner:
         if self._program is None:
             self._signature = signature
             try:
-                self._program = Program(pair, lambda *rows: self._terms(pair, rows), args, MOST_OPERATIONS)
+                self._program = Program(pair, lambda *rows: self._terms(pair, rows), args, _MOST_OPERATIONS)
             except TraceError:
                 self._full = (0, 0)
                 return self._run(pair, args, num_particles)
