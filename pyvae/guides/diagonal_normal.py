@@ -1,17 +1,15 @@
 """The diagonal normal guide."""
 
-from collections.abc import Sequence
-
 import pyro.distributions as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyvae.guides.guide import Guide
-from pyvae.networks.shapes import as_shape, call_location_scale
+from pyvae.networks.shapes import OverNetwork, call_location_scale
 
 __all__ = ["DiagonalNormal"]
 
 
-class DiagonalNormal(Guide):
+class DiagonalNormal(OverNetwork, Guide):
     r"""q(z | x) = N(z; μ(x, c), diag σ(x, c)²), with (μ, log σ²) = f(x, c).
 
     Draws are reparametrized: z = μ + σ ε with ε ~ N(0, I), σ being the standard deviation.
@@ -30,19 +28,10 @@ class DiagonalNormal(Guide):
 
     Example:
         >>> import torch
-        >>> guide = DiagonalNormal(nn.Linear(5, 4), event_shape=2)
+        >>> guide = DiagonalNormal(torch.nn.Linear(5, 4), event_shape=2)
         >>> guide(torch.zeros(3, 5)).rsample().shape
         torch.Size([3, 2])
     """
-
-    def __init__(self, network: nn.Module, event_shape: int | Sequence[int]) -> None:
-        super().__init__()
-        self.network = network
-        self.event_shape = as_shape(event_shape)
-
-    def extra_repr(self) -> str:
-        """The event shape."""
-        return f"event_shape={tuple(self.event_shape)}"
 
     def forward(self, x: Tensor, *context: Tensor) -> dist.Distribution:
         """N(μ, diag σ²), with x's batch shape."""

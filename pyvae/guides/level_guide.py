@@ -1,16 +1,14 @@
 """What a level of a top-down guide is."""
 
-from collections.abc import Sequence
-
 from pyro.distributions import Distribution
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyvae.networks.shapes import as_shape
+from pyvae.networks.shapes import OverNetwork
 
 __all__ = ["LevelGuide"]
 
 
-class LevelGuide(nn.Module):
+class LevelGuide(OverNetwork):
     """q(z_t | z_{t−1}, x): a module called with features of x and the model's p(z_t | z_{t−1}); gives a distribution.
 
     What z_{t−1} is, it learns from p alone. The batch shape is that of features and p; the event shape is that of
@@ -26,15 +24,6 @@ class LevelGuide(nn.Module):
 
     #: numbers that the network is given of the model's p per element of z, stacked along the event's first dimension
     moments_per_element: int = 0
-
-    def __init__(self, network: nn.Module, event_shape: int | Sequence[int]) -> None:
-        super().__init__()
-        self.network = network
-        self.event_shape = as_shape(event_shape)
-
-    def extra_repr(self) -> str:
-        """The event shape."""
-        return f"event_shape={tuple(self.event_shape)}"
 
     def forward(self, d: Tensor, p: Distribution) -> Distribution:
         """The distribution of z_t given features d of shape (…, event of d) and the model's p."""

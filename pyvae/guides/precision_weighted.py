@@ -30,7 +30,7 @@ class PrecisionWeighted(LevelGuide):
         Sønderby et al., *Ladder variational autoencoders*, 2016, equations 11 and 12.
 
     Example:
-        >>> guide = PrecisionWeighted(nn.Linear(5, 4), event_shape=2)
+        >>> guide = PrecisionWeighted(torch.nn.Linear(5, 4), event_shape=2)
         >>> p = dist.Normal(torch.zeros(3, 2), 1.0).to_event(1)
         >>> bool((guide(torch.zeros(3, 5), p).stddev < p.stddev).all())
         True

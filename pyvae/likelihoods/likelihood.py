@@ -1,16 +1,14 @@
 """What a likelihood is."""
 
-from collections.abc import Sequence
-
 from pyro.distributions import Distribution
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyvae.networks.shapes import as_shape
+from pyvae.networks.shapes import OverNetwork
 
 __all__ = ["Likelihood"]
 
 
-class Likelihood(nn.Module):
+class Likelihood(OverNetwork):
     """p(x | z) or p(x | z, c): a module that is called with z and the context and returns a distribution.
 
     The batch shape is that of z, any leading dimensions included; the event shape is that of x. Any ``nn.Module``
@@ -26,15 +24,6 @@ class Likelihood(nn.Module):
 
     #: numbers that the network gives per element of x, stacked along the first dimension of the event
     outputs_per_element: int = 1
-
-    def __init__(self, network: nn.Module, event_shape: int | Sequence[int]) -> None:
-        super().__init__()
-        self.network = network
-        self.event_shape = as_shape(event_shape)
-
-    def extra_repr(self) -> str:
-        """The event shape."""
-        return f"event_shape={tuple(self.event_shape)}"
 
     def forward(self, z: Tensor, *context: Tensor) -> Distribution:
         """The distribution of x given z of shape (…, event of z) and context vectors (…, context_dim)."""

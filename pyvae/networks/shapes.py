@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pyvae.checks import as_shape
 from pyvae.errors import ArgumentError, PairError
 
-__all__ = ["as_shape", "as_widths", "call_location_log_variance", "call_location_scale", "call_network"]
+__all__ = ["OverNetwork", "as_shape", "as_widths", "call_location_log_variance", "call_location_scale", "call_network"]
 
 
 def as_widths(widths: Sequence[int], name: str) -> list[int]:
@@ -62,3 +62,24 @@ def call_location_scale(network: nn.Module, *inputs: Tensor, shape: torch.Size) 
     """
     loc, log_variance = call_location_log_variance(network, *inputs, shape=shape)
     return loc, (log_variance / 2).exp()
+
+
+class OverNetwork(nn.Module):
+    """What components over one network share.
+
+    Args:
+        network: gives the parameters of the distribution.
+        event_shape: shape of what the distribution is of.
+
+    Raises:
+        ArgumentError: if ``event_shape`` is not made of positive ints.
+    """
+
+    def __init__(self, network: nn.Module, event_shape: int | Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.event_shape = as_shape(event_shape)
+
+    def extra_repr(self) -> str:
+        """The event shape."""
+        return f"event_shape={tuple(self.event_shape)}"

@@ -1,17 +1,15 @@
 """The normal prior whose mean and scale come from the context."""
 
-from collections.abc import Sequence
-
 import pyro.distributions as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from pyvae.networks.shapes import as_shape, call_location_scale
+from pyvae.networks.shapes import OverNetwork, call_location_scale
 from pyvae.priors.prior import Prior
 
 __all__ = ["ConditionalNormal"]
 
 
-class ConditionalNormal(Prior):
+class ConditionalNormal(OverNetwork, Prior):
     r"""p(z | c) = N(z; μ(c), diag σ(c)²), with (μ, log σ²) = f(c).
 
     Args:
@@ -28,19 +26,10 @@ class ConditionalNormal(Prior):
 
     Example:
         >>> import torch
-        >>> prior = ConditionalNormal(nn.Linear(10, 4), event_shape=2)
+        >>> prior = ConditionalNormal(torch.nn.Linear(10, 4), event_shape=2)
         >>> prior(torch.zeros(7, 10)).batch_shape
         torch.Size([7])
     """
-
-    def __init__(self, network: nn.Module, event_shape: int | Sequence[int]) -> None:
-        super().__init__()
-        self.network = network
-        self.event_shape = as_shape(event_shape)
-
-    def extra_repr(self) -> str:
-        """The event shape."""
-        return f"event_shape={tuple(self.event_shape)}"
 
     def forward(self, *context: Tensor) -> dist.Distribution:
         """N(μ(c), diag σ(c)²), with the context's batch shape."""

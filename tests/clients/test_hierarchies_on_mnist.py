@@ -78,19 +78,18 @@ def test_diffusion_draws_digits_that_a_classifier_knows():
         SingleStep(diffusion, weighting="simple"),
         x,
         optimizer=lambda p: torch.optim.Adam(p, lr=2e-3),
-        schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 12),
-        epochs=12,
+        schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 8),
+        epochs=8,
         seed=0,
         progress=False,
     )
     bound = pyvae.elbo(diffusion, x_test[:200], num_particles=2, seed=0)
-    judge = MLPClassifier(128, max_iter=10, random_state=0).fit(x[:20_000].flatten(1), y[:20_000])
-    assert judge.score(x_test.flatten(1), y_test) > 0.94
+    judge = MLPClassifier(256, max_iter=20, random_state=0).fit(x.flatten(1), y)
+    assert judge.score(x_test.flatten(1), y_test) > 0.97
     torch.manual_seed(1)
     with torch.no_grad():
         draws = diffusion.model(size=500)
-    assert (judge.predict_proba(x_test.flatten(1)).max(1) > 0.8).mean() > 0.9
-    confident = (judge.predict_proba(draws.flatten(1)).max(1) > 0.8).mean()
+    confident, of_real = ((judge.predict_proba(i.flatten(1)).max(1) > 0.8).mean() for i in (draws, x_test))
     bits = -bound.value / (196 * math.log(2))
-    print(f"confident of {confident:.3f} of the draws; ELBO {bound}, {bits:.3f} bits per dimension")
+    print(f"confident of {confident:.3f} of the draws and {of_real:.3f} of real digits; ELBO {bound}, {bits:.3f} bits per dimension")
     assert confident >= 0.8
