@@ -80,15 +80,21 @@ def standardization(data: LabelledData) -> LabelledData:
 
 
 def as_recorded(x: Tensor, preprocessing: Sequence[Mapping[str, object]]) -> Tensor:
-    """New data, as the dataset functions give them, after the preprocessing that a run records."""
+    """New data, as the dataset functions give them, after the preprocessing that a run records.
+
+    Raises:
+        DataError: if one is not known here.
+    """
     for record in preprocessing:
         if record["name"] == "standardization":
             mean, scale = (torch.tensor(record[n], dtype=x.dtype).reshape(-1, *[1] * (x.dim() - 2)) for n in _MOMENTS)
             x = (x - mean) / scale
         elif record["name"] == "dequantization":
             x = ((record["levels"] - 1) * x + torch.rand_like(x)) / record["levels"]
-        else:
+        elif record["name"].endswith("binarization"):
             x = torch.bernoulli(x)
+        else:
+            raise DataError(f"cannot repeat the preprocessing {record['name']!r}; expected one of this module's")
     return x
 
 
