@@ -17,6 +17,7 @@ from pyvae import datasets
 from pyvae.checkpoint import restore, write_atomically
 from pyvae.datasets import LabelledData
 from pyvae.datasets import preprocessing as preprocessings
+from pyvae.datasets.audio import wav_files
 from pyvae.errors import CheckpointError, DataError, RunError
 from pyvae.loading import build
 from pyvae.training_state import CHECKPOINT
@@ -62,7 +63,7 @@ def load_data(
         loaded = getattr(datasets, data)(data_root, download)
     elif data.endswith((".npy", ".npz")):
         loaded = datasets.arrays(data)
-    elif next(Path(data).rglob("*.wav"), None):
+    elif wav_files(data):
         loaded = datasets.audio_folder(data, audio_length)
     elif Path(data).is_dir():
         loaded = datasets.image_folder(data, image_size)

@@ -1,26 +1,30 @@
 """What the command line does with tokens: files to grids of codes, and back."""
 
-import hashlib
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pyvae.checkpoint import write_atomically
-from pyvae.datasets import read_audio
+from pyvae.datasets import audio_rate, read_audio, read_picture
 from pyvae.datasets.preprocessing import as_recorded
 from pyvae.errors import ArgumentError, DataError
 from pyvae.isolation import preserved_streams
 from pyvae.runs import Run, free_path, open_run
+from pyvae.tokens import RECORD, Tokens, fingerprint, read_tokens
 
 __all__ = ["decode", "encode"]
 
-_RECORD = "tokens.json"
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
 _ROWS = 256
+
+T = TypeVar("T")
 
 
 def encode(run: str, source: str, label: int | None = None, output: str | None = None) -> None:
@@ -35,28 +39,24 @@ def encode(run: str, source: str, label: int | None = None, output: str | None =
     """
     opened = open_run(run)
     folder, pair = _free_folder(opened, "tokens", output), _tokenizer(opened)
-    paths, rate = _files(Path(source), opened.arguments["shape"])
+    shape = opened.arguments["shape"]
+    paths, rate = _files(Path(source), shape, opened)
+    names = [str(path.relative_to(source)) for path in paths]
+    record = Tokens(_recipe(opened), fingerprint(pair), label, rate, names)
+    record.check(folder, len(shape) == 2)
     grids: list[list[Tensor]] = [[] for _ in pair.code_sites]
     with preserved_streams(0):
-        for start in range(0, len(paths), _ROWS):
-            some = paths[start : start + _ROWS]
-            x = as_recorded(_read(some, opened.arguments["shape"]), opened.preprocessing)
+        for some in _blocks(paths):
+            x = as_recorded(_read(some, shape), opened.preprocessing)
             codes = pair.encode(x, *_labels(opened, label, len(x)))
             for grid, k in zip(grids, codes if isinstance(codes, tuple) else (codes,), strict=True):
                 grid.append(k)
-    record = {
-        "recipe": {"name": opened.recipe, "arguments": opened.arguments},
-        "weights": _fingerprint(pair),
-        "label": label,
-        "rate": rate,
-        "files": [str(path.relative_to(source)) for path in paths],
-    }
-    folder.mkdir(parents=True)
+    folder.mkdir()
     for name, grid in zip(pair.code_sites, grids, strict=True):
         buffer = io.BytesIO()
         np.save(buffer, torch.cat(grid).cpu().numpy())
         write_atomically(folder / f"{name}.npy", buffer.getvalue())
-    write_atomically(folder / _RECORD, (json.dumps(record, indent=2) + "\n").encode())
+    write_atomically(folder / RECORD, (json.dumps(asdict(record), indent=2) + "\n").encode())
     print(folder)
 
 
@@ -71,36 +71,34 @@ def decode(run: str, tokens: str, label: int | None = None, output: str | None =
             in run.
     """
     opened = open_run(run)
-    folder, pair, place = _free_folder(opened, "decoded", output), _tokenizer(opened), Path(tokens)
-    try:
-        record = json.loads((place / _RECORD).read_text())
-        grids = [torch.from_numpy(np.load(place / f"{n}.npy", allow_pickle=False)) for n in pair.code_sites]
-        names, weights, rate = record["files"], record["weights"], record["rate"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"cannot read tokens from {tokens}: {error}; expected a folder from pyvae encode") from error
-    if weights != _fingerprint(pair):
-        raise DataError(
-            f"the tokens in {tokens} were made by other weights than those of {run}, and mean nothing to it"
-        )
-    if any(len(grid) != len(names) for grid in grids):
-        raise DataError(f"{tokens} holds {[len(g) for g in grids]} grids of {len(names)} files; expected one for each")
-    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
-        raise DataError(f"{place / _RECORD} names files outside of its folder")
-    label = record["label"] if label is None else label
-    for start in range(0, len(names), _ROWS):
-        some = slice(start, start + _ROWS)
-        y = _labels(opened, label, len(names[some]))
-        x = opened.original_units(pair.decode(*(g[some] for g in grids), *y))
-        for name, datum in zip(names[some], x, strict=True):
-            _write(folder, name, datum, rate)
+    folder, pair = _free_folder(opened, "decoded", output), _tokenizer(opened)
+    record, grids = read_tokens(Path(tokens), pair)
+    if record.weights != fingerprint(pair):
+        raise DataError(f"the tokens in {tokens} were made with other weights than {run} has, and mean nothing to it")
+    outputs = record.check(folder, len(opened.arguments["shape"]) == 2)
+    label = record.label if label is None else label
+    decoded = []
+    for some in _blocks(range(len(outputs))):
+        y = _labels(opened, label, len(some))
+        decoded.append(opened.original_units(pair.decode(*(grid[list(some)] for grid in grids), *y)))
+    for path, x in zip(outputs, torch.cat(decoded), strict=True):
+        _write(path, x, record.rate)
     print(folder)
+
+
+def _blocks(items: Sequence[T]) -> list[Sequence[T]]:
+    return [items[start : start + _ROWS] for start in range(0, len(items), _ROWS)]
+
+
+def _recipe(run: Run) -> dict[str, Any]:
+    return {"name": run.recipe, "arguments": run.arguments}
 
 
 def _tokenizer(run: Run) -> nn.Module:
     pair = run.load_pair()
     if not hasattr(pair, "code_sites"):
         raise ArgumentError(
-            f"the pair of {run.directory} is a {type(pair).__name__}, which has no codes; expected a VQVAE"
+            f"{run.directory} is the run of a {type(pair).__name__}, which has no codes; expected a VQVAE"
         )
     return pair
 
@@ -109,6 +107,8 @@ def _free_folder(run: Run, stem: str, output: str | None) -> Path:
     path = free_path(run.directory, stem, "") if output is None else Path(output)
     if path.exists():
         raise ArgumentError(f"{path} exists already and is not overwritten: give another --output")
+    if not path.parent.is_dir():
+        raise ArgumentError(f"cannot write {path}: {path.parent} is no folder")
     return path
 
 
@@ -120,55 +120,41 @@ def _labels(run: Run, label: int | None, count: int) -> list[Tensor]:
     return [] if label is None else [torch.full((count,), label)]
 
 
-def _files(source: Path, shape: list[int]) -> tuple[list[Path], int | None]:
+def _files(source: Path, shape: list[int], run: Run) -> tuple[list[Path], int | None]:
     """The files of a folder that a pair for this shape can read, and their rate, if they are recordings."""
-    kinds = (".wav",) if len(shape) == 2 else _IMAGES
-    paths = sorted(p for p in source.rglob("*") if p.suffix.lower() in kinds)
-    if not paths or len(shape) not in (2, 3):
-        raise DataError(f"{source} has no files that make data of shape {tuple(shape)}; looked for {', '.join(kinds)}")
+    kinds = {(2, 1): (".wav",), (3, 1): _IMAGES, (3, 3): _IMAGES}.get((len(shape), shape[0]), ())
+    paths = sorted(p for p in source.rglob("*") if p.suffix.lower() in kinds and p.is_file())
+    if not paths:
+        raise DataError(
+            f"{source} has no files that make data of shape {tuple(shape)}; looked for {', '.join(kinds) or 'none'}"
+        )
     if len(shape) == 3:
         return paths, None
-    import soundfile
+    rate = audio_rate(paths)
+    known = [r["rate"] for r in run.preprocessing if r["name"] == "recording"]
+    if known and rate != known[0]:
+        raise DataError(f"{source} has {rate} samples per second; expected {known[0]}, as the data of {run.directory}")
+    return paths, rate
 
-    return paths, soundfile.info(paths[0]).samplerate
 
-
-def _read(paths: list[Path], shape: list[int]) -> Tensor:
-    """Recordings as the datasets have them; images in [0, 1], resized and cropped."""
+def _read(paths: Sequence[Path], shape: list[int]) -> Tensor:
+    """Recordings as the datasets have them; images in [0, 1], scaled and cropped."""
     if len(shape) == 2:
         return read_audio(paths, shape[1])
-    from PIL import Image, UnidentifiedImageError
-    from torchvision.transforms import v2
+    mode = "L" if shape[0] == 1 else "RGB"
+    return torch.stack([read_picture(path, mode, tuple(shape[1:])) for path in paths]).float() / 255
 
-    steps = [
-        v2.Resize(max(shape[1:])),
-        v2.CenterCrop(shape[1:]),
-        v2.PILToTensor(),
-        v2.ToDtype(torch.float32, scale=True),
-    ]
+
+def _write(path: Path, x: Tensor, rate: int | None) -> None:
     try:
-        return torch.stack([v2.Compose(steps)(Image.open(p).convert("L" if shape[0] == 1 else "RGB")) for p in paths])
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"cannot read images: {error}") from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if x.dim() == 2:
+            import soundfile
 
+            soundfile.write(path, x.T.clamp(-1, 1).cpu().numpy(), rate)
+        else:
+            from torchvision.utils import save_image
 
-def _write(folder: Path, name: str, x: Tensor, rate: int | None) -> None:
-    suffix = ".wav" if x.dim() == 2 else ".png"
-    path = folder / (name if name.endswith(suffix) else name + suffix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if x.dim() == 2:
-        import soundfile
-
-        soundfile.write(path, x.T.clamp(-1, 1).cpu().numpy(), rate)
-    else:
-        from torchvision.utils import save_image
-
-        save_image(x.clamp(0, 1), path)
-
-
-def _fingerprint(pair: nn.Module) -> str:
-    """A hash of the weights, by which codes know the pair that can read them."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(pair.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+            save_image(x.clamp(0, 1), path)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"cannot write {path}: {error}") from error

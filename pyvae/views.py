@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from pyro import poutine
+from pyro.distributions import Delta, Distribution
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from pyvae.inspection import inspect_pair
+from pyvae.inspection import has_support, inspect_pair, stochastic_sites, unwrapped
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
 __all__ = ["class_labels", "generate", "latent_means", "reconstruct"]
@@ -29,9 +30,13 @@ def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int
 
 
 def latent_means(pair: nn.Module, args: Sequence[Tensor]) -> dict[str, Tensor]:
-    """E[z | x] under q, by the name of the latent site."""
+    """E[z | x] under q, or of codes the most likely, by the name of the latent site."""
     inspection = inspect_pair(pair, args)
-    return {name: inspection.guide.nodes[name]["fn"].mean for name in inspection.latents}
+    return {name: _centre(inspection.guide.nodes[name]["fn"]) for name in inspection.latents}
+
+
+def _centre(q: Distribution) -> Tensor:
+    return q.mode if has_support(q) and q.support.is_discrete else q.mean
 
 
 def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
@@ -44,7 +49,10 @@ def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None =
         args: x, or x and y.
         labels: what to decode with instead of y.
     """
-    means = latent_means(pair, args)
+    model = inspect_pair(pair, args).model
+    # what the model itself computes of other latents, such as the vectors of codes, it shall compute of these
+    free = {name for name, site in stochastic_sites(model).items() if not isinstance(unwrapped(site["fn"]), Delta)}
+    means = {name: mean for name, mean in latent_means(pair, args).items() if name in free}
     labels = labels if labels is not None else (args[1] if len(args) > 1 else None)
     with evaluation_mode(pair), own_parameters(), preserved_streams(0):
         model = poutine.condition(pair.model, data=means)

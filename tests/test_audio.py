@@ -41,6 +41,13 @@ def test_long_ones_are_cut_and_channels_averaged(tmp_path):
     np.testing.assert_allclose(data.train[:][0][0, 0], mono / np.abs(mono).max(), rtol=1e-5)
 
 
+def test_names_and_splits_are_taken_as_they_are_meant(folder):
+    (folder / "low" / "3.wav").rename(folder / "low" / "3.WAV")
+    data = datasets.audio_folder(str(folder), length=64, test=lambda path: int(path.stem == "3"))
+    assert (len(data.train), len(data.test)) == (18, 2)
+    assert data.preprocessing == ({"name": "recording", "rate": RATE},)
+
+
 def test_silence_stays_silence(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(50), RATE)
     assert not datasets.read_audio([tmp_path / "a.wav"], 60).any()
@@ -58,7 +65,7 @@ def test_spoken_digits_are_split_as_published(tmp_path):
     assert data.test.tensors[1].tolist() == [0, 0, 1, 1] * 2
 
 
-@pytest.mark.parametrize("case", ["nothing", "broken", "rates", "length", "one split", "no digits"])
+@pytest.mark.parametrize("case", ["nothing", "broken", "rates", "length", "one split", "no digits", "NaN", "stray"])
 def test_what_cannot_be_read(case, folder, tmp_path):
     match, call = "", lambda: datasets.audio_folder(str(folder))
     if case == "nothing":
@@ -73,6 +80,13 @@ def test_what_cannot_be_read(case, folder, tmp_path):
         match, call = "length is 0", lambda: datasets.audio_folder(str(folder), length=0)
     elif case == "one split":
         match, call = "20 training and 0 test", lambda: datasets.audio_folder(str(folder), test=lambda path: False)
+    elif case == "NaN":
+        soundfile.write(folder / "low" / "3.wav", np.full(50, np.nan), RATE, subtype="FLOAT")
+        match = "3.wav holds NaN"
+    elif case == "stray":
+        (tmp_path / "fsdd").mkdir()
+        folder.rename(tmp_path / "fsdd" / "recordings")
+        match, call = "none of the recordings", lambda: datasets.spoken_digits(str(tmp_path))
     else:
         match, call = "clone https", lambda: datasets.spoken_digits(str(tmp_path))
     with pytest.raises(pyvae.PyvaeError, match=match):

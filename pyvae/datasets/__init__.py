@@ -1,7 +1,7 @@
 """Datasets: functions that give data, in memory or on disk."""
 
 from pyvae.datasets.arrays import arrays
-from pyvae.datasets.audio import audio_folder, read_audio, spoken_digits
+from pyvae.datasets.audio import audio_folder, audio_rate, read_audio, spoken_digits
 from pyvae.datasets.data import InMemory, LabelledData
 from pyvae.datasets.digits import digits
 from pyvae.datasets.memory_mapped import MemoryMapped, memory_mapped
@@ -12,7 +12,7 @@ from pyvae.datasets.preprocessing import (
     standardization,
     static_binarization,
 )
-from pyvae.datasets.vision import cifar10, fashion_mnist, image_folder, kmnist, mnist
+from pyvae.datasets.vision import cifar10, fashion_mnist, image_folder, kmnist, mnist, read_picture
 
 __all__ = [
     "InMemory",
@@ -20,6 +20,7 @@ __all__ = [
     "MemoryMapped",
     "arrays",
     "audio_folder",
+    "audio_rate",
     "cifar10",
     "dequantization",
     "digits",
@@ -31,6 +32,7 @@ __all__ = [
     "mnist",
     "no_preprocessing",
     "read_audio",
+    "read_picture",
     "spoken_digits",
     "standardization",
     "static_binarization",

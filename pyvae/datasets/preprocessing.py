@@ -93,7 +93,7 @@ def as_recorded(x: Tensor, preprocessing: Sequence[Mapping[str, object]]) -> Ten
             x = ((record["levels"] - 1) * x + torch.rand_like(x)) / record["levels"]
         elif record["name"].endswith("binarization"):
             x = torch.bernoulli(x)
-        else:
+        elif record["name"] != "recording":
             raise DataError(f"cannot repeat the preprocessing {record['name']!r}; expected one of this module's")
     return x
 

@@ -1,6 +1,7 @@
 """Image datasets through torchvision."""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -8,7 +9,7 @@ from pyvae.checks import check_int
 from pyvae.datasets.data import InMemory, LabelledData
 from pyvae.errors import DataError
 
-__all__ = ["cifar10", "fashion_mnist", "image_folder", "kmnist", "mnist"]
+__all__ = ["cifar10", "fashion_mnist", "image_folder", "kmnist", "mnist", "read_picture"]
 
 
 def mnist(root: str = "data", download: bool = False) -> LabelledData:
@@ -90,14 +91,31 @@ def image_folder(root: str, image_size: int = 32) -> LabelledData:
     return LabelledData(root, InMemory(*train), InMemory(*test), num_classes=len(classes), levels=256)
 
 
+def read_picture(path: str | Path, mode: Literal["L", "RGB"], size: tuple[int, int]) -> torch.Tensor:
+    """An image as bytes (channels, height, width), scaled to cover ``size`` (height, width) and cropped in the middle.
+
+    Raises:
+        DataError: if it cannot be read, or does not hold bytes.
+    """
+    from PIL import Image, ImageOps
+    from torchvision.transforms.v2.functional import pil_to_tensor
+
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise DataError(f"{path} holds numbers of more than 8 bits; convert it to 8 bits first")
+            fitted = ImageOps.fit(image.convert(mode), size[::-1], Image.Resampling.BILINEAR)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"cannot read the image {path}: {error}") from error
+    return pil_to_tensor(fitted)
+
+
 def _read_images(root: str, image_size: int) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """Images as bytes, labels, and the names of the classes."""
-    from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
-    steps = [transforms.Resize(image_size), transforms.CenterCrop(image_size), transforms.PILToTensor()]
     try:
-        folder = ImageFolder(root, transform=transforms.Compose(steps))
+        folder = ImageFolder(root, loader=lambda path: read_picture(path, "RGB", (image_size, image_size)))
         images, labels = zip(*folder, strict=True)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read images from {root!r}: {error}; expected one subfolder per class") from error

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyvae.batches import Data, as_batches
-from pyvae.errors import PairError
-from pyvae.inspection import Inspection, device_of, has_support, inspect_pair, unwrapped
+from pyvae.checks import check_seed
+from pyvae.errors import DataError, PairError
+from pyvae.inspection import Inspection, device_of, has_support, inspect_pair, stochastic_sites, unwrapped
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
 __all__ = ["CodeUsage", "code_sites", "code_usage"]
@@ -71,15 +72,22 @@ class CodeUsage:
 
 
 def code_sites(inspection: Inspection) -> dict[str, int]:
-    """The latent sites whose values are integers 0 … K − 1 in the model, and K."""
-    found = {}
+    """The latent sites of guide and model, in the data plate, that the model draws from 0 … K − 1, and K."""
+    found, guide = {}, stochastic_sites(inspection.guide)
     for name in inspection.latents:
-        p = unwrapped(inspection.model.nodes[name]["fn"])
+        site = inspection.model.nodes[name]
+        p = unwrapped(site["fn"])
         support = p.support if has_support(p) else None
         while isinstance(support, constraints.independent):
             support = support.base_constraint
         bounds = [getattr(support, bound, None) for bound in ("lower_bound", "upper_bound")]
-        if isinstance(support, constraints.integer_interval) and bounds[0] == 0 and isinstance(bounds[1], int):
+        inside = name in guide and any(f.name == inspection.data_plate for f in guide[name]["cond_indep_stack"])
+        if (
+            isinstance(support, constraints.integer_interval)
+            and bounds[0] == 0
+            and isinstance(bounds[1], int)
+            and inside
+        ):
             found[name] = bounds[1] + 1
     return found
 
@@ -87,8 +95,9 @@ def code_sites(inspection: Inspection) -> dict[str, int]:
 def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsage]:
     r"""n_j = Σ_n Σ_i 1[k_{n,i} = j], k_n ~ q(k | x_n): how often each code stands for the data, in evaluation mode.
 
-    Every latent site is looked at whose values are integers 0 … K − 1 under the model, whichever pair it belongs to;
-    of a residual quantizer, the levels are counted together.
+    Every latent site in the data plate is looked at whose law in the model is over 0 … K − 1 for a fixed K, as a
+    Categorical's is, or that of a grid of them, whichever pair it belongs to; of a residual quantizer, the levels are
+    counted together. What is masked does not count.
 
     Args:
         pair: a module with ``model`` and ``guide``.
@@ -100,7 +109,8 @@ def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsag
 
     Raises:
         PairError: if no latent of the pair is such a site.
-        DataError: if the data cannot be read.
+        DataError: if there are no data, or the guide's codes are none of the model's.
+        ArgumentError: if ``seed`` is no seed.
 
     References:
         van den Oord, Vinyals and Kavukcuoglu, *Neural discrete representation learning*, 2017 (perplexity as a measure
@@ -112,20 +122,30 @@ def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsag
         >>> code_usage(pair, torch.rand(32, 1, 8, 8))["k"].counts.sum()
         tensor(512)
     """
+    check_seed(seed)
     batches = as_batches(data, _ROWS, device_of(pair))
-    counts: dict[str, Tensor] = {}
-    places: dict[str, int] = {}
-    sizes: dict[str, int] | None = None
-    with preserved_streams(seed), evaluation_mode(pair), own_parameters(), torch.no_grad():
-        for batch in batches.in_order():
-            if sizes is None:
-                sizes = code_sites(inspect_pair(pair, batch))
-                if not sizes:
-                    raise PairError(f"{type(pair).__name__} has no latent site of integers from 0: it has no codes")
-                counts = {n: torch.zeros(k, dtype=torch.long) for n, k in sizes.items()}
-            trace = poutine.trace(pair.guide).get_trace(*batch)
-            for name, size in sizes.items():
-                codes = trace.nodes[name]["value"]
-                counts[name] += codes.flatten().bincount(minlength=size).cpu()
-                places[name] = codes[0].numel()
+    with preserved_streams(seed):
+        inspection = inspect_pair(pair, batches.first())
+        sizes = code_sites(inspection)
+        if not sizes:
+            raise PairError(f"{type(pair).__name__} has no latent site of integers from 0: it has no codes")
+        counts = {name: torch.zeros(size, dtype=torch.long) for name, size in sizes.items()}
+        places = dict.fromkeys(sizes, 0)
+        with evaluation_mode(pair), own_parameters(inspection.stray), torch.no_grad():
+            for batch in batches.in_order():
+                trace = poutine.trace(pair.guide).get_trace(*batch)
+                for name, size in sizes.items():
+                    counts[name] += _counts(name, trace.nodes[name], size).cpu()
+                    places[name] = trace.nodes[name]["value"].numel() // len(batch[0])
     return {name: CodeUsage(counts[name], places[name]) for name in counts}
+
+
+def _counts(name: str, site: dict, size: int) -> Tensor:
+    """How often each code occurs where the site is not masked."""
+    codes, mask = site["value"].long(), site["mask"]
+    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < size:
+        raise DataError(f"the guide's {name!r} lies in [{codes.min()}, {codes.max()}]; expected 0 to {size - 1}")
+    if isinstance(mask, Tensor):
+        events = codes.dim() - len(site["fn"].batch_shape)
+        codes = codes[mask.reshape((*mask.shape, *[1] * events)).expand(codes.shape)]
+    return codes.flatten().bincount(minlength=size)

@@ -54,11 +54,13 @@ class Quantizer(nn.Module):
         num_codes: K, the number of values that a code can take.
         dim: length of the vectors.
         running: whether it learns by running averages; if not, ``advance`` and ``update`` do nothing.
+        drawn: whether guides draw the codes, from a ``posterior``.
     """
 
     num_codes: int
     dim: int
     running: bool = False
+    drawn: bool = False
 
     def forward(self, z_e: Tensor) -> Quantized:
         """Codes, vectors and losses of z_e, of shape (…, dim)."""

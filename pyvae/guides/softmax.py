@@ -40,6 +40,8 @@ class SoftmaxQuantizer(Quantizer):
         torch.Size([5, 4])
     """
 
+    drawn = True
+
     def __init__(self, num_codes: int, dim: int, temperature: float = 1.0) -> None:
         super().__init__()
         check_int("num_codes", num_codes)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pyro
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 
 from pyvae.errors import DataError
@@ -23,7 +24,7 @@ def token_vectors(quantizer: nn.Module, tokens: Tensor, prior: dist.Distribution
         DataError: if they are not integers, of another shape, or out of range.
     """
     _check_tokens(tokens, tuple(prior.event_shape), quantizer.num_codes)
-    return code_vectors(quantizer, tokens, prior)
+    return code_vectors(quantizer, tokens.long(), prior)
 
 
 def _grid_dim(quantizer: nn.Module, prior: dist.Distribution) -> int:
@@ -75,7 +76,8 @@ def _check_tokens(tokens: Tensor, shape: tuple[int, ...], num_codes: int) -> Non
     Raises:
         DataError: saying what came.
     """
-    if tokens.is_floating_point() or tuple(tokens.shape[1:]) != shape:
+    kinds = (torch.bool, torch.uint16, torch.uint32, torch.uint64)  # torch compares no wide unsigned integers
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype in kinds or tuple(tokens.shape[1:]) != shape:
         raise DataError(
             f"got tokens of shape {tuple(tokens.shape)} ({tokens.dtype}); expected ints of shape (…, "
             f"{', '.join(map(str, shape))})"

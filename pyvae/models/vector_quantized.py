@@ -131,8 +131,9 @@ class VQVAE(nn.Module):
             d = None if self.distance is None else call_named("distance", self.distance, p_x.mean, x)
             maps = call_named("encoder", self.encoder, x, *c)
             codes = call_named("quantizer", self.quantizer, maps.movedim(1, -1)).codes
-        if d is not None and d.shape != (BATCH,):
-            raise PairError(f"distance: gave shape {tuple(d.shape)} for {BATCH} data; expected {(BATCH,)}")
+        if d is not None and (not isinstance(d, Tensor) or d.shape != (BATCH,)):
+            got = f"shape {tuple(d.shape)}" if isinstance(d, Tensor) else f"a {type(d).__name__}"
+            raise PairError(f"distance: gave {got} for {BATCH} data; expected a tensor of shape {(BATCH,)}")
         if codes.shape != k.shape:
             raise PairError(
                 f"encoder and quantizer give codes of shape {tuple(codes.shape[1:])}; expected the event shape of the "

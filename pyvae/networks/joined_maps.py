@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from pyvae.checks import as_shape, check_int
 from pyvae.networks.leading_dims import AnyLeadingDims
+from pyvae.networks.shapes import check_event
 
 __all__ = ["JoinedMaps"]
 
@@ -25,7 +26,7 @@ class JoinedMaps(nn.Module):
         network: f, called as ``network(maps, *context)``; None for the maps themselves.
 
     Raises:
-        ArgumentError: if a number of channels is not positive.
+        ArgumentError: if a number of channels is not positive; when called, if a has another shape.
 
     References:
         Razavi, van den Oord and Vinyals, *Generating diverse high-fidelity images with VQ-VAE-2*, 2019, section 3.1.
@@ -42,13 +43,14 @@ class JoinedMaps(nn.Module):
         super().__init__()
         for name, value in (("fine", fine), ("coarse", coarse), ("out_channels", out_channels)):
             check_int(name, value)
-        self.grid = as_shape(grid, "grid")
+        self.fine, self.grid = fine, as_shape(grid, "grid")
         dims = 1 + len(self.grid)
         self.joined = AnyLeadingDims(_Joined(fine + coarse, out_channels), [dims, dims])
         self.network = network
 
     def forward(self, a: Tensor, b: Tensor, *context: Tensor) -> Tensor:
         """What f makes of the joined maps, (…, out_channels) + grid."""
+        check_event(self, a, (self.fine, *self.grid))
         maps = self.joined(a, b)
         return maps if self.network is None else self.network(maps, *context)
 

@@ -8,7 +8,15 @@ from torch import Tensor, nn
 from pyvae.checks import as_shape
 from pyvae.errors import ArgumentError, PairError
 
-__all__ = ["OverNetwork", "as_shape", "as_widths", "call_location_log_variance", "call_location_scale", "call_network"]
+__all__ = [
+    "OverNetwork",
+    "as_shape",
+    "as_widths",
+    "call_location_log_variance",
+    "call_location_scale",
+    "call_network",
+    "check_event",
+]
 
 
 def as_widths(widths: Sequence[int], name: str) -> list[int]:
@@ -20,6 +28,18 @@ def as_widths(widths: Sequence[int], name: str) -> list[int]:
     if not isinstance(widths, list | tuple):
         raise ArgumentError(f"{name} is {widths!r}; expected a list of positive ints, such as [256]")
     return list(as_shape(widths, name)) if widths else []
+
+
+def check_event(network: nn.Module, x: Tensor, shape: Sequence[int]) -> None:
+    """Refuse an input that does not end in ``shape``.
+
+    Raises:
+        ArgumentError: naming the network and the shapes.
+    """
+    if tuple(x.shape[max(0, x.dim() - len(shape)) :]) != tuple(shape):
+        raise ArgumentError(
+            f"{type(network).__name__} got shape {tuple(x.shape)}; expected (..., {', '.join(map(str, shape))})"
+        )
 
 
 def call_network(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> Tensor:

@@ -25,7 +25,7 @@ class SpectralDistance(nn.Module):
         floor: ε, the power that counts as silence.
 
     Raises:
-        ArgumentError: if an argument is not positive; when called with signals shorter than half a window.
+        ArgumentError: if an argument is out of range; when called with signals shorter than half a window.
 
     References:
         Yamamoto, Song and Kim, *Parallel WaveGAN*, 2020, section 2.2; Dhariwal et al., *Jukebox*, 2020, section 3.4.
@@ -41,12 +41,18 @@ class SpectralDistance(nn.Module):
         check_positive("weight", weight)
         check_positive("floor", floor)
         self.weight, self.floor = weight, floor
-        for index, length in enumerate(as_widths(windows, "windows")):
+        if not as_widths(windows, "windows") or min(windows) < 4:
+            raise ArgumentError(f"windows is {windows}; expected lengths of at least 4, such as [64, 256]")
+        for index, length in enumerate(windows):
             window = torch.hann_window(length)
             self.register_buffer(f"window_{index}", window / window.square().sum().sqrt(), persistent=False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The distances, (…), of signals (…, channels, length)."""
+        if x.dim() < 2 or x.shape[-2:] != y.shape[-2:]:
+            raise ArgumentError(
+                f"got signals of shapes {tuple(x.shape)} and {tuple(y.shape)}; expected (…, channels, length)"
+            )
         total = x.new_zeros(())
         for window in self.buffers():
             if x.shape[-1] <= len(window) // 2:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pyvae.checks import check_int
 from pyvae.errors import ArgumentError
 from pyvae.networks.leading_dims import AnyLeadingDims
-from pyvae.networks.shapes import as_shape, as_widths
+from pyvae.networks.shapes import as_shape, as_widths, check_event
 
 __all__ = ["StridedDecoder", "StridedEncoder", "strided_grid"]
 
@@ -96,7 +96,8 @@ class StridedEncoder(nn.Module):
         activation: makes the nonlinearity.
 
     Raises:
-        ArgumentError: if ``in_shape`` has another number of dimensions, or channels and strides do not match.
+        ArgumentError: if ``in_shape`` has another number of dimensions, or channels and strides do not match;
+            when called, if x has another shape.
 
     References:
         Van den Oord, Vinyals and Kavukcuoglu, *Neural discrete representation learning*, 2017, section 4.1.
@@ -134,6 +135,7 @@ class StridedEncoder(nn.Module):
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         """Feature maps, (leading dims) + (out_channels,) + grid."""
+        check_event(self, x, self.shape)
         return self.network(F.pad(x, self._padding), *context)
 
 
@@ -150,7 +152,8 @@ class StridedDecoder(nn.Module):
         activation: makes the nonlinearity.
 
     Raises:
-        ArgumentError: if ``out_shape`` has another number of dimensions, or channels and strides do not match.
+        ArgumentError: if ``out_shape`` has another number of dimensions, or channels and strides do not match;
+            when called, if z has another shape.
 
     Example:
         >>> StridedDecoder(16, (1, 28, 28))(torch.zeros(5, 3, 16, 7, 7)).shape
@@ -169,6 +172,7 @@ class StridedDecoder(nn.Module):
     ) -> None:
         super().__init__()
         check_int("in_channels", in_channels)
+        self.in_channels = in_channels
         self.shape, self.grid = as_shape(out_shape, "out_shape"), strided_grid(out_shape, strides)
         _check_layers(channels, strides)
         convolution, transposed = _CONVOLUTIONS[len(self.grid)]
@@ -183,6 +187,7 @@ class StridedDecoder(nn.Module):
 
     def forward(self, z: Tensor, *context: Tensor) -> Tensor:
         """The output, of shape (leading dims) + ``out_shape``."""
+        check_event(self, z, (self.in_channels, *self.grid))
         x = self.network(z, *context)
         for dim, size in enumerate(self.shape[1:]):
             x = x.narrow(dim - len(self.grid), 0, size)

@@ -123,16 +123,68 @@ def test_mistakes_with_tokens(tmp_path, capsys):
     assert "no files" in refused(capsys, "encode", run, tmp_path / "nowhere")
     assert "cannot read tokens" in refused(capsys, "decode", run, source)
     (source / "image 0.png").write_bytes(b"no image")
-    assert "cannot read images" in refused(capsys, "encode", run, source)
+    assert "cannot read the image" in refused(capsys, "encode", run, source)
     np.save(tokens / "k.npy", np.load(tokens / "k.npy") + 100)
     assert "expected 0 to 7" in refused(capsys, "decode", run, tokens)
     np.save(tokens / "k.npy", np.zeros((2, 4, 4), dtype=np.int64))
     assert "2] grids of 5 files" in refused(capsys, "decode", run, tokens)
     record = json.loads((tokens / "tokens.json").read_text())
-    record["files"] = ["../outside.png"] * 2
-    (tokens / "tokens.json").write_text(json.dumps(record))
-    assert "outside of its folder" in refused(capsys, "decode", run, tokens)
+
+    def with_record(**changes):
+        (tokens / "tokens.json").write_text(json.dumps(record | {"files": ["a.png", "b.png"]} | changes))
+        return refused(capsys, "decode", run, tokens, f"--output={tmp_path / 'never'}")
+
+    assert "outside of its folder" in with_record(files=["../outside.png"] * 2)
     assert not (tmp_path / "outside.png").exists()
+    assert "would be decoded as a.jpg.png" in with_record(files=["a.jpg", "a.jpg.png"])
+    for changes in ({"files": 5}, {"files": [1, 2]}, {"label": "x"}, {"label": [1]}, {"files": None}, {"rate": "x"}):
+        assert refused_once(with_record(**changes))
+    (tokens / "tokens.json").write_text(json.dumps(record | {"files": ["a", "b"]}))
+    for content in (b"", b"PK", np.float32(1)):
+        np.save(tokens / "k.npy", content) if isinstance(content, np.float32) else (tokens / "k.npy").write_bytes(
+            content
+        )
+        assert "cannot read tokens" in refused(capsys, "decode", run, tokens)
+    np.save(tokens / "k.npy", np.zeros((2, 4, 4), dtype=bool))
+    assert "expected ints" in refused(capsys, "decode", run, tokens)
+    np.save(tokens / "k.npy", np.zeros((2, 4, 4), dtype=np.uint16))
+    assert main(["decode", str(run), str(tokens), f"--output={tmp_path / 'never'}"]) == 0
+
+
+def refused_once(message):
+    return "cannot read tokens" in message or "is damaged" in message
+
+
+def test_mistakes_with_files(tmp_path, capsys):
+    run, source = tmp_path / "run", tmp_path / "source"
+    assert fitted("vqvae", run) == 0
+    write_images(source, 2)
+    assert "is no folder" in refused(capsys, "encode", run, source, f"--output={source / 'image 0.png' / 'x'}")
+    Image.fromarray((np.arange(64).reshape(8, 8) * 1024).astype("uint16")).save(source / "deep.png")
+    assert "more than 8 bits" in refused(capsys, "encode", run, source)
+    (source / "deep.png").rename(source / "deep.ppm")
+    (source / "deep.ppm").write_bytes(b"P6 8 x 255 ")
+    assert "cannot read the image" in refused(capsys, "encode", run, source)
+    (source / "deep.ppm").unlink()
+    Image.new("L", (8, 8)).save(source / "image 0.png.png")
+    Image.new("L", (8, 8)).save(source / "image 0.bmp")
+    Image.new("L", (8, 8)).save(source / "image 0.bmp.png")
+    assert "two files would be decoded as image 0.bmp.png" in refused(capsys, "encode", run, source)
+
+
+def test_mistakes_with_recordings(tmp_path, capsys):
+    run, data, source = tmp_path / "run", tmp_path / "data", tmp_path / "source"
+    write_recordings(data)
+    assert fitted("speech", run, f"--data={data}", "--epochs=1") == 0
+    source.mkdir()
+    soundfile.write(source / "a.wav", np.full(99, np.nan), 4000, subtype="FLOAT")
+    assert "NaN" in refused(capsys, "encode", run, source, "--label=0")
+    soundfile.write(source / "a.wav", np.zeros(99), 8000)
+    assert "8000 samples per second; expected 4000" in refused(capsys, "encode", run, source, "--label=0")
+    soundfile.write(source / "b.wav", np.zeros(99), 4000)
+    assert "different rates" in refused(capsys, "encode", run, source, "--label=0")
+    (source / "a.wav").write_bytes(b"")
+    assert "cannot read" in refused(capsys, "encode", run, source, "--label=0")
 
 
 def test_pairs_without_codes_have_no_tokens(tmp_path, capsys):
@@ -143,6 +195,7 @@ def test_pairs_without_codes_have_no_tokens(tmp_path, capsys):
 
 QUANTIZERS = {
     "finite": '{"class_path":"pyvae.guides.FiniteScalarQuantizer","init_args":{"levels":[3,3]}}',
+    "softmax": '{"class_path":"pyvae.guides.SoftmaxQuantizer","init_args":{"num_codes":6,"dim":3}}',
     "gradient": '{"class_path":"pyvae.guides.VectorQuantizer","init_args":{"num_codes":6,"dim":3,"cosine":true}}',
 }
 
@@ -152,6 +205,7 @@ def test_other_quantizers_and_priors(quantizer, tmp_path):
     network = '--prior_network={"class_path":"pyvae.networks.CausalTransformer","init_args":{"dim":8,"heads":2}}'
     assert fitted("vqvae", tmp_path / "run", f"--quantizer={quantizer}", network) == 0
     assert main(["sample", str(tmp_path / "run"), "--count=2"]) == 0
+    assert main(["reconstruct", str(tmp_path / "run"), "--count=2"]) == 0
     assert pyvae.load(tmp_path / "run" / "model.safetensors").encode(torch.rand(2, 1, 8, 8)).shape == (2, 4, 4)
 
 

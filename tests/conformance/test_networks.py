@@ -124,6 +124,17 @@ def test_strided_networks_refuse(shape, channels, strides, match, make):
         make(shape, channels, strides)
 
 
+def test_networks_of_grids_refuse_other_shapes():
+    cases = [
+        (StridedEncoder((1, 8, 8), 5), (1, 9, 9)),
+        (StridedDecoder(5, (1, 8, 8)), (5, 3, 3)),
+        (JoinedMaps(2, 3, 5, (4, 4)), (3, 4, 4)),
+    ]
+    for network, shape in cases:
+        with pytest.raises(ArgumentError, match=f"{type(network).__name__} got shape"):
+            network(*[torch.zeros(2, *shape)] * (2 if isinstance(network, JoinedMaps) else 1))
+
+
 @given(leading=leading_dims, context=st.booleans())
 def test_joined_maps_bring_the_coarse_to_the_fine(leading, context):
     network = MLP((5, 4, 6), (2,), context_dim=3) if context else None

@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from torch import nn
 
 import pyvae
@@ -57,6 +58,73 @@ def test_evaluations_tell_the_bits_under_both_priors():
     assert figures["bits_k"] == pytest.approx(float(bits), rel=1e-5)
     assert figures["uniform_bits_k"] == pytest.approx(2 * math.log2(5))
     assert figures["dead_codes_k"] == 1
+
+
+class Grid(nn.Module):
+    """Codes of three pixels in a plate to the left of the data's; some may be masked, drawn globally, or floats."""
+
+    def __init__(self, masked=False, floats=False, everywhere=False):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(5))
+        self.masked, self.floats, self.everywhere = masked, floats, everywhere
+
+    def plates(self, x):
+        data, pixels = pyro.plate("data", len(x), dim=-1), pyro.plate("pixels", 3, dim=-2)
+        return data, pixels, poutine.mask(mask=(x[:, 0] > 0) if self.masked else torch.tensor(True))
+
+    def model(self, x):
+        pyro.module("grid", self)
+        if self.everywhere:
+            pyro.sample("shared", dist.Categorical(logits=self.logits))
+        data, pixels, mask = self.plates(x)
+        with data, pixels, mask:
+            k = pyro.sample("k", dist.Categorical(logits=self.logits))
+            pyro.sample("x", dist.Normal(k.float(), 1.0), obs=x.T)
+
+    def guide(self, x):
+        if self.everywhere:
+            pyro.sample("shared", dist.Categorical(logits=self.logits))
+        data, pixels, mask = self.plates(x)
+        with data, pixels, mask:
+            k = x.T.round().clamp(0, 4)
+            pyro.sample("k", dist.Delta(k if self.floats else k.long()))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"masked": True}, {"floats": True}, {"everywhere": True}], ids=str)
+def test_plates_masks_and_kinds_of_numbers(arguments):
+    x = 3 * torch.randn(20, 3)
+    usage = pyvae.code_usage(Grid(**arguments), x)
+    codes = x[x[:, 0] > 0] if arguments.get("masked") else x
+    assert list(usage) == ["k"]
+    assert usage["k"].places == 3
+    assert torch.equal(usage["k"].counts, codes.round().clamp(0, 4).long().flatten().bincount(minlength=5))
+
+
+def test_what_was_trained_in_the_param_store_counts():
+    def guide(x):
+        logits = pyro.param("logits", torch.tensor([9.0, 0.0, 0.0, 0.0, 0.0]))
+        with pyro.plate("data", len(x)):
+            pyro.sample("k", dist.Categorical(logits=logits.expand(2, -1)).to_event(1))
+
+    pair, x = Lookup(), torch.zeros(200, 2)
+    pair.guide = guide
+    guide(x)
+    with torch.no_grad():
+        pyro.param("logits").copy_(torch.tensor([0.0, 0.0, 0.0, 9.0, 0.0]))
+    assert pyvae.code_usage(pair, x)["k"].counts.argmax() == 3
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: pyvae.code_usage(Lookup(), torch.zeros(5, 2), seed=-1), pyvae.ArgumentError, "seed"),
+        (lambda: pyvae.code_usage(Lookup(), torch.zeros(0, 2)), pyvae.DataError, "at least one row"),
+        (lambda: pyvae.code_usage(Lookup(4), torch.full((5, 2), 7.0)), pyvae.PyvaeError, "0 to 3|support"),
+    ],
+)
+def test_bad_input(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
 
 
 def test_pairs_without_codes_have_no_usage():

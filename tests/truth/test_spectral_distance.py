@@ -54,7 +54,7 @@ def test_leading_dims_and_gradients_of_silence():
 
 
 def test_bad_arguments():
-    for arguments in ({"weight": 0}, {"floor": -1.0}, {"windows": [0]}):
+    for arguments in ({"weight": 0}, {"floor": -1.0}, {"windows": [0]}, {"windows": []}, {"windows": [64, 3]}):
         with pytest.raises(pyvae.ArgumentError):
             SpectralDistance(**arguments)
     with pytest.raises(pyvae.ArgumentError, match="400 samples"):
@@ -95,8 +95,15 @@ def test_a_distance_is_paid_in_training_alone():
 def test_distances_that_do_not_fit_are_refused():
     with pytest.raises(pyvae.PairError, match=r"distance: gave shape \(2, 5\) for 2 data"):
         make(Elementwise())
+    with pytest.raises(pyvae.PairError, match="distance: gave a float"):
+        make(Number())
     with pytest.raises(pyvae.PairError, match="distance is a float"):
         make(1.0)
+
+
+class Number(nn.Module):
+    def forward(self, x, y):
+        return 1.0
 
 
 class Elementwise(nn.Module):
