@@ -2,6 +2,7 @@
 
 import math
 
+import pyro
 import pytest
 import torch
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO
@@ -99,3 +100,94 @@ def test_compiled_losses_and_gradients_are_the_eager_ones(pair, x):
         results.append([value.detach(), *(p.grad.clone() for p in pair.parameters())])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+class Joined(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+
+    def forward(self, one, other):
+        return self.linear(torch.cat([one, other], -2).flatten(-2)).unsqueeze(-1)
+
+
+class Below(nn.Module):
+    """One code whose logits are linear in the vector above."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(DIM, CODES)
+
+    def forward(self, z_top):
+        return torch.distributions.Categorical(logits=self.linear(z_top.movedim(-1, -2)))
+
+
+class AsPyro(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs):
+        return pyro.distributions.Categorical(logits=self.network(*inputs).logits).to_event(1)
+
+
+def test_drawn_codes_of_a_top_level_pass_the_gradient_of_the_prior_below():
+    """One code per level: the ELBO is a sum over nine pairs of them."""
+    torch.manual_seed(0)
+    below = Below()
+    pair = pyvae.VQVAE2(
+        prior_top=priors.FactorizedCodes((1,), num_codes=CODES),
+        prior_bottom=AsPyro(below),
+        likelihood=likelihoods.Normal(Flat(Joined(2 * DIM, WIDTH)), event_shape=WIDTH),
+        features=Both(),
+        condition=Joined(WIDTH + DIM, DIM),
+        quantizer_top=guides.SoftmaxQuantizer(CODES, DIM),
+        quantizer_bottom=guides.SoftmaxQuantizer(CODES, DIM),
+    )
+    x = torch.randn(6, WIDTH)
+    loss = 0.0
+    top, bottom = pair.quantizer_top.embedding.weight, pair.quantizer_bottom.embedding.weight
+    h_top, h_bottom = pair.features(x)
+    log_q_top = -(h_top[..., 0][:, None] - top).square().sum(-1)
+    log_q_top = log_q_top.log_softmax(-1)
+    for j in range(CODES):
+        z_top = top[j].expand(6, DIM)[..., None]
+        maps = pair.condition(h_bottom, z_top)[..., 0]
+        log_q_bottom = (-(maps[:, None] - bottom).square().sum(-1)).log_softmax(-1)
+        log_p_bottom = below(z_top).logits[:, 0].log_softmax(-1)
+        for i in range(CODES):
+            z_bottom = bottom[i].expand(6, DIM)[..., None]
+            log_x = pair.likelihood(z_bottom, z_top).log_prob(x)
+            log_joint = log_x + log_p_bottom[:, i] + pair.prior_top.logits.log_softmax(-1)[0, j]
+            log_q = log_q_top[:, j] + log_q_bottom[:, i]
+            loss = loss - (log_q.exp() * (log_joint - log_q)).sum()
+    parameters = list(pair.parameters())
+    exact = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
+    draws = []
+    for _ in range(1500):
+        pair.zero_grad()
+        Trace_ELBO().loss_and_grads(pair.model, pair.guide, x)
+        draws.append(torch.cat([p.grad.flatten() for p in parameters]).clone())
+    draws = torch.stack(draws)
+    errors = draws.std(0) / math.sqrt(len(draws))
+    assert ((draws.mean(0) - exact).abs() < 4.5 * errors + 1e-4).all()
+
+
+class Flat(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs):
+        return self.network(*inputs)[..., 0]
+
+
+class Both(nn.Module):
+    """Features of the top, (…, DIM, 1), and of the bottom, (…, WIDTH, 1)."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, DIM)
+
+    def forward(self, x):
+        return self.linear(x)[..., None], x[..., None]
