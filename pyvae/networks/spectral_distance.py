@@ -13,11 +13,11 @@ __all__ = ["SpectralDistance"]
 
 
 class SpectralDistance(nn.Module):
-    r"""d(x, y) = w Σ_r mean_{t,f} |log(|S_r x|² + ε) − log(|S_r y|² + ε)| / 2, over spectrograms S_r of resolutions r.
+    r"""d(x, y) = w Σ_r mean_{t,f} abs(ℓ_r(x) − ℓ_r(y)) / 2, with ℓ_r = log(P_r + ε) for the powers P_r of spectrograms.
 
-    A likelihood of single samples cares about phases, to which the ear is deaf; this distance has none. S_r is a
-    short-time Fourier transform with a Hann window of length r and hops of r/4, scaled so that white noise of
-    variance 1 has power 1.
+    A likelihood of single samples cares about phases, to which the ear is deaf; this distance has none. P_r is the
+    squared modulus of a short-time Fourier transform with a Hann window of length r and hops of r/4, scaled so that
+    white noise of variance 1 has power 1.
 
     Args:
         weight: w.
