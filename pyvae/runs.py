@@ -63,7 +63,7 @@ def load_data(
         loaded = getattr(datasets, data)(data_root, download)
     elif data.endswith((".npy", ".npz")):
         loaded = datasets.arrays(data)
-    elif wav_files(data):
+    elif next(wav_files(data), None):
         loaded = datasets.audio_folder(data, audio_length)
     elif Path(data).is_dir():
         loaded = datasets.image_folder(data, image_size)

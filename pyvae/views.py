@@ -8,7 +8,7 @@ from pyro.distributions import Delta, Distribution
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from pyvae.inspection import has_support, inspect_pair, stochastic_sites, unwrapped
+from pyvae.inspection import Inspection, has_support, inspect_pair, unwrapped
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
 __all__ = ["class_labels", "generate", "latent_means", "reconstruct"]
@@ -31,7 +31,10 @@ def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int
 
 def latent_means(pair: nn.Module, args: Sequence[Tensor]) -> dict[str, Tensor]:
     """E[z | x] under q, or of codes the most likely, by the name of the latent site."""
-    inspection = inspect_pair(pair, args)
+    return _centres(inspect_pair(pair, args))
+
+
+def _centres(inspection: Inspection) -> dict[str, Tensor]:
     return {name: _centre(inspection.guide.nodes[name]["fn"]) for name in inspection.latents}
 
 
@@ -49,10 +52,10 @@ def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None =
         args: x, or x and y.
         labels: what to decode with instead of y.
     """
-    model = inspect_pair(pair, args).model
+    inspection = inspect_pair(pair, args)
     # what the model itself computes of other latents, such as the vectors of codes, it shall compute of these
-    free = {name for name, site in stochastic_sites(model).items() if not isinstance(unwrapped(site["fn"]), Delta)}
-    means = {name: mean for name, mean in latent_means(pair, args).items() if name in free}
+    computed = {n for n in inspection.latents if isinstance(unwrapped(inspection.model.nodes[n]["fn"]), Delta)}
+    means = {name: mean for name, mean in _centres(inspection).items() if name not in computed}
     labels = labels if labels is not None else (args[1] if len(args) > 1 else None)
     with evaluation_mode(pair), own_parameters(), preserved_streams(0):
         model = poutine.condition(pair.model, data=means)

@@ -15,8 +15,8 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from pyvae.compilation.budget import Budget
 from pyvae.compilation.layouts import ChannelsLast
 from pyvae.compilation.python_state import PythonState
 from pyvae.errors import RUN_ERRORS, PyvaeError, TraceError
@@ -101,22 +101,6 @@ class _Reading(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-class _Budget(TorchDispatchMode):
-    """Gives up a recording that is longer than the compiler can be asked for."""
-
-    def __init__(self, most: int | None) -> None:
-        super().__init__()
-        self._most, self._made = most, 0
-
-    def __torch_dispatch__(
-        self, operation: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict | None = None
-    ) -> Any:
-        self._made += 1
-        if self._most is not None and self._made > self._most:
-            raise TraceError(f"it takes more than {self._most} operations, too many to be worth compiling")
-        return operation(*args, **(kwargs or {}))
-
-
 def _refuse(tensor: Tensor) -> None:
     raise TraceError("it reads a number out of a tensor with .item()")
 
@@ -188,7 +172,7 @@ def record(
         state = {f"module.{n}": next(found).detach().requires_grad_(p.requires_grad) for n, p in parameters.items()}
         state |= {f"module.{n}": next(found) for n in buffers}
         arguments = tuple(next(found) if isinstance(i, Tensor) else i for i in inputs)
-        with _Budget(most_operations):
+        with Budget(most_operations):
             results = functional_call(body, state, arguments)
         leaves, structure = pytree.tree_flatten(results)
         return leaves

@@ -1,7 +1,7 @@
 """Recordings in wav files."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -65,7 +65,7 @@ def audio_folder(
         DataError: if there are no wav files, one of them cannot be read, or their rates differ.
         ArgumentError: if ``length`` is not positive, or soundfile is not installed.
     """
-    paths = wav_files(root)
+    paths = sorted(wav_files(root))
     if not paths:
         raise DataError(f"there are no wav files in {root!r}")
     rate, x = audio_rate(paths), read_audio(paths, length)
@@ -87,9 +87,9 @@ def audio_folder(
     )
 
 
-def wav_files(root: str | Path) -> list[Path]:
-    """The wav files of a folder and its subfolders, in order."""
-    return sorted(p for p in Path(root).rglob("*") if p.suffix.lower() == ".wav" and p.is_file())
+def wav_files(root: str | Path) -> Iterator[Path]:
+    """The wav files of a folder and its subfolders, one after the other as they are found."""
+    return (p for p in Path(root).rglob("*") if p.suffix.lower() == ".wav" and p.is_file())
 
 
 def audio_rate(paths: Sequence[Path]) -> int:

@@ -96,8 +96,7 @@ def log_likelihood(
         torch.Size([7])
     """
     inspection = _inspected(pair, data)
-    for name in _point_masses(inspection):
-        raise _no_weight(name)
+    _refuse(_point_masses(inspection))
     parts = _over(lambda t: likelihood_estimate(t.log_weight), pair, data, num_particles, seed, max_memory)
     return _join(parts)
 
@@ -133,10 +132,11 @@ def evaluate(
         True
     """
     inspection = _inspected(pair, data)
-    weighted = not _point_masses(inspection)
-    for name in _point_masses(inspection):
-        if not inspection.model.nodes[name]["fn"].support.is_discrete:  # where no point has a probability
-            raise _no_weight(name)
+    points = _point_masses(inspection)
+    _refuse(
+        [n for n in points if not inspection.model.nodes[n]["fn"].support.is_discrete]
+    )  # no point has a probability
+    weighted = not points
     rows = len(inspection.arguments[0])
     dimensions = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed) // rows
 
@@ -186,11 +186,12 @@ def _is_point(site: dict) -> bool:
     return isinstance(unwrapped(site["fn"]), Delta)
 
 
-def _no_weight(name: str) -> PairError:
-    return PairError(
-        f"site {name!r} of the guide is a Delta, whose density is no importance weight: log_likelihood and evaluate "
-        "are undefined for it; use elbo"
-    )
+def _refuse(points: Sequence[str]) -> None:
+    if points:
+        raise PairError(
+            f"site {points[0]!r} of the guide is a Delta, whose density is no importance weight: log_likelihood and "
+            "evaluate are undefined for it; use elbo"
+        )
 
 
 def _join(parts: Sequence[Estimate]) -> Estimate:

@@ -60,15 +60,14 @@ def _check_batch(role: str, distribution: Distribution) -> None:
 
 
 def check_modules(pair: nn.Module, *roles: str) -> None:
-    """Refuse components that are no modules; the roles "context" and "distance" may be None.
+    """Refuse components that are no modules; the role "context" may be None.
 
     Raises:
         PairError: naming the role.
     """
     for role in roles:
         component = getattr(pair, role)
-        optional = component is None and role in ("context", "distance")
-        if not isinstance(component, nn.Module) and not optional:
+        if not isinstance(component, nn.Module) and (role, component) != ("context", None):
             raise PairError(f"{role} is a {type(component).__name__}; expected a torch.nn.Module")
 
 

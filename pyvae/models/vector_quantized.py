@@ -76,7 +76,9 @@ class VQVAE(nn.Module):
         self.quantizer = quantizer
         self.context = context
         self.distance = distance
-        check_modules(self, "prior", "likelihood", "encoder", "quantizer", "context", "distance")
+        check_modules(self, "prior", "likelihood", "encoder", "quantizer", "context")
+        if distance is not None:
+            check_modules(self, "distance")
         self._check()
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:

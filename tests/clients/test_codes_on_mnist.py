@@ -1,12 +1,9 @@
 """Vector-quantized VAEs on real data. The data's place is the variable PYVAE_DATA_ROOT."""
 
 import math
-import os
 import time
 from functools import partial
-from pathlib import Path
 
-import pytest
 import torch
 from sklearn.neural_network import MLPClassifier
 
@@ -14,15 +11,9 @@ import pyvae
 from pyvae import datasets, recipes
 from pyvae.likelihoods import Normal
 from pyvae.networks import PixelCNN
+from tests.clients.real_data import ROOT, on_mnist
 
-ROOT = os.environ.get("PYVAE_DATA_ROOT", "data")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (Path(ROOT) / "MNIST" / "raw").is_dir(),
-        reason=f"MNIST is not under {ROOT!r}: set PYVAE_DATA_ROOT",
-    ),
-]
+pytestmark = on_mnist
 SHAPE, EPOCHS = (1, 28, 28), 4
 small = partial(PixelCNN, channels=32, layers=5)
 

@@ -1,10 +1,7 @@
 """Hierarchies beside the VAE on real data. The data's place is the variable PYVAE_DATA_ROOT."""
 
 import math
-import os
-from pathlib import Path
 
-import pytest
 import torch
 from sklearn.neural_network import MLPClassifier
 from torch import nn
@@ -14,15 +11,9 @@ import pyvae
 from pyvae import SingleStep, datasets, recipes
 from pyvae.networks import CosineNoise
 from pyvae.objectives import WarmUp, WeightedELBO
+from tests.clients.real_data import ROOT, on_mnist
 
-ROOT = os.environ.get("PYVAE_DATA_ROOT", "data")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (Path(ROOT) / "MNIST" / "raw").is_dir(),
-        reason=f"MNIST is not under {ROOT!r}: set PYVAE_DATA_ROOT",
-    ),
-]
+pytestmark = on_mnist
 SHAPE, EPOCHS = (1, 28, 28), 30
 
 

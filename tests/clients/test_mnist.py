@@ -1,24 +1,15 @@
 """The published example on real data, from the command line. The data's place is the variable PYVAE_DATA_ROOT."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
-import pytest
 from sklearn.neural_network import MLPClassifier
 
 from pyvae import datasets
 from pyvae.__main__ import main
+from tests.clients.real_data import ROOT, on_mnist
 
-ROOT = os.environ.get("PYVAE_DATA_ROOT", "data")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (Path(ROOT) / "MNIST" / "raw").is_dir(),
-        reason=f"MNIST is not under {ROOT!r}: set PYVAE_DATA_ROOT",
-    ),
-]
+pytestmark = on_mnist
 
 
 def test_burda_in_twenty_epochs(tmp_path):
