@@ -1,10 +1,11 @@
 """The diagonal normal guide."""
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor
 
 from pyvae.guides.guide import Guide
-from pyvae.networks.shapes import OverNetwork, call_location_scale
+from pyvae.networks.shapes import OverNetwork, call_location_scale, doubled
 
 __all__ = ["DiagonalNormal"]
 
@@ -27,11 +28,15 @@ class DiagonalNormal(OverNetwork, Guide):
         Kingma and Welling, *Auto-encoding variational Bayes*, 2014, equations 9 and 10.
 
     Example:
-        >>> import torch
         >>> guide = DiagonalNormal(torch.nn.Linear(5, 4), event_shape=2)
         >>> guide(torch.zeros(3, 5)).rsample().shape
         torch.Size([3, 2])
     """
+
+    @property
+    def output_shape(self) -> torch.Size:
+        """Means, then log-variances."""
+        return doubled(self.event_shape)
 
     def forward(self, x: Tensor, *context: Tensor) -> dist.Distribution:
         """N(μ, diag σ²), with x's batch shape."""

@@ -1,10 +1,11 @@
 """The normal likelihood whose scale comes from the network."""
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor
 
 from pyvae.likelihoods.likelihood import Likelihood
-from pyvae.networks.shapes import call_location_scale
+from pyvae.networks.shapes import call_location_scale, doubled
 
 __all__ = ["HeteroscedasticNormal"]
 
@@ -28,13 +29,15 @@ class HeteroscedasticNormal(Likelihood):
         Kingma and Welling, *Auto-encoding variational Bayes*, 2014, appendix C.2.
 
     Example:
-        >>> import torch
         >>> likelihood = HeteroscedasticNormal(torch.nn.Linear(2, 10), event_shape=5)
         >>> likelihood(torch.zeros(4, 2)).event_shape
         torch.Size([5])
     """
 
-    outputs_per_element = 2
+    @property
+    def output_shape(self) -> torch.Size:
+        """Means, then log-variances."""
+        return doubled(self.event_shape)
 
     def forward(self, z: Tensor, *context: Tensor) -> dist.Distribution:
         """N(μ, diag σ²), with z's batch shape."""

@@ -22,9 +22,6 @@ class Likelihood(OverNetwork):
         ArgumentError: if ``event_shape`` is not made of positive ints.
     """
 
-    #: numbers that the network gives per element of x, stacked along the first dimension of the event
-    outputs_per_element: int = 1
-
     def forward(self, z: Tensor, *context: Tensor) -> Distribution:
         """The distribution of x given z of shape (…, event of z) and context vectors (…, context_dim)."""
         raise NotImplementedError

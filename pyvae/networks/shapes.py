@@ -16,6 +16,7 @@ __all__ = [
     "call_location_scale",
     "call_network",
     "check_event",
+    "doubled",
 ]
 
 
@@ -62,14 +63,18 @@ def call_network(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> Tens
     return output
 
 
+def doubled(shape: torch.Size) -> torch.Size:
+    """``shape`` with its first dimension doubled, for means and log-variances."""
+    return torch.Size([2 * shape[0], *shape[1:]])
+
+
 def call_location_log_variance(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
     r"""(μ, log σ²) from one output, stacked along the first dimension of the event.
 
     Raises:
         PairError: if the output's event is not ``shape`` with its first dimension doubled.
     """
-    doubled = torch.Size([2 * shape[0], *shape[1:]])
-    return call_network(network, *inputs, shape=doubled).chunk(2, -len(shape))
+    return call_network(network, *inputs, shape=doubled(shape)).chunk(2, -len(shape))
 
 
 def call_location_scale(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
@@ -99,6 +104,11 @@ class OverNetwork(nn.Module):
         super().__init__()
         self.network = network
         self.event_shape = as_shape(event_shape)
+
+    @property
+    def output_shape(self) -> torch.Size:
+        """What the network's output must end in, from which recipes make the network."""
+        return self.event_shape
 
     def extra_repr(self) -> str:
         """The event shape."""

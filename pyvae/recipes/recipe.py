@@ -11,14 +11,17 @@ from torch import nn
 
 from pyvae.checks import check_int
 from pyvae.errors import ArgumentError
+from pyvae.guides import Guide
 from pyvae.likelihoods import Likelihood
 from pyvae.networks.shapes import as_shape, as_widths
 from pyvae.priors import Prior
 
-__all__ = ["MakeLikelihood", "MakePrior", "decoded", "recipe"]
+__all__ = ["MakeGuide", "MakeLikelihood", "MakePrior", "decoded", "encoded", "recipe"]
 
 MakeLikelihood = Callable[[nn.Module, Sequence[int]], Likelihood]
 MakePrior = Callable[[int], Prior]
+MakeGuide = Callable[[nn.Module, Sequence[int]], Guide]
+MakeNetwork = Callable[[torch.Size], nn.Module]
 Recipe = TypeVar("Recipe", bound=Callable[..., nn.Module])
 
 
@@ -73,15 +76,25 @@ def _record(name: str, arguments: dict[str, object]) -> dict[str, Any] | None:
         return None
 
 
-def decoded(make: MakeLikelihood, network: Callable[[torch.Size], nn.Module], shape: Sequence[int]) -> Likelihood:
+def decoded(make: MakeLikelihood, network: MakeNetwork, shape: Sequence[int]) -> Likelihood:
     """A likelihood over a network with as many outputs as it needs."""
-    shape = as_shape(shape, "shape")
+    return _over("likelihood", make, network, as_shape(shape, "shape"))
+
+
+def encoded(make: MakeGuide, network: MakeNetwork, latent_dim: int) -> Guide:
+    """A guide over a network with as many outputs as it needs."""
+    return _over("posterior", make, network, as_shape(latent_dim, "latent_dim"))
+
+
+def _over(role: str, make: Callable[..., nn.Module], network: MakeNetwork, shape: torch.Size) -> nn.Module:
     if isinstance(make, nn.Module) or not callable(make):
+        example = {
+            "likelihood": "pyvae.likelihoods.Bernoulli or functools.partial(pyvae.likelihoods.Normal, scale=0.1)",
+            "posterior": "pyvae.guides.DiagonalNormal",
+        }
         raise ArgumentError(
-            f"likelihood is {make!r}; expected what makes one from a network and a shape, such as "
-            "pyvae.likelihoods.Bernoulli or functools.partial(pyvae.likelihoods.Normal, scale=0.1)"
+            f"{role} is {make!r}; expected what makes one from a network and a shape, such as {example[role]}"
         )
-    likelihood = make(nn.Identity(), shape)
-    outputs = getattr(likelihood, "outputs_per_element", 1)
-    likelihood.network = network(torch.Size([outputs * shape[0], *shape[1:]]))
-    return likelihood
+    component = make(nn.Identity(), shape)
+    component.network = network(getattr(component, "output_shape", shape))
+    return component

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import nn
 
@@ -11,7 +12,7 @@ from pyvae.likelihoods import Bernoulli
 from pyvae.models import VAE
 from pyvae.networks import MLP, ConvDecoder, ConvEncoder, OneHot
 from pyvae.priors import ConditionalNormal, StandardNormal
-from pyvae.recipes.recipe import MakeLikelihood, MakePrior, decoded, recipe
+from pyvae.recipes.recipe import MakeGuide, MakeLikelihood, MakePrior, decoded, encoded, recipe
 
 __all__ = ["burda", "conditional", "convolutional", "gaussian"]
 
@@ -23,6 +24,7 @@ def gaussian(
     hidden: list[int] = [256],  # noqa: B006 (jsonargparse shows it; nothing changes it)
     likelihood: MakeLikelihood = Bernoulli,
     prior: MakePrior = StandardNormal,
+    posterior: MakeGuide = DiagonalNormal,
     activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> VAE:
     """The Gaussian VAE with multilayer perceptrons: p(z) p(x | z), q(z | x) = N(μ(x), diag σ(x)²).
@@ -33,6 +35,7 @@ def gaussian(
         hidden: widths of the encoder's hidden layers; the decoder has them in reverse.
         likelihood: makes p(x | z) from the decoder.
         prior: makes p(z) from the length of z.
+        posterior: makes q(z | x) from the encoder.
         activation: makes the nonlinearity.
 
     Example:
@@ -42,7 +45,7 @@ def gaussian(
     return VAE(
         prior=prior(latent_dim),
         likelihood=decoded(likelihood, lambda out: MLP(latent_dim, out, hidden[::-1], activation=activation), shape),
-        posterior=DiagonalNormal(MLP(shape, 2 * latent_dim, hidden, activation=activation), latent_dim),
+        posterior=encoded(posterior, lambda out: MLP(shape, out, hidden, activation=activation), latent_dim),
     )
 
 
@@ -53,6 +56,7 @@ def convolutional(
     channels: list[int] = [32, 64],  # noqa: B006
     likelihood: MakeLikelihood = Bernoulli,
     prior: MakePrior = StandardNormal,
+    posterior: MakeGuide = DiagonalNormal,
     activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> VAE:
     """The Gaussian VAE with convolutional networks, for images.
@@ -63,6 +67,7 @@ def convolutional(
         channels: channels of the encoder's layers, each halving the image; the decoder has them in reverse.
         likelihood: makes p(x | z) from the decoder.
         prior: makes p(z) from the length of z.
+        posterior: makes q(z | x) from the encoder.
         activation: makes the nonlinearity.
 
     Example:
@@ -74,7 +79,7 @@ def convolutional(
         likelihood=decoded(
             likelihood, lambda out: ConvDecoder(latent_dim, out, channels[::-1], activation=activation), shape
         ),
-        posterior=DiagonalNormal(ConvEncoder(shape, 2 * latent_dim, channels, activation=activation), latent_dim),
+        posterior=encoded(posterior, lambda out: ConvEncoder(shape, out, channels, activation=activation), latent_dim),
     )
 
 
@@ -85,7 +90,9 @@ def conditional(
     latent_dim: int = 5,
     hidden: list[int] = [400, 400],  # noqa: B006
     likelihood: MakeLikelihood = Bernoulli,
+    prior: MakePrior = StandardNormal,
     learn_prior: bool = False,
+    posterior: MakeGuide = DiagonalNormal,
     activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> VAE:
     """The class-conditional VAE with multilayer perceptrons: p(z) p(x | z, y), q(z | x, y).
@@ -96,7 +103,9 @@ def conditional(
         latent_dim: length of z.
         hidden: widths of the encoder's hidden layers; the decoder has them in reverse.
         likelihood: makes p(x | z, y) from the decoder.
-        learn_prior: whether the prior is p(z | y) = N(μ(y), diag σ(y)²) with learned μ and σ, not N(0, I).
+        prior: makes p(z | y) from the length of z.
+        learn_prior: whether the prior is N(μ(y), diag σ(y)²) with learned μ and σ, in place of ``prior``.
+        posterior: makes q(z | x, y) from the encoder.
         activation: makes the nonlinearity.
 
     Example:
@@ -109,13 +118,14 @@ def conditional(
     def network(start: Sequence[int] | int, end: Sequence[int] | int, widths: Sequence[int]) -> MLP:
         return MLP(start, end, widths, context_dim=num_classes, activation=activation)
 
-    prior = StandardNormal(latent_dim)
+    if learn_prior and prior is not StandardNormal:
+        raise ArgumentError("got both prior and learn_prior; expected one of them")
     if learn_prior:
-        prior = ConditionalNormal(nn.Linear(num_classes, 2 * latent_dim), latent_dim)
+        prior = partial(ConditionalNormal, nn.Linear(num_classes, 2 * latent_dim))
     return VAE(
-        prior=prior,
+        prior=prior(latent_dim),
         likelihood=decoded(likelihood, lambda out: network(latent_dim, out, hidden[::-1]), shape),
-        posterior=DiagonalNormal(network(shape, 2 * latent_dim, hidden), latent_dim),
+        posterior=encoded(posterior, lambda out: network(shape, out, hidden), latent_dim),
         context=context,
     )
 
@@ -128,7 +138,13 @@ def conditional(
     optimizer={"class_path": "torch.optim.Adam", "init_args": {"lr": 2e-3, "fused": True}},
     schedule={"class_path": "torch.optim.lr_scheduler.CosineAnnealingLR", "init_args": {"T_max": 20}},
 )
-def burda(shape: Sequence[int], latent_dim: int = 50, mean_intensity: float = 0.13) -> VAE:
+def burda(
+    shape: Sequence[int],
+    latent_dim: int = 50,
+    mean_intensity: float = 0.13,
+    prior: MakePrior = StandardNormal,
+    posterior: MakeGuide = DiagonalNormal,
+) -> VAE:
     """The one-layer VAE of Burda, Grosse and Salakhutdinov, *Importance weighted autoencoders*, 2016, section 5.
 
     784-200-200-50 with tanh, for dynamically binarized MNIST in batches of 100. Theirs has a test NLL of 86.76 nats
@@ -139,12 +155,14 @@ def burda(shape: Sequence[int], latent_dim: int = 50, mean_intensity: float = 0.
         shape: event shape of x.
         latent_dim: length of z.
         mean_intensity: the probability of a white pixel at which the decoder starts; MNIST's mean is 0.13.
+        prior: makes p(z) from the length of z.
+        posterior: makes q(z | x) from the encoder.
 
     Raises:
         ArgumentError: if ``mean_intensity`` is not between 0 and 1.
     """
     if not 0 < mean_intensity < 1:
         raise ArgumentError(f"mean_intensity is {mean_intensity}; expected a number between 0 and 1")
-    vae = gaussian(shape, latent_dim, [200, 200], activation=nn.Tanh)
+    vae = gaussian(shape, latent_dim, [200, 200], prior=prior, posterior=posterior, activation=nn.Tanh)
     nn.init.constant_(vae.likelihood.network.layers[-1].bias, math.log(mean_intensity / (1 - mean_intensity)))
     return vae

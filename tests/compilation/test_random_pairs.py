@@ -9,6 +9,7 @@ from pyro.infer import Trace_ELBO
 from torch import nn
 
 from pyvae import VAE, guides, likelihoods, networks, priors, recipes
+from pyvae.recipes.recipe import decoded, encoded
 from tests.compilation.comparing import assert_equal_to_eager
 from tests.conformance.components import GUIDES, LIKELIHOODS, PRIORS, make_prior
 
@@ -37,11 +38,10 @@ def pairs(draw):
     likelihood = draw(st.sampled_from(LIKELIHOODS))
     guide = draw(st.sampled_from(GUIDES))
     event = (shape,) if isinstance(shape, int) else shape
-    outputs = (likelihood.outputs_per_element * event[0], *event[1:])
     pair = VAE(
         prior(nn.Linear(width, 2 * latents), latents) if prior is priors.ConditionalNormal else prior(latents),
-        likelihood(network(latents, outputs), shape),
-        guide(network(event, 2 * latents), latents),
+        decoded(likelihood, lambda out: network(latents, out), shape),
+        encoded(guide, lambda out: network(event, out), latents),
         context,
     )
     rows = draw(st.integers(1, 5))

@@ -42,18 +42,23 @@ def make_prior(cls):
         network = networks.PixelCNN(GRID, CODES, channels=4, layers=2, context_dim=CONTEXT)
         return cls(network), (torch.randn(5, CONTEXT),)
     if "network" in takes:
-        return cls(Joined(CONTEXT, 2 * LATENTS), LATENTS), (torch.randn(5, CONTEXT),)
+        return over(cls, CONTEXT, LATENTS), (torch.randn(5, CONTEXT),)
     return cls(LATENTS), ()
+
+
+def over(cls, width, shape):
+    """A component over a linear map with as many outputs as it needs."""
+    (outputs,) = cls(nn.Identity(), shape).output_shape
+    return cls(Joined(width, outputs), shape)
 
 
 def make_likelihood(cls, context=False):
     width = LATENTS + (CONTEXT if context else 0)
-    return cls(Joined(width, cls.outputs_per_element * PIXELS), PIXELS)
+    return over(cls, width, PIXELS)
 
 
 def make_guide(cls, context=False):
-    width = PIXELS + (CONTEXT if context else 0)
-    return cls(Joined(width, 2 * LATENTS), LATENTS)
+    return over(cls, PIXELS + (CONTEXT if context else 0), LATENTS)
 
 
 class OnItsLevel(nn.Module):
