@@ -21,11 +21,13 @@ __all__ = [
     "Inspection",
     "check_data",
     "check_shapes",
+    "choose_plate",
     "device_of",
     "first_lines",
     "has_support",
     "inspect_pair",
     "stochastic_sites",
+    "summed_but",
     "unwrapped",
     "validated_sites",
 ]
@@ -47,6 +49,25 @@ def unwrapped(distribution: Distribution) -> Distribution:
     while isinstance(distribution, _WRAPPERS):
         distribution = distribution.base_dist
     return distribution
+
+
+def summed_but(log_prob: Tensor, dims: Sequence[int]) -> Tensor:
+    """A density of batch dimensions, summed over all of them but ``dims``, which are counted from the right."""
+    log_prob = log_prob[(None,) * max(0, -min(dims) - log_prob.dim())]
+    others = [d for d in range(-log_prob.dim(), 0) if d not in dims]
+    return log_prob.sum(others) if others else log_prob
+
+
+def choose_plate(plates: set[tuple]) -> tuple:
+    """The plate over the data of those that hold every site, as tuples of a name and whatever else.
+
+    Raises:
+        PairError: if there are several, and none is called "data".
+    """
+    named = {p for p in plates if p[0] == "data"}
+    if len(plates) > 1 and not named:
+        raise PairError(f"several plates could be the one over the data: {sorted(plates)}; name that one 'data'")
+    return min(named or plates)
 
 
 @dataclass(frozen=True)

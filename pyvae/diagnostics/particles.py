@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyvae.distributions import Weighted
 from pyvae.errors import RUN_ERRORS, PairError
-from pyvae.inspection import Inspection, stochastic_sites
+from pyvae.inspection import Inspection, choose_plate, stochastic_sites, summed_but
 from pyvae.isolation import preserved_streams
 
 __all__ = ["LogTerms", "check_sites", "check_weights", "choose_runner"]
@@ -67,10 +67,7 @@ def check_sites(inspection: Inspection, size: int) -> tuple[str, int]:
                 f"{tuple(site['fn'].batch_shape)} and event shape {tuple(site['fn'].event_shape)} for {size} data. "
                 "Weights per datapoint exist only if one pyro.plate over the data holds every site"
             )
-    named = {p for p in plates if p[0] == "data"}
-    if len(plates) > 1 and not named:
-        raise PairError(f"several plates could be the one over the data: {sorted(plates)}; name that one 'data'")
-    return (named or plates).pop()
+    return choose_plate(plates)
 
 
 def check_weights(inspection: Inspection) -> None:
@@ -101,10 +98,7 @@ def _density(site: dict, dims: Sequence[int]) -> Tensor:
     log_prob = fn.log_prob(value)
     if events:
         log_prob = log_prob.sum(tuple(range(-events, 0)), dtype=torch.float64)
-    log_prob = scale_and_mask(log_prob.double(), mask=site["mask"])
-    log_prob = log_prob[(None,) * max(0, -min(dims) - log_prob.dim())]
-    others = [d for d in range(-log_prob.dim(), 0) if d not in dims]
-    return log_prob.sum(others) if others else log_prob
+    return summed_but(scale_and_mask(log_prob.double(), mask=site["mask"]), dims)
 
 
 def _terms(guide: Trace, model: Trace, dims: Sequence[int]) -> LogTerms:

@@ -1,0 +1,170 @@
+"""What objectives of importance weights share: the weights of each datapoint, and how a loss becomes of them."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.distributions import Delta
+from pyro.distributions.util import scale_and_mask
+from pyro.infer import ELBO
+from pyro.infer.enum import get_importance_trace
+from pyro.infer.util import torch_item
+from pyro.poutine import Trace
+from torch import Tensor
+
+from pyvae.checks import check_int
+from pyvae.errors import PairError
+from pyvae.inspection import choose_plate, stochastic_sites, summed_but, unwrapped
+
+__all__ = ["PerDatapointELBO", "Weights"]
+
+_PARTICLES = "num_particles_vectorized"  # the plate that Pyro's objectives put around the programs
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The log weights of a run, (particles, data) each.
+
+    Attributes:
+        model: log p(x, z).
+        guide: log q(z | x), its factors included.
+        drawn: the part of log q of sites that are drawn without reparametrization.
+        scale: the plate's factor for mini-batches.
+    """
+
+    model: Tensor
+    guide: Tensor
+    drawn: Tensor
+    scale: float
+
+    @property
+    def log(self) -> Tensor:
+        """log w = log p(x, z) − log q(z | x)."""
+        return self.model - self.guide
+
+    @property
+    def normalized(self) -> Tensor:
+        """w_k / Σ_j w_j, as numbers without a gradient."""
+        return self.log.detach().softmax(0)
+
+
+class PerDatapointELBO(ELBO):
+    """A loss −Σ_n L(w_{1n}, …, w_{Kn}) of importance weights, each datapoint with weights of its own.
+
+    Subclasses say what L is, and what to derive in its place.
+    """
+
+    #: the fewest particles, and whether the guide's sites must be reparametrized or may be anything
+    _least = 1
+    _pathwise = True
+
+    def __init__(self, num_particles: int = 5, vectorize_particles: bool = True) -> None:
+        check_int("num_particles", num_particles, self._least)
+        super().__init__(num_particles=num_particles, vectorize_particles=vectorize_particles)
+
+    def bound(self, log_weights: Tensor) -> Tensor:
+        """L of log weights (K, N), (N,): by default the importance-weighted bound."""
+        return log_weights.logsumexp(0) - math.log(len(log_weights))
+
+    def surrogate(self, weights: Weights, traces: list[tuple[Trace, Trace]]) -> Tensor:
+        """What has the gradient of Σ_n L: by default that itself."""
+        return self.bound(weights.log).sum()
+
+    def loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:
+        """−L in nats, summed over the batch and scaled by its plate."""
+        with torch.no_grad():
+            weights = self._weigh(self._get_traces(model, guide, args, kwargs))
+            return torch_item(-weights.scale * self.bound(weights.log).sum())
+
+    def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:
+        """What has the value and the gradient of −L."""
+        traces = list(self._get_traces(model, guide, args, kwargs))
+        weights = self._weigh(traces)
+        surrogate = self.surrogate(weights, traces)
+        value = self.bound(weights.log).sum().detach()
+        return -weights.scale * (value + surrogate - surrogate.detach())
+
+    def loss_and_grads(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:
+        """The loss; its gradients are added to those of the parameters."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        if loss.requires_grad:
+            loss.backward()
+        return torch_item(loss)
+
+    def _get_trace(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple[Trace, Trace]:
+        return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
+
+    def _weigh(self, traces: Any) -> Weights:
+        """The weights of all particles, whether they were drawn side by side or one after the other."""
+        parts = [self._weights(*pair) for pair in traces]
+        together = (torch.cat([getattr(p, name) for p in parts]) for name in ("model", "guide", "drawn"))
+        return Weights(*together, parts[0].scale)
+
+    def _weights(self, model_trace: Trace, guide_trace: Trace) -> Weights:
+        model, guide = stochastic_sites(model_trace), stochastic_sites(guide_trace)
+        sites = [("model", *item) for item in model.items()] + [("guide", *item) for item in guide.items()]
+        _check_latents(model, guide)
+        dim, scale = _data_plate(sites)
+        particles = next((f.dim for _, _, s in sites for f in s["cond_indep_stack"] if f.name == _PARTICLES), None)
+        kept = [d for d in (particles, dim) if d is not None]
+        totals = {"model": torch.zeros(()), "guide": torch.zeros(()), "drawn": torch.zeros(())}
+        for program, name, site in sites:
+            density = summed_but(scale_and_mask(site["unscaled_log_prob"], mask=site["mask"]), kept)
+            density = density if particles is not None else density[None]
+            totals[program] = totals[program] + density
+            if program == "guide" and name in model:
+                self._check(name, site, model[name])
+                if not site["fn"].has_rsample:
+                    totals["drawn"] = totals["drawn"] + density
+        shape = torch.broadcast_shapes(*(t.shape for t in totals.values()))
+        return Weights(*(t.expand(shape) for t in totals.values()), scale)
+
+    def _check(self, name: str, q: dict, p: dict) -> None:
+        """Refuse a site of the guide for which the objective has no weight, or no gradient."""
+        kind, ours = type(unwrapped(q["fn"])), type(self).__name__
+        if kind is Delta and type(unwrapped(p["fn"])) is not Delta:
+            raise PairError(
+                f"site {name!r} of the guide is a Delta, whose density is no importance weight; use Trace_ELBO"
+            )
+        if self._pathwise and not q["fn"].has_rsample:
+            raise PairError(
+                f"site {name!r} of the guide is not reparametrized ({kind.__name__}), so that {ours} would have no "
+                "gradient for it; use VIMCO or ReweightedWakeSleep"
+            )
+
+
+def _check_latents(model: dict[str, dict], guide: dict[str, dict]) -> None:
+    """Refuse latents of one program alone, of which the weights would be wrong; a guide may have factors."""
+    latents = {name for name, site in model.items() if not site["is_observed"]}
+    drawn = {name for name, site in guide.items() if not site["is_observed"]}
+    for one, other, names in (("guide", "model", drawn - latents), ("model", "guide", latents - drawn)):
+        if names:
+            raise PairError(f"the {one} samples {sorted(names)}, which the {other} does not: no weight is defined")
+
+
+def _data_plate(sites: list[tuple[str, str, dict]]) -> tuple[int, float]:
+    """The dim of the plate that holds every site, and its factor for mini-batches.
+
+    Raises:
+        PairError: naming the site that lies outside, or is scaled by hand.
+    """
+    common: set | None = None
+    for program, name, site in sites:
+        frames = {f for f in site["cond_indep_stack"] if f.vectorized and f.name != _PARTICLES}
+        here = {(f.name, f.dim, f.size, f.full_size) for f in frames}
+        common = here if common is None else common & here
+        if not common:
+            raise PairError(
+                f"site {name!r} of the {program} lies outside of the plate over the data, so that datapoints have no "
+                "weights of their own; put it into the plate, or use Trace_ELBO"
+            )
+        factor = math.prod((f.full_size or f.size) / f.size for f in frames)
+        if isinstance(site["scale"], Tensor) or not math.isclose(site["scale"], factor, rel_tol=1e-6):
+            raise PairError(
+                f"the density of site {name!r} of the {program} is scaled by hand: importance weights are undefined; "
+                "leave the scale out, or use Trace_ELBO"
+            )
+    _, dim, size, full_size = choose_plate(common)
+    return dim, (full_size or size) / size

@@ -1,0 +1,48 @@
+"""Rényi's bounds, each datapoint with weights of its own."""
+
+import math
+from numbers import Real
+
+from torch import Tensor
+
+from pyvae.errors import ArgumentError
+from pyvae.objectives.per_datapoint import PerDatapointELBO
+
+__all__ = ["VariationalRenyiBound"]
+
+
+class VariationalRenyiBound(PerDatapointELBO):
+    r"""L_α = log((1/K) Σ_k w_k^{1 − α}) / (1 − α): the ELBO for α → 1, L_K for α = 0, the largest weight for α → −∞.
+
+    With many particles it tends to log p(x) − D_α(q ‖ p(z | x)): below log p(x) for α > 0, above for α < 0. With few,
+    the estimate of the logarithm lowers all of them, so that for α < 0 it may lie on either side of log p(x).
+
+    Args:
+        alpha: α; 1 is the ELBO with K particles.
+        num_particles: K.
+        vectorize_particles: as for :class:`ImportanceWeightedELBO`.
+
+    Raises:
+        ArgumentError: if α is not finite, or K not positive.
+        PairError: as for :class:`ImportanceWeightedELBO`.
+
+    References:
+        Li and Turner, *Rényi divergence variational inference*, 2016, equations 4 and 6.
+
+    Example:
+        >>> import torch
+        >>> VariationalRenyiBound(alpha=0.5, num_particles=2).bound(torch.tensor([[0.0], [0.0]]))
+        tensor([0.])
+    """
+
+    def __init__(self, alpha: float = 0.5, num_particles: int = 5, vectorize_particles: bool = True) -> None:
+        super().__init__(num_particles, vectorize_particles)
+        if isinstance(alpha, bool) or not isinstance(alpha, Real) or not math.isfinite(alpha):
+            raise ArgumentError(f"alpha is {alpha!r}; expected a finite number")
+        self.alpha = alpha
+
+    def bound(self, log_weights: Tensor) -> Tensor:
+        """L_α, for α = 1 its limit."""
+        if self.alpha == 1:
+            return log_weights.mean(0)
+        return super().bound((1 - self.alpha) * log_weights) / (1 - self.alpha)
