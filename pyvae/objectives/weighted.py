@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from numbers import Real
+from typing import NamedTuple
 
 import torch
 from pyro.distributions.util import scale_and_mask
@@ -16,43 +16,21 @@ from torch.distributions.kl import kl_divergence
 from pyvae.errors import ArgumentError, PairError
 from pyvae.inspection import stochastic_sites, unwrapped
 from pyvae.objectives.default import has_analytic_kl
+from pyvae.objectives.schedules import Schedule
 
-__all__ = ["WarmUp", "WeightedELBO"]
-
-Beta = float | Callable[[int], float]
+__all__ = ["KLTerm", "WeightedELBO", "checked_weight"]
 
 
-@dataclass(frozen=True)
-class WarmUp:
-    r"""β(e) = min(1, (e − delay) / epochs), at least ``floor``: a KL weight that rises linearly over epochs e ≥ 1.
+class KLTerm(NamedTuple):
+    """The KL of a latent site: for each element of the batch, and how many data it is of, both as plates scale them."""
 
-    Args:
-        epochs: how many it takes to reach 1.
-        delay: how many pass before it rises.
-        floor: what it starts from, more than 0.
+    kl: Tensor
+    count: Tensor
 
-    Raises:
-        ArgumentError: if an argument is out of range.
-
-    Example:
-        >>> [WarmUp(epochs=4)(epoch) for epoch in (1, 2, 4, 9)]
-        [0.25, 0.5, 1.0, 1.0]
-    """
-
-    epochs: int
-    delay: int = 0
-    floor: float = 1e-3
-
-    def __post_init__(self) -> None:
-        if not (self.epochs >= 1 and self.delay >= 0 and 0 < self.floor <= 1):
-            raise ArgumentError(
-                f"got epochs={self.epochs!r}, delay={self.delay!r}, floor={self.floor!r}; expected at least one epoch, "
-                "no negative delay, and a floor in (0, 1]"
-            )
-
-    def __call__(self, epoch: int) -> float:
-        """β in this epoch, counted from 1."""
-        return min(1.0, max(self.floor, (epoch - self.delay) / self.epochs))
+    @property
+    def mean(self) -> Tensor:
+        """In nats per datapoint."""
+        return self.kl.sum() / self.count.clamp(min=1e-12)
 
 
 class WeightedELBO(Trace_ELBO):
@@ -65,8 +43,8 @@ class WeightedELBO(Trace_ELBO):
 
     Args:
         beta: β, for all latents, or by the name of the site (those not named have 1); numbers, or functions of the
-            epoch, counted from 1, such as :class:`WarmUp`. :func:`pyvae.fit` tells the epoch; in a loop of your own,
-            call :meth:`at_epoch`.
+            epoch, counted from 1, such as :class:`WarmUp` or :class:`Cyclical`. :func:`pyvae.fit` tells the epoch; in
+            a loop of your own, call :meth:`at_epoch`.
         free_bits: λ in nats per datapoint and site, whatever the name says; of several particles that are not drawn
             side by side, each has its own.
         num_particles: Monte Carlo draws per step.
@@ -84,7 +62,7 @@ class WeightedELBO(Trace_ELBO):
     Example:
         >>> import pyvae
         >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
-        >>> objective = WeightedELBO(beta=WarmUp(epochs=10), free_bits=0.1)
+        >>> objective = WeightedELBO(beta=pyvae.objectives.WarmUp(epochs=10), free_bits=0.1)
         >>> result = pyvae.fit(vae, torch.zeros(7, 5), objective=objective, epochs=1, seed=0, progress=False)
         >>> sorted(result.history[0])[-3:]
         ['train_kl', 'train_loss', 'train_reconstruction']
@@ -92,13 +70,13 @@ class WeightedELBO(Trace_ELBO):
 
     def __init__(
         self,
-        beta: Beta | Mapping[str, Beta] = 1.0,
+        beta: Schedule | Mapping[str, Schedule] = 1.0,
         free_bits: float = 0.0,
         num_particles: int = 1,
         vectorize_particles: bool = False,
     ) -> None:
         super().__init__(num_particles=num_particles, vectorize_particles=vectorize_particles)
-        self.free_bits = _checked("free_bits", free_bits)
+        self.free_bits = checked_weight("free_bits", free_bits)
         self.schedules = dict(beta) if isinstance(beta, Mapping) else {None: beta}
         # tells a resumed run what it goes on with
         self.settings = ", ".join(f"{n}: {getattr(b, '__qualname__', repr(b))}" for n, b in self.schedules.items())
@@ -109,7 +87,7 @@ class WeightedELBO(Trace_ELBO):
     def at_epoch(self, epoch: int) -> None:
         """Take the weights of this epoch, counted from 1."""
         for name, beta in self.schedules.items():
-            self._betas[name].fill_(_checked("beta", beta(epoch) if callable(beta) else beta))
+            self._betas[name].fill_(checked_weight("beta", beta(epoch) if callable(beta) else beta))
 
     def _beta(self, name: str) -> Tensor | float:
         return self._betas.get(name, self._betas.get(None, 1.0))
@@ -132,28 +110,41 @@ class WeightedELBO(Trace_ELBO):
         loss = sum(-site["log_prob_sum"] for site in model.values() if site["is_observed"])
         loss = loss + sum(site["log_prob_sum"] for name, site in guide.items() if name not in model)
         same_order = [n for n in guide if n in model] == latents
-        for name in latents:
-            loss = loss + self._beta(name) * self._term(name, guide[name], model[name], same_order)
+        terms = {name: self._term(name, guide[name], model[name], same_order) for name in latents}
+        loss = loss + self.divergence(terms) + self.penalty(guide, model)
         return torch_item(loss), loss
 
-    def _term(self, name: str, q: dict, p: dict, same_order: bool) -> Tensor:
-        """max(λ, KL) of a site, summed over the batch."""
+    def divergence(self, terms: Mapping[str, KLTerm]) -> Tensor:
+        """What stands in the loss for the KL terms: Σ_i β_i max(λ, KL_i), summed over the batch."""
+        return sum(self._beta(name) * self._bounded(term) for name, term in terms.items())
+
+    def penalty(self, guide: Mapping[str, dict], model: Mapping[str, dict]) -> Tensor | float:
+        """What else a subclass adds to the loss, given the sites of both programs; here nothing."""
+        return 0.0
+
+    def _bounded(self, term: KLTerm) -> Tensor:
+        return term.mean.clamp(min=self.free_bits) * term.count if self.free_bits else term.kl.sum()
+
+    def _term(self, name: str, q: dict, p: dict, same_order: bool) -> KLTerm:
+        """KL of a site, in closed form where that is right."""
         if not q["fn"].has_rsample:
             raise PairError(
                 f"site {name!r} of the guide is not reparametrized ({type(unwrapped(q['fn'])).__name__}), which "
-                "WeightedELBO does not support; use Trace_ELBO or TraceGraph_ELBO"
+                f"{type(self).__name__} does not support; use Trace_ELBO or TraceGraph_ELBO"
             )
         if same_order and has_analytic_kl(q, p):
             kl = scale_and_mask(kl_divergence(q["fn"], p["fn"]), q["scale"], q["mask"])
         else:
             kl = q["log_prob"] - p["log_prob"]
-        if not self.free_bits:
-            return kl.sum()
-        count = scale_and_mask(torch.ones_like(kl), q["scale"], q["mask"]).sum()
-        return (kl.sum() / count.clamp(min=1e-12)).clamp(min=self.free_bits) * count
+        return KLTerm(kl, scale_and_mask(torch.ones_like(kl), q["scale"], q["mask"]).sum())
 
 
-def _checked(name: str, value: float) -> float:
+def checked_weight(name: str, value: float) -> float:
+    """``value``, a number that is not negative.
+
+    Raises:
+        ArgumentError: if it is not.
+    """
     if not isinstance(value, Real) or not 0 <= value < math.inf:
         raise ArgumentError(
             f"{name} is {value!r}; expected a number that is not negative, or for beta a function "

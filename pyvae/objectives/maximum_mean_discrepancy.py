@@ -1,0 +1,71 @@
+"""The ELBO with a penalty on the distance between the prior and what the guide makes of all data."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from pyvae.errors import PairError
+from pyvae.objectives.weighted import WeightedELBO, checked_weight
+
+__all__ = ["InfoVAE"]
+
+
+class InfoVAE(WeightedELBO):
+    r"""E_q[log p(x | z)] − (1 − α) KL(q(z | x) ‖ p(z)) − (α + λ − 1) MMD²(q(z), p(z)), with q(z) = E_x[q(z | x)].
+
+    The maximum mean discrepancy compares a batch of draws of the guide with as many of the prior, by the kernel
+    k(u, v) = C / (C + ‖u − v‖²) with C twice the length of z, as an average over pairs of different draws: without
+    bias, and therefore at times below 0. With α = 1 there is no KL, as in Wasserstein auto-encoders. For training only.
+
+    Args:
+        alpha: α, at most 1.
+        weight: the factor α + λ − 1 of MMD², in nats per datapoint.
+        site: the latent site.
+        num_particles: Monte Carlo draws per step, one after the other.
+
+    Raises:
+        ArgumentError: if α is more than 1, or a weight negative or not finite.
+        PairError: when run, if there is no such site in both programs, or the batch has one datapoint.
+
+    References:
+        Zhao, Song and Ermon, *InfoVAE*, 2019, equation 6; Tolstikhin et al., *Wasserstein auto-encoders*, 2018,
+        algorithm 2 (the kernel).
+
+    Example:
+        >>> import pyvae, torch
+        >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
+        >>> objective = InfoVAE(alpha=0.5, weight=100.0)
+        >>> result = pyvae.fit(vae, torch.rand(7, 5), objective=objective, epochs=1, seed=0, progress=False)
+        >>> result.history[0]["train_loss"] > 0
+        True
+    """
+
+    def __init__(self, alpha: float = 0.0, weight: float = 100.0, site: str = "z", num_particles: int = 1) -> None:
+        self.weight, self.site = checked_weight("weight", weight), site
+        super().__init__(checked_weight("1 - alpha", 1 - alpha), num_particles=num_particles)
+
+    def penalty(self, guide: Mapping[str, dict], model: Mapping[str, dict]) -> Tensor:
+        """The weight times MMD², summed over the batch."""
+        if self.site not in guide or self.site not in model:
+            raise PairError(f"there is no site {self.site!r} in both programs; give a latent site of yours as site=")
+        q, p = guide[self.site], model[self.site]
+        rows = len(q["value"])
+        if q["fn"].batch_shape != (rows,) or rows < 2:
+            raise PairError(
+                f"site {self.site!r} of the guide has batch shape {tuple(q['fn'].batch_shape)}; expected one plate of "
+                "at least two data"
+            )
+        drawn, wanted = q["value"].flatten(1), p["fn"].sample().flatten(1)
+        return self.weight * q["scale"] * rows * _squared_discrepancy(drawn, wanted)
+
+
+def _squared_discrepancy(u: Tensor, v: Tensor) -> Tensor:
+    """MMD² of two samples (N, D) of the same size."""
+    rows, width = u.shape
+
+    def mean(a: Tensor, b: Tensor) -> Tensor:
+        distances = (a[:, None] - b).square().sum(-1)
+        kernel = 2 * width / (2 * width + distances)
+        return (kernel.sum() - kernel.diagonal().sum()) / (rows * (rows - 1))
+
+    return mean(u, u) + mean(v, v) - 2 * mean(u, v)

@@ -1,0 +1,110 @@
+"""Weights as functions of the epoch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyvae.checks import check_int, check_positive
+from pyvae.errors import ArgumentError
+
+__all__ = ["Cyclical", "Ramp", "Schedule", "WarmUp"]
+
+Schedule = float | Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    r"""β(e) = min(1, (e − delay) / epochs), at least ``floor``: a KL weight that rises linearly over epochs e ≥ 1.
+
+    Args:
+        epochs: how many it takes to reach 1.
+        delay: how many pass before it rises.
+        floor: what it starts from, more than 0.
+
+    Raises:
+        ArgumentError: if an argument is out of range.
+
+    Example:
+        >>> [WarmUp(epochs=4)(epoch) for epoch in (1, 2, 4, 9)]
+        [0.25, 0.5, 1.0, 1.0]
+    """
+
+    epochs: int
+    delay: int = 0
+    floor: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not (self.epochs >= 1 and self.delay >= 0 and 0 < self.floor <= 1):
+            raise ArgumentError(
+                f"got epochs={self.epochs!r}, delay={self.delay!r}, floor={self.floor!r}; expected at least one epoch, "
+                "no negative delay, and a floor in (0, 1]"
+            )
+
+    def __call__(self, epoch: int) -> float:
+        """β in this epoch, counted from 1."""
+        return min(1.0, max(self.floor, (epoch - self.delay) / self.epochs))
+
+
+@dataclass(frozen=True)
+class Cyclical:
+    r"""β(e) = max(floor, min(1, τ / rise)) with τ = ((e − 1) mod period + 1) / period: warm-ups, one after the other.
+
+    In each cycle the weight rises from 1/(rise · period) to 1, and stays there: latents that a warm-up has left unused
+    get another chance.
+
+    Args:
+        period: the epochs of a cycle.
+        rise: the part of a cycle, in (0, 1], in which the weight rises.
+        floor: the least weight, more than 0.
+
+    Raises:
+        ArgumentError: if an argument is out of range.
+
+    References:
+        Fu et al., *Cyclical annealing schedule*, 2019, equation 6.
+
+    Example:
+        >>> [Cyclical(period=4, rise=0.5)(epoch) for epoch in (1, 2, 3, 4, 5)]
+        [0.5, 1.0, 1.0, 1.0, 0.5]
+    """
+
+    period: int
+    rise: float = 0.5
+    floor: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_int("period", self.period)
+        if not (0 < self.rise <= 1 and 0 < self.floor <= 1):
+            raise ArgumentError(f"got rise={self.rise!r}, floor={self.floor!r}; expected numbers in (0, 1]")
+
+    def __call__(self, epoch: int) -> float:
+        """β in this epoch, counted from 1."""
+        passed = ((epoch - 1) % self.period + 1) / self.period
+        return max(self.floor, min(1.0, passed / self.rise))
+
+
+@dataclass(frozen=True)
+class Ramp:
+    r"""C(e) = stop · min(1, e / epochs): a value that rises linearly over epochs e ≥ 1, such as a capacity in nats.
+
+    Args:
+        stop: where it ends, more than 0.
+        epochs: how many it takes.
+
+    Raises:
+        ArgumentError: if an argument is out of range.
+
+    Example:
+        >>> [Ramp(stop=20, epochs=4)(epoch) for epoch in (1, 2, 4, 9)]
+        [5.0, 10.0, 20.0, 20.0]
+    """
+
+    stop: float
+    epochs: int
+
+    def __post_init__(self) -> None:
+        check_positive("stop", self.stop)
+        check_int("epochs", self.epochs)
+
+    def __call__(self, epoch: int) -> float:
+        """C in this epoch, counted from 1."""
+        return self.stop * min(1.0, epoch / self.epochs)
