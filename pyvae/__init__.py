@@ -15,7 +15,7 @@ from pyvae import (
 )
 from pyvae.checkpoint import save
 from pyvae.compilation import compile
-from pyvae.diagnostics import code_usage, elbo, evaluate, log_likelihood, log_weights
+from pyvae.diagnostics import code_usage, elbo, evaluate, impute, log_likelihood, log_weights
 from pyvae.errors import (
     ArgumentError,
     CheckpointError,
@@ -28,7 +28,17 @@ from pyvae.errors import (
 )
 from pyvae.fit import FitResult, fit
 from pyvae.loading import load
-from pyvae.models import VAE, VQVAE, VQVAE2, CodePrior, DiffusionVAE, LadderVAE, MarkovVAE, SingleStep
+from pyvae.models import (
+    VAE,
+    VQVAE,
+    VQVAE2,
+    CodePrior,
+    DiffusionVAE,
+    LadderVAE,
+    MarkovVAE,
+    SemiSupervisedVAE,
+    SingleStep,
+)
 
 __all__ = [
     "VAE",
@@ -46,6 +56,7 @@ __all__ = [
     "PairError",
     "PyvaeError",
     "RunError",
+    "SemiSupervisedVAE",
     "SingleStep",
     "TraceError",
     "code_usage",
@@ -58,6 +69,7 @@ __all__ = [
     "evaluate",
     "fit",
     "guides",
+    "impute",
     "likelihoods",
     "load",
     "log_likelihood",

@@ -179,7 +179,7 @@ def _as_tuple(batch: object) -> Batch:
     return tuple(parts)
 
 
-def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "data") -> Batches:
+def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "data", missing: bool = False) -> Batches:
     """Data of any accepted form as batches.
 
     Args:
@@ -188,6 +188,7 @@ def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "d
         batch_size: rows per batch.
         device: where batches go.
         name: what to call the data in errors.
+        missing: whether NaN stands for a value that is missing, and is welcome.
 
     Raises:
         DataError: if the data are of another form, empty, of unequal lengths, or contain NaN or infinity.
@@ -199,9 +200,9 @@ def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "d
     if isinstance(data, Tensor):
         data = (data,)
     if isinstance(data, tuple | list):
-        return Batches(_tensor_dataset(data, name), batch_size, device)
+        return Batches(_tensor_dataset(data, name, missing), batch_size, device)
     if isinstance(data, TensorDataset):
-        check_tensors(data.tensors, name)
+        check_tensors(data.tensors, name, missing)
         return Batches(data, batch_size, device)
     if isinstance(data, Dataset) and hasattr(data, "__len__"):
         if not data:
@@ -216,9 +217,9 @@ def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "d
     )
 
 
-def _tensor_dataset(tensors: Sequence[Tensor], name: str) -> TensorDataset:
+def _tensor_dataset(tensors: Sequence[Tensor], name: str, missing: bool) -> TensorDataset:
     if not tensors or not all(isinstance(t, Tensor) for t in tensors):
         kinds = ", ".join(type(t).__name__ for t in tensors) or "nothing"
         raise DataError(f"{name} is a {type(tensors).__name__} of {kinds}; expected tensors")
-    check_tensors(tensors, name)
+    check_tensors(tensors, name, missing)
     return TensorDataset(*tensors)

@@ -16,7 +16,7 @@ from pyvae.checks import check_choice
 from pyvae.diagnostics import elbo
 from pyvae.diagnostics.codes import code_sites
 from pyvae.epochs import Epochs
-from pyvae.inspection import Inspection, device_of
+from pyvae.inspection import Inspection, device_of, takes_missing
 from pyvae.isolation import kept_modes, own_parameters, preserved_streams
 from pyvae.keeping import keep, start
 from pyvae.metrics import tensorboard_writer
@@ -131,9 +131,9 @@ def fit(
     )
     check_choice("precision", precision, get_args(Precision))
     device = device_of(pair)
-    processes = processes_on(device)
-    batches = as_batches(data, batch_size, device).divided(processes.rank, processes.count)
-    held_out = None if validation is None else as_batches(validation, batch_size, device, "validation")
+    processes, missing = processes_on(device), takes_missing(pair)
+    batches = as_batches(data, batch_size, device, missing=missing).divided(processes.rank, processes.count)
+    held_out = None if validation is None else as_batches(validation, batch_size, device, "validation", missing)
     inspection = _checked(pair, batches, held_out)
     objective = settled(objective or default_objective(inspection), inspection)
     made = make_optimizer(optimizer, [p for p in pair.parameters() if p.requires_grad])

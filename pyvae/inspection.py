@@ -28,6 +28,7 @@ __all__ = [
     "inspect_pair",
     "stochastic_sites",
     "summed_but",
+    "takes_missing",
     "unwrapped",
     "validated_sites",
 ]
@@ -209,6 +210,11 @@ def device_of(pair: nn.Module) -> torch.device:
             "pyvae.VAE or a module of your own"
         )
     return next((p.device for p in pair.parameters()), torch.device("cpu"))
+
+
+def takes_missing(pair: nn.Module) -> bool:
+    """Whether a component of the pair says, by an attribute ``takes_missing``, that NaN stands for missing values."""
+    return isinstance(pair, nn.Module) and any(getattr(m, "takes_missing", False) for m in pair.modules())
 
 
 def inspect_pair(pair: nn.Module, args: Sequence[object]) -> Inspection:

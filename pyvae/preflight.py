@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from pyvae.batches import Batches
 from pyvae.checkpoint import as_path
 from pyvae.checks import check_int, check_positive, check_seed
+from pyvae.distributions import ContinuousBernoulli
 from pyvae.errors import RUN_ERRORS, ArgumentError, PairError
 from pyvae.inspection import Inspection, check_data, check_shapes, inspect_pair, stochastic_sites, unwrapped
 from pyvae.metrics import tensorboard_class
@@ -148,6 +149,12 @@ def check_pair(pair: nn.Module, batches: Batches) -> Inspection:
     return inspection
 
 
+def _is_dense(distribution: torch.distributions.Distribution) -> bool:
+    """Whether it has a density at 0 and 1."""
+    kinds = (ContinuousBernoulli, torch.distributions.ContinuousBernoulli)
+    return distribution.support is constraints.real or isinstance(distribution, kinds)
+
+
 def _warn_of_kinds(inspection: Inspection) -> None:
     """Warn where a bound is no bound: intensities under a distribution of binary data, binary data under a density."""
     for name in inspection.observed:
@@ -161,9 +168,9 @@ def _warn_of_kinds(inspection: Inspection) -> None:
                 "no log density, and cannot be compared with that of other likelihoods. Binarize the data, or use "
                 "another likelihood"
             )
-        elif distribution.support is constraints.real and binary and value.is_floating_point():
+        elif _is_dense(distribution) and binary and value.is_floating_point():
             message = (
-                "has a density over the reals but the data are all 0 or 1: the density can grow without bound at these "
+                "has a density but the data are all 0 or 1: the density can grow without bound at these "
                 "two values, and the figures mean little. Use a Bernoulli likelihood, or data that are not binarized"
             )
         if message:

@@ -1,5 +1,6 @@
 """What is to be known of data in memory before they are used."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,6 +10,8 @@ from pyvae.errors import DataError
 
 __all__ = ["check_tensors", "extreme_rows"]
 
+_HINT = ", or where values are missing use likelihoods.MissingAtRandom"
+
 
 def extreme_rows(tensors: Sequence[Tensor]) -> Tensor:
     """The rows that hold the smallest and the largest number of each tensor."""
@@ -16,12 +19,18 @@ def extreme_rows(tensors: Sequence[Tensor]) -> Tensor:
     for tensor in tensors:
         if tensor.numel() and not tensor.is_complex() and tensor.dtype != torch.bool:
             matrix = tensor.reshape(len(tensor), -1)
-            rows += [matrix.amin(1).argmin().cpu(), matrix.amax(1).argmax().cpu()]
+            least, most = (matrix.nan_to_num(nan=end) for end in (math.inf, -math.inf))
+            rows += [least.amin(1).argmin().cpu(), most.amax(1).argmax().cpu()]
     return torch.stack(rows)
 
 
-def check_tensors(tensors: Sequence[Tensor], name: str) -> None:
+def check_tensors(tensors: Sequence[Tensor], name: str, missing: bool = False) -> None:
     """Refuse tensors of unequal lengths, without rows, sparse, or with numbers that are not finite.
+
+    Args:
+        tensors: the tensors, one row per datapoint each.
+        name: what to call them.
+        missing: whether NaN stands for a value that is missing, and is welcome.
 
     Raises:
         DataError: saying what is wrong, and in which row.
@@ -38,9 +47,11 @@ def check_tensors(tensors: Sequence[Tensor], name: str) -> None:
     for index, tensor in enumerate(tensors):
         if tensor.is_floating_point():
             for start, rows in zip(range(0, len(tensor), 4096), tensor.split(4096), strict=False):
-                bad = ~rows.isfinite().flatten(1).all(1) if rows.dim() > 1 else ~rows.isfinite()
+                bad = rows.isinf() if missing else ~rows.isfinite()
+                bad = bad.flatten(1).any(1) if rows.dim() > 1 else bad
                 if bad.any():
                     row = start + int(bad.nonzero()[0])
                     raise DataError(
-                        f"{name}: tensor {index} holds NaN or infinity, first in row {row}; clean the data first"
+                        f"{name}: tensor {index} holds {'infinity' if missing else 'NaN or infinity'}, first in row "
+                        f"{row}; clean the data first{'' if missing else _HINT if rows.isnan().any() else ''}"
                     )

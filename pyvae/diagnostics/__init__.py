@@ -3,6 +3,7 @@
 from pyvae.diagnostics.codes import CodeUsage, code_usage
 from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, Evaluation
 from pyvae.diagnostics.evaluation import elbo, evaluate, log_likelihood
+from pyvae.diagnostics.imputation import impute
 from pyvae.diagnostics.log_weights import log_weights
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "code_usage",
     "elbo",
     "evaluate",
+    "impute",
     "log_likelihood",
     "log_weights",
 ]

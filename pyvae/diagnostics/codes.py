@@ -10,7 +10,15 @@ from torch.distributions import constraints
 from pyvae.batches import Data, as_batches
 from pyvae.checks import check_seed
 from pyvae.errors import DataError, PairError
-from pyvae.inspection import Inspection, device_of, has_support, inspect_pair, stochastic_sites, unwrapped
+from pyvae.inspection import (
+    Inspection,
+    device_of,
+    has_support,
+    inspect_pair,
+    stochastic_sites,
+    takes_missing,
+    unwrapped,
+)
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
 __all__ = ["CodeUsage", "code_sites", "code_usage"]
@@ -123,7 +131,7 @@ def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsag
         tensor(512)
     """
     check_seed(seed)
-    batches = as_batches(data, _ROWS, device_of(pair))
+    batches = as_batches(data, _ROWS, device_of(pair), missing=takes_missing(pair))
     with preserved_streams(seed):
         inspection = inspect_pair(pair, batches.first())
         sizes = code_sites(inspection)

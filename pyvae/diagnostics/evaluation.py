@@ -14,7 +14,7 @@ from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, Evaluation, elbo
 from pyvae.diagnostics.log_weights import DEFAULT_MEMORY, LogTermsMap, T
 from pyvae.diagnostics.particles import LogTerms, check_weights
 from pyvae.errors import PairError
-from pyvae.inspection import Inspection, check_data, device_of, inspect_pair, unwrapped
+from pyvae.inspection import Inspection, check_data, device_of, inspect_pair, takes_missing, unwrapped
 from pyvae.isolation import preserved_streams
 
 __all__ = ["elbo", "evaluate", "log_likelihood"]
@@ -95,8 +95,7 @@ def log_likelihood(
         >>> log_likelihood(vae, torch.rand(7, 5).round(), num_particles=50).per_datapoint.shape
         torch.Size([7])
     """
-    inspection = _inspected(pair, data)
-    _refuse(_point_masses(inspection))
+    inspected_for_weights(pair, data)
     parts = _over(lambda t: likelihood_estimate(t.log_weight), pair, data, num_particles, seed, max_memory)
     return _join(parts)
 
@@ -150,6 +149,18 @@ def evaluate(
     return Evaluation(_join_elbo([p[0] for p in parts]), bound, dimensions, codes)
 
 
+def inspected_for_weights(pair: nn.Module, data: Data) -> Inspection:
+    """A run on some of the data.
+
+    Raises:
+        PairError: if the pair's densities are no importance weights.
+        DataError: if the data do not fit the pair.
+    """
+    inspection = _inspected(pair, data)
+    _refuse(_point_masses(inspection))
+    return inspection
+
+
 def _over(
     reduce: Callable[[LogTerms], T],
     pair: nn.Module,
@@ -162,7 +173,7 @@ def _over(
     if seed is not None:
         check_seed(seed)
     with nullcontext() if seed is None else preserved_streams(seed):
-        batches = as_batches(data, _ROWS, device_of(pair))
+        batches = as_batches(data, _ROWS, device_of(pair), missing=takes_missing(pair))
         terms = LogTermsMap(pair, num_particles, max_memory, batches.size())
         return [part for batch in batches.in_order() for part in terms(reduce, batch)]
 
@@ -170,7 +181,7 @@ def _over(
 def _inspected(pair: nn.Module, data: Data) -> Inspection:
     """A run on some of the data; refuses pairs whose densities are no importance weights."""
     with preserved_streams():
-        inspection = inspect_pair(pair, as_batches(data, 8, device_of(pair)).extremes())
+        inspection = inspect_pair(pair, as_batches(data, 8, device_of(pair), missing=takes_missing(pair)).extremes())
     check_data(inspection)
     check_weights(inspection)
     return inspection

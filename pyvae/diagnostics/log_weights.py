@@ -10,7 +10,7 @@ from pyvae.checks import check_int
 from pyvae.diagnostics.compiled_runner import CompiledRunner
 from pyvae.diagnostics.particles import LogTerms, Runner, check_sites, check_weights, choose_runner
 from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
-from pyvae.inspection import Inspection, check_data, inspect_pair, stochastic_sites
+from pyvae.inspection import Inspection, check_data, inspect_pair, stochastic_sites, takes_missing
 from pyvae.isolation import evaluation_mode, own_parameters
 from pyvae.tensors import check_tensors, extreme_rows
 
@@ -88,7 +88,7 @@ class LogTermsMap:
             raise DataError("got no data; expected as first argument a tensor with one row per datapoint")
         size = len(args[0])
         columns = [a for a in args if isinstance(a, Tensor) and a.dim() and len(a) == size]
-        check_tensors(columns, "the data")
+        check_tensors(columns, "the data", takes_missing(self._pair))
         check_data(inspect_pair(self._pair, _rows(args, extreme_rows(columns))))
         probe = _rows(args, slice(0, _PROBE))
         with _Meter(self._pair) as meter:

@@ -15,7 +15,7 @@ from pyvae.errors import RUN_ERRORS, PairError
 from pyvae.inspection import Inspection, choose_plate, stochastic_sites, summed_but
 from pyvae.isolation import preserved_streams
 
-__all__ = ["LogTerms", "check_sites", "check_weights", "choose_runner"]
+__all__ = ["LogTerms", "check_sites", "check_weights", "choose_runner", "repeated_run"]
 
 _PARTICLES = "pyvae_particles"
 
@@ -147,16 +147,21 @@ def _repeated(dim: int) -> Runner:
     """Particles as copies of the data, for programs that take exactly one batch dimension."""
 
     def run(pair: nn.Module, args: Sequence[Tensor], num_particles: int) -> LogTerms:
-        size = len(args[0])
-        copies = [
-            a.repeat(num_particles, *[1] * (a.dim() - 1)) if isinstance(a, Tensor) and a.dim() and len(a) == size else a
-            for a in args
-        ]
-        guide = poutine.trace(pair.guide).get_trace(*copies)
-        model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*copies)
-        return _checked(_terms(guide, model, (dim,)), num_particles, size)
+        return repeated_run(pair, args, num_particles, dim)[0]
 
     return run
+
+
+def repeated_run(pair: nn.Module, args: Sequence[Tensor], num_particles: int, dim: int) -> tuple[LogTerms, Trace]:
+    """The terms of particles as copies of the data, and the trace of the model, whose rows are S times N."""
+    size = len(args[0])
+    copies = [
+        a.repeat(num_particles, *[1] * (a.dim() - 1)) if isinstance(a, Tensor) and a.dim() and len(a) == size else a
+        for a in args
+    ]
+    guide = poutine.trace(pair.guide).get_trace(*copies)
+    model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*copies)
+    return _checked(_terms(guide, model, (dim,)), num_particles, size), model
 
 
 def choose_runner(

@@ -75,12 +75,22 @@ def check_event(role: str, q: Distribution, p: Distribution, other: str) -> None
     """Compare the events of a guide's and a model's distribution of one site.
 
     Raises:
-        PairError: if they differ.
+        PairError: if they differ, or draws of the one lie where the other has no density.
     """
     if q.event_shape != p.event_shape:
         raise PairError(
             f"{role}: event shape {tuple(q.event_shape)}; expected that of the {other}, {tuple(p.event_shape)}"
         )
+    if not (_holds(p, q.sample()) and _holds(q, p.sample())):
+        raise PairError(f"{role}: its support is {q.support}; expected that of the {other}, {p.support}")
+
+
+def _holds(distribution: Distribution, value: Tensor) -> bool:
+    """Whether values lie in the support, where that can be told."""
+    try:
+        return bool(distribution.support.check(value).all())
+    except NotImplementedError:
+        return True
 
 
 def example_context(pair: nn.Module) -> tuple[Tensor, ...] | None:
@@ -111,4 +121,4 @@ def check_components(pair: nn.Module) -> None:
         z = p_z.expand(torch.Size([BATCH])).sample()
         p_x = call_component("likelihood", pair.likelihood, z, *c)
         q_z = call_component("posterior", pair.posterior, p_x.expand(torch.Size([BATCH])).sample(), *c)
-    check_event("posterior", q_z, p_z, "prior")
+        check_event("posterior", q_z, p_z, "prior")

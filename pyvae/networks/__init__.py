@@ -7,6 +7,7 @@ from pyvae.networks.joined_maps import JoinedMaps
 from pyvae.networks.leading_dims import AnyLeadingDims
 from pyvae.networks.mlp import MLP
 from pyvae.networks.noise_schedules import CosineNoise, LearnedNoise, LinearNoise
+from pyvae.networks.observed_only import ObservedOnly
 from pyvae.networks.one_hot import OneHot
 from pyvae.networks.pixel_cnn import PixelCNN
 from pyvae.networks.spectral_distance import SpectralDistance
@@ -26,6 +27,7 @@ __all__ = [
     "JoinedMaps",
     "LearnedNoise",
     "LinearNoise",
+    "ObservedOnly",
     "OneHot",
     "PixelCNN",
     "SpectralDistance",

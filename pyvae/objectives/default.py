@@ -4,7 +4,7 @@ import copy
 import math
 
 import pyro.distributions as dist
-from pyro.infer import ELBO, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from torch.distributions.kl import kl_divergence
 
 from pyvae.inspection import Inspection, stochastic_sites, unwrapped
@@ -17,11 +17,15 @@ _LIBRARIES = ("torch.distributions", "pyro.distributions", "pyvae.distributions"
 def default_objective(inspection: Inspection) -> ELBO:
     """``TraceMeanField_ELBO`` where every KL(q ‖ p) has a closed form, else ``Trace_ELBO``.
 
+    ``TraceEnum_ELBO`` if the guide asks for a site to be enumerated.
+
     The closed form must also be the right one: each latent site reparametrized, of a class of Pyro or torch, under the
     same scale and mask in both programs; and guide and model sampling them in the same order, so that both condition a
     site on the same others.
     """
     guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
+    if any(site["infer"].get("enumerate") for site in guide.values()):
+        return TraceEnum_ELBO(max_plate_nesting=inspection.max_plate_nesting)
     if tuple(guide) != inspection.latents:
         return Trace_ELBO()
     pairs = [(site, inspection.model.nodes[name]) for name, site in guide.items()]

@@ -3,6 +3,8 @@
 from pyvae.recipes.codes import conditional_vqvae, speech, vqvae, vqvae2
 from pyvae.recipes.diffusions import diffusion
 from pyvae.recipes.hierarchies import hierarchical, ladder
+from pyvae.recipes.incomplete import incomplete
+from pyvae.recipes.semi_supervised import semi_supervised
 from pyvae.recipes.vaes import burda, conditional, convolutional, gaussian
 
 __all__ = [
@@ -13,7 +15,9 @@ __all__ = [
     "diffusion",
     "gaussian",
     "hierarchical",
+    "incomplete",
     "ladder",
+    "semi_supervised",
     "speech",
     "vqvae",
     "vqvae2",

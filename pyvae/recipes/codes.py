@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pyvae.errors import ArgumentError
-from pyvae.guides import Quantizer, VectorQuantizer
+from pyvae.guides import Quantizer, ResidualQuantizer, VectorQuantizer
 from pyvae.likelihoods import Bernoulli, Normal
 from pyvae.models import VQVAE, VQVAE2
 from pyvae.networks import (
@@ -30,9 +30,10 @@ __all__ = ["conditional_vqvae", "speech", "vqvae", "vqvae2"]
 MakeCodeNetwork = Callable[[Sequence[int], int], nn.Module]
 
 
-def _quantizer(given: Quantizer | None, num_codes: int, dim: int) -> Quantizer:
+def _quantizer(given: Quantizer | None, num_codes: int, dim: int, levels: int = 1) -> Quantizer:
     """The one given, or one that learns by running averages and revives codes that hardly any vector is nearest to."""
-    return given or VectorQuantizer(num_codes, dim, decay=0.99, revive_below=1.0)
+    made = [VectorQuantizer(num_codes, dim, decay=0.99, revive_below=1.0) for _ in range(levels)]
+    return given or (made[0] if levels == 1 else ResidualQuantizer(made))
 
 
 def _assembled(
@@ -209,11 +210,12 @@ def vqvae2(
     )
 
 
-@recipe(data="spoken_digits", preprocessing="no_preprocessing", epochs=60, batch_size=32)
+@recipe(data="spoken_digits", preprocessing="no_preprocessing", epochs=40, batch_size=16)
 def speech(
     shape: Sequence[int],
     num_classes: int,
     num_codes: int = 256,
+    levels: int = 3,
     dim: int = 32,
     channels: list[int] = [32, 64, 128],  # noqa: B006
     strides: list[int] = [4, 4, 2],  # noqa: B006
@@ -229,21 +231,23 @@ def speech(
         shape: (channels, samples) of x.
         num_classes: the number of speakers y.
         num_codes: K.
+        levels: how many codes stand for each vector, each of what those before it leave over
+            (:class:`~pyvae.guides.ResidualQuantizer`).
         dim: length of the code vectors.
         channels: channels of the encoder's convolutions; the decoder has them in reverse.
         strides: by which each convolution makes the grid coarser.
         dilations: of the residual blocks.
         scale: σ of p(x | z, y) = N(x; f(z, y), σ² I).
         spectral_weight: weight of a distance between spectrograms that joins the likelihood in training; 0 for none.
-        quantizer: as for ``vqvae``.
+        quantizer: as for ``vqvae``; in place of ``levels``, too.
         prior_network: makes the network of p(k | y); called with ``context_dim`` too.
 
     Example:
         >>> pair = speech(shape=(1, 2000), num_classes=6, channels=[4, 8, 8])
         >>> pair.encode(torch.randn(2, 1, 2000), torch.tensor([0, 5])).shape
-        torch.Size([2, 63])
+        torch.Size([2, 63, 3])
     """
-    quantizer = _quantizer(quantizer, num_codes, dim)
+    quantizer = _quantizer(quantizer, num_codes, dim, levels)
     networks = _convolutions(shape, quantizer.dim, channels, strides, dilations, num_classes)
     distance = SpectralDistance(spectral_weight) if spectral_weight else None
     likelihood = partial(Normal, scale=scale)

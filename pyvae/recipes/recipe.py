@@ -13,10 +13,11 @@ from pyvae.checks import check_int
 from pyvae.errors import ArgumentError
 from pyvae.guides import Guide
 from pyvae.likelihoods import Likelihood
+from pyvae.models import VAE
 from pyvae.networks.shapes import as_shape, as_widths
-from pyvae.priors import Prior
+from pyvae.priors import Prior, VampPrior
 
-__all__ = ["MakeGuide", "MakeLikelihood", "MakePrior", "decoded", "encoded", "recipe"]
+__all__ = ["MakeGuide", "MakeLikelihood", "MakePrior", "autoencoder", "decoded", "encoded", "recipe"]
 
 MakeLikelihood = Callable[[nn.Module, Sequence[int]], Likelihood]
 MakePrior = Callable[[int], Prior]
@@ -86,6 +87,15 @@ def encoded(make: MakeGuide, network: MakeNetwork, latent_dim: int) -> Guide:
     return _over("posterior", make, network, as_shape(latent_dim, "latent_dim"))
 
 
+def autoencoder(
+    shape: Sequence[int], prior: Prior, likelihood: Likelihood, posterior: Guide, context: nn.Module | None = None
+) -> VAE:
+    """A VAE of data of this shape, whose prior knows the guide if it is made of it."""
+    if isinstance(prior, VampPrior):
+        prior.over(posterior, shape)
+    return VAE(prior=prior, likelihood=likelihood, posterior=posterior, context=context)
+
+
 def _over(role: str, make: Callable[..., nn.Module], network: MakeNetwork, shape: torch.Size) -> nn.Module:
     if isinstance(make, nn.Module) or not callable(make):
         example = {
@@ -95,6 +105,5 @@ def _over(role: str, make: Callable[..., nn.Module], network: MakeNetwork, shape
         raise ArgumentError(
             f"{role} is {make!r}; expected what makes one from a network and a shape, such as {example[role]}"
         )
-    component = make(nn.Identity(), shape)
-    component.network = network(getattr(component, "output_shape", shape))
-    return component
+    # made twice, as it alone knows what its network must give
+    return make(network(getattr(make(nn.Identity(), shape), "output_shape", shape)), shape)

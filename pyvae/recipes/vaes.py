@@ -12,7 +12,7 @@ from pyvae.likelihoods import Bernoulli
 from pyvae.models import VAE
 from pyvae.networks import MLP, ConvDecoder, ConvEncoder, OneHot
 from pyvae.priors import ConditionalNormal, StandardNormal
-from pyvae.recipes.recipe import MakeGuide, MakeLikelihood, MakePrior, decoded, encoded, recipe
+from pyvae.recipes.recipe import MakeGuide, MakeLikelihood, MakePrior, autoencoder, decoded, encoded, recipe
 
 __all__ = ["burda", "conditional", "convolutional", "gaussian"]
 
@@ -42,7 +42,8 @@ def gaussian(
         >>> gaussian(shape=(1, 8, 8), latent_dim=2).model(size=3).shape
         torch.Size([3, 1, 8, 8])
     """
-    return VAE(
+    return autoencoder(
+        shape,
         prior=prior(latent_dim),
         likelihood=decoded(likelihood, lambda out: MLP(latent_dim, out, hidden[::-1], activation=activation), shape),
         posterior=encoded(posterior, lambda out: MLP(shape, out, hidden, activation=activation), latent_dim),
@@ -74,7 +75,8 @@ def convolutional(
         >>> convolutional(shape=(1, 8, 8), latent_dim=2).model(size=3).shape
         torch.Size([3, 1, 8, 8])
     """
-    return VAE(
+    return autoencoder(
+        shape,
         prior=prior(latent_dim),
         likelihood=decoded(
             likelihood, lambda out: ConvDecoder(latent_dim, out, channels[::-1], activation=activation), shape
@@ -118,11 +120,10 @@ def conditional(
     def network(start: Sequence[int] | int, end: Sequence[int] | int, widths: Sequence[int]) -> MLP:
         return MLP(start, end, widths, context_dim=num_classes, activation=activation)
 
-    if learn_prior and prior is not StandardNormal:
-        raise ArgumentError("got both prior and learn_prior; expected one of them")
     if learn_prior:
         prior = partial(ConditionalNormal, nn.Linear(num_classes, 2 * latent_dim))
-    return VAE(
+    return autoencoder(
+        shape,
         prior=prior(latent_dim),
         likelihood=decoded(likelihood, lambda out: network(latent_dim, out, hidden[::-1]), shape),
         posterior=encoded(posterior, lambda out: network(shape, out, hidden), latent_dim),

@@ -10,6 +10,7 @@ from pyvae import guides, likelihoods, networks, priors
 
 LATENTS, PIXELS, CONTEXT = 3, 4, 2
 GRID, CODES = (2, 2), 3
+LEVELS_OF_GREY = 4
 
 
 def _concrete(folder, base, *other_bases):
@@ -30,7 +31,7 @@ class Joined(nn.Module):
         return self.linear(torch.cat([i.expand(leading + i.shape[-1:]) for i in inputs], -1))
 
 
-def make_prior(cls):
+def make_prior(cls, context=False):
     takes = inspect.signature(cls).parameters
     if "num_codes" in takes:
         return cls(GRID, CODES), ()
@@ -43,18 +44,36 @@ def make_prior(cls):
         return cls(network), (torch.randn(5, CONTEXT),)
     if "network" in takes:
         return over(cls, CONTEXT, LATENTS), (torch.randn(5, CONTEXT),)
+    if "posterior" in takes:
+        return BesideItsGuide(cls, context), (torch.randn(5, CONTEXT),) * context
+    if context:
+        return cls(LATENTS, context_dim=CONTEXT), (torch.randn(5, CONTEXT),)
     return cls(LATENTS), ()
 
 
-def over(cls, width, shape):
+class BesideItsGuide(nn.Module):
+    """A prior that reads the pair's guide, which moves and is saved with the pair, not with the prior."""
+
+    def __init__(self, cls, context):
+        super().__init__()
+        self.posterior = make_guide(guides.DiagonalNormal, context)
+        self.prior = cls(LATENTS, num_components=5, posterior=self.posterior, shape=PIXELS)
+
+    def forward(self, *context):
+        return self.prior(*context)
+
+
+def over(cls, width, shape, **options):
     """A component over a linear map with as many outputs as it needs."""
-    (outputs,) = cls(nn.Identity(), shape).output_shape
-    return cls(Joined(width, outputs), shape)
+    (outputs,) = cls(nn.Identity(), shape, **options).output_shape
+    return cls(Joined(width, outputs), shape, **options)
 
 
-def make_likelihood(cls, context=False):
+def make_likelihood(cls, context=False, pixels=PIXELS):
+    """A likelihood, of few grey levels if it has levels, so that images can be enumerated."""
     width = LATENTS + (CONTEXT if context else 0)
-    return over(cls, width, PIXELS)
+    options = {"levels": LEVELS_OF_GREY} if "levels" in inspect.signature(cls).parameters else {}
+    return over(cls, width, pixels, **options)
 
 
 def make_guide(cls, context=False):
@@ -79,8 +98,10 @@ def make_level(cls):
 
 
 PRIORS = _concrete(priors, priors.Prior)
+WITH_CONTEXT = [cls for cls in PRIORS if {"context_dim", "posterior"} & set(inspect.signature(cls).parameters)]
 LIKELIHOODS = _concrete(likelihoods, likelihoods.Likelihood)
 QUANTIZING = (guides.Quantizer, guides.Quantized)
-GUIDES = _concrete(guides, guides.Guide, guides.LevelGuide, *QUANTIZING)
+# SemiAmortized is over other components, and its distribution depends on a draw: it has tests of its own
+GUIDES = _concrete(guides, guides.Guide, guides.LevelGuide, guides.SemiAmortized, *QUANTIZING)
 LEVELS = _concrete(guides, guides.LevelGuide, guides.Guide, *QUANTIZING)
 QUANTIZERS = _concrete(guides, guides.Quantizer, guides.Guide, guides.LevelGuide, guides.Quantized)

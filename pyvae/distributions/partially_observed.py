@@ -1,0 +1,97 @@
+"""A distribution of values of which some are missing."""
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from pyvae.errors import PairError
+
+__all__ = ["PartiallyObserved"]
+
+
+class _OrMissing(constraints.Constraint):
+    """What a constraint allows, and NaN."""
+
+    def __init__(self, base: constraints.Constraint) -> None:
+        self.base = base
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        return self.base.check(value) | value.isnan()
+
+    def __repr__(self) -> str:
+        return f"{self.base}, or NaN where it is missing"
+
+
+class PartiallyObserved(TorchDistribution):
+    r"""log p(x) where x was observed, and 0 where it is missing, which is NaN; draws are complete.
+
+    With independent elements this is the density of what was observed, all else integrated out.
+
+    Args:
+        base_dist: p, a distribution of single elements, which the batch dimensions number.
+
+    Raises:
+        PairError: if p is one of vectors or other events, whose elements depend on each other.
+
+    Example:
+        >>> import pyro
+        >>> p = PartiallyObserved(pyro.distributions.Normal(torch.zeros(2), 1.0)).to_event(1)
+        >>> p.log_prob(torch.tensor([1.0, torch.nan]))
+        tensor(-1.4189)
+    """
+
+    arg_constraints: dict = {}  # noqa: RUF012 (as torch has it)
+
+    def __init__(self, base_dist: TorchDistribution) -> None:
+        if base_dist.event_shape:
+            raise PairError(
+                f"a {type(base_dist).__name__} has event shape {tuple(base_dist.event_shape)}; values can be missing "
+                "of distributions whose elements are independent: Normal(loc, scale).to_event(1)"
+            )
+        self.base_dist = base_dist
+        super().__init__(base_dist.batch_shape, validate_args=False)
+        self._validate_args = base_dist._validate_args
+
+    @property
+    def has_rsample(self) -> bool:
+        """As of the base."""
+        return self.base_dist.has_rsample
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """That of the base, and NaN."""
+        return _OrMissing(self.base_dist.support)
+
+    @property
+    def mean(self) -> Tensor:
+        """As of the base."""
+        return self.base_dist.mean
+
+    @property
+    def variance(self) -> Tensor:
+        """As of the base."""
+        return self.base_dist.variance
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "PartiallyObserved":
+        """The same for a larger batch."""
+        return PartiallyObserved(self.base_dist.expand(batch_shape))
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Complete draws."""
+        return self.base_dist.sample(sample_shape)
+
+    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        """Complete reparametrized draws."""
+        return self.base_dist.rsample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p of what is not NaN."""
+        missing = value.isnan()
+        # a number of the support in its place, for the gradient of what is not used must be finite, too
+        filler = torch.zeros((), dtype=value.dtype, device=value.device)
+        support = self.base_dist.support
+        filler = torch.where(support.check(filler), filler, torch.ones_like(filler))
+        log_prob = self.base_dist.log_prob(torch.where(missing, filler, value))
+        return torch.where(missing, torch.zeros_like(log_prob), log_prob)

@@ -1,0 +1,71 @@
+"""What likelihoods share whose location comes from the network and whose scale does not."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from pyro.distributions import Distribution
+from torch import Tensor, nn
+
+from pyvae.checks import check_positive
+from pyvae.likelihoods.likelihood import Likelihood
+from pyvae.networks.shapes import call_network
+
+__all__ = ["LocationScale"]
+
+
+class LocationScale(Likelihood, ABC):
+    r"""p(x | z) = Π_i h((x_i − f_i(z, c)) / σ_i) / σ_i, with a scale σ, fixed or learned, that does not depend on z.
+
+    Args:
+        network: f, called as ``network(z, *context)``; its output has the shape of x.
+        event_shape: shape of x.
+        scale: σ, or where it starts.
+        learn_scale: whether σ is a parameter (its logarithm is).
+        per_element: whether each element of x has its own σ, in place of one for all of x.
+
+    Raises:
+        ArgumentError: if ``event_shape`` is not made of positive ints, or ``scale`` is not positive.
+        PairError: when called, if the network's output has another shape.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        event_shape: int | Sequence[int],
+        scale: float = 1.0,
+        learn_scale: bool = False,
+        per_element: bool = False,
+    ) -> None:
+        super().__init__(network, event_shape)
+        check_positive("scale", scale)
+        shape = self.event_shape if per_element else ()
+        self._set("log_scale", torch.full(shape, float(scale)).log(), learn_scale)
+
+    def _set(self, name: str, value: Tensor, learned: bool) -> None:
+        """Keep a value as a parameter or as a buffer."""
+        if learned:
+            setattr(self, name, nn.Parameter(value))
+        else:
+            self.register_buffer(name, value)
+
+    @property
+    def scale(self) -> Tensor:
+        """σ."""
+        return self.log_scale.exp()
+
+    def location(self, z: Tensor, *context: Tensor) -> Tensor:
+        """f(z, c)."""
+        return call_network(self.network, z, *context, shape=self.event_shape)
+
+    def extra_repr(self) -> str:
+        """The event shape and the scale, or between which values the scales lie."""
+        low, high = (f"{extreme.item():g}" for extreme in self.scale.aminmax())
+        scale = low if low == high else f"{low}…{high}"
+        per_element = ", per_element=True" if self.log_scale.dim() else ""
+        learned = self.log_scale.requires_grad
+        return f"{super().extra_repr()}, scale={scale}, learn_scale={learned}{per_element}"
+
+    @abstractmethod
+    def forward(self, z: Tensor, *context: Tensor) -> Distribution:
+        """The distribution of x, with z's batch shape."""
