@@ -21,6 +21,7 @@ from pyvae.isolation import kept_modes, own_parameters, preserved_streams
 from pyvae.keeping import keep, start
 from pyvae.metrics import tensorboard_writer
 from pyvae.objectives.default import default_objective, settled
+from pyvae.objectives.soundness import check_objective
 from pyvae.precision import Precision
 from pyvae.preflight import check_arguments, check_pair, make_optimizer, make_schedule
 from pyvae.processes import processes_on
@@ -136,6 +137,7 @@ def fit(
     held_out = None if validation is None else as_batches(validation, batch_size, device, "validation", missing)
     inspection = _checked(pair, batches, held_out)
     objective = settled(objective or default_objective(inspection), inspection)
+    check_objective(objective, inspection)
     made = make_optimizer(optimizer, [p for p in pair.parameters() if p.requires_grad])
     settings = _settings(pair, objective, made, batches, held_out)
     scheduler = make_schedule(schedule, made)

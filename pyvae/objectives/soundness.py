@@ -1,0 +1,61 @@
+"""Refusals of Pyro's objectives for pairs of which they would give wrong numbers without a word."""
+
+from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceMeanField_ELBO
+
+from pyvae.errors import PairError
+from pyvae.inspection import Inspection, stochastic_sites, unwrapped
+
+__all__ = ["check_objective"]
+
+
+def check_objective(objective: ELBO, inspection: Inspection) -> None:
+    """Compare an objective of Pyro with what it assumes of a pair and says nothing of.
+
+    ``RenyiELBO`` has no gradient for sites that are not reparametrized, and one weight for the whole batch if a site
+    lies outside of the plate over the data, or a plate's factor for mini-batches inside of the logarithm;
+    ``ReweightedWakeSleep`` has one weight for the whole batch always. ``TraceMeanField_ELBO`` takes KL(q ‖ p) of a site
+    given the others, which is no term of the ELBO if guide and model draw in different orders. Objectives of pyvae
+    check what they are given themselves.
+
+    Raises:
+        PairError: naming the site, and the objective to use instead.
+    """
+    guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
+    if type(objective) is RenyiELBO:
+        _refuse_unreparametrized(guide, "RenyiELBO", "objectives.VIMCO or objectives.ReweightedWakeSleep")
+        _refuse_shared_weights(inspection)
+    if type(objective) is ReweightedWakeSleep:
+        raise PairError(
+            "Pyro's ReweightedWakeSleep gives a batch one weight, where each datapoint has its own; use "
+            "objectives.ReweightedWakeSleep"
+        )
+    if type(objective) is TraceMeanField_ELBO:
+        _refuse_unreparametrized(guide, "TraceMeanField_ELBO", "Trace_ELBO or TraceGraph_ELBO")
+        order = [n for n in guide if n in inspection.latents]
+        for ours, theirs in zip(order, inspection.latents, strict=False):
+            if ours != theirs:
+                raise PairError(
+                    f"the guide draws {ours!r} where the model draws {theirs!r}: TraceMeanField_ELBO takes the KL of "
+                    "each site given those before it, which must be the same in both; use Trace_ELBO"
+                )
+
+
+def _refuse_unreparametrized(guide: dict[str, dict], objective: str, instead: str) -> None:
+    for name, site in guide.items():
+        if not site["fn"].has_rsample:
+            raise PairError(
+                f"site {name!r} of the guide is not reparametrized ({type(unwrapped(site['fn'])).__name__}), so that "
+                f"{objective} would have no gradient for it; use {instead}"
+            )
+
+
+def _refuse_shared_weights(inspection: Inspection) -> None:
+    for trace in (inspection.guide, inspection.model):
+        for name, site in stochastic_sites(trace).items():
+            frames = [f for f in site["cond_indep_stack"] if f.name == inspection.data_plate]
+            if not frames or frames[0].full_size not in (None, frames[0].size):
+                raise PairError(
+                    f"site {name!r} lies {'outside of' if not frames else 'in a mini-batch of'} the plate over the "
+                    "data, of which RenyiELBO would make one weight for the batch, or scale inside of the logarithm; "
+                    "use objectives.VariationalRenyiBound, which says what it needs"
+                )
