@@ -1,6 +1,7 @@
 """Sphinx settings. Build from the root: python -m sphinx -W --keep-going -b html docs docs/_build/html."""
 
 import shutil
+import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
@@ -13,6 +14,12 @@ for copy in (HERE / "tutorials").glob("*.md"):
         copy.unlink()
 for tutorial in (HERE.parent / "tutorials").glob("*.md"):
     shutil.copy2(tutorial, HERE / "tutorials")
+
+# What goes with what is found out by the tests.
+sys.path.insert(0, str(HERE.parent))
+from tests.conformance.matrix import page  # noqa: E402
+
+(HERE / "reference" / "combinations.md").write_text(page())
 
 project = "pyvae"
 author = "the pyvae authors"

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
+from pyro.distributions import Delta
 from torch import Tensor
 
 from pyvae.errors import PairError
+from pyvae.inspection import unwrapped
 from pyvae.objectives.weighted import WeightedELBO, checked_weight
 
 __all__ = ["InfoVAE"]
@@ -20,7 +22,7 @@ class InfoVAE(WeightedELBO):
     Args:
         alpha: α, at most 1.
         weight: the factor α + λ − 1 of MMD², in nats per datapoint.
-        site: the latent site.
+        site: the latent site; where its prior depends on other latents, these are the guide's.
         num_particles: Monte Carlo draws per step, one after the other.
 
     Raises:
@@ -49,6 +51,10 @@ class InfoVAE(WeightedELBO):
         if self.site not in guide or self.site not in model:
             raise PairError(f"there is no site {self.site!r} in both programs; give a latent site of yours as site=")
         q, p = guide[self.site], model[self.site]
+        if isinstance(unwrapped(p["fn"]), Delta):
+            raise PairError(
+                f"site {self.site!r} of the model is a Delta, which has no spread to compare with; use WeightedELBO"
+            )
         rows = len(q["value"])
         if q["fn"].batch_shape != (rows,) or rows < 2:
             raise PairError(

@@ -115,14 +115,18 @@ class PerDatapointELBO(ELBO):
             density = density if particles is not None else density[None]
             totals[program] = totals[program] + density
             if program == "guide" and name in model:
-                self._check(name, site, model[name])
+                self.check_site(name, site, model[name])
                 if not site["fn"].has_rsample:
                     totals["drawn"] = totals["drawn"] + density
         shape = torch.broadcast_shapes(*(t.shape for t in totals.values()))
         return Weights(*(t.expand(shape) for t in totals.values()), scale)
 
-    def _check(self, name: str, q: dict, p: dict) -> None:
-        """Refuse a site of the guide for which the objective has no weight, or no gradient."""
+    def check_site(self, name: str, q: dict, p: dict) -> None:
+        """Refuse a latent site, as both programs have it, for which the objective has no weight, or no gradient.
+
+        Raises:
+            PairError: naming the site.
+        """
         kind, ours = type(unwrapped(q["fn"])), type(self).__name__
         if kind is Delta and type(unwrapped(p["fn"])) is not Delta:
             raise PairError(

@@ -4,6 +4,8 @@ from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceMeanField_ELBO
 
 from pyvae.errors import PairError
 from pyvae.inspection import Inspection, stochastic_sites, unwrapped
+from pyvae.objectives.per_datapoint import PerDatapointELBO
+from pyvae.objectives.weighted import WeightedELBO
 
 __all__ = ["check_objective"]
 
@@ -15,12 +17,15 @@ def check_objective(objective: ELBO, inspection: Inspection) -> None:
     lies outside of the plate over the data, or a plate's factor for mini-batches inside of the logarithm;
     ``ReweightedWakeSleep`` has one weight for the whole batch always. ``TraceMeanField_ELBO`` takes KL(q ‖ p) of a site
     given the others, which is no term of the ELBO if guide and model draw in different orders. Objectives of pyvae
-    check what they are given themselves.
+    check sites themselves, and are asked before the first step.
 
     Raises:
         PairError: naming the site, and the objective to use instead.
     """
     guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
+    if isinstance(objective, PerDatapointELBO | WeightedELBO):
+        for name in set(guide) & set(inspection.latents):
+            objective.check_site(name, guide[name], inspection.model.nodes[name])
     if type(objective) is RenyiELBO:
         _refuse_unreparametrized(guide, "RenyiELBO", "objectives.VIMCO or objectives.ReweightedWakeSleep")
         _refuse_shared_weights(inspection)

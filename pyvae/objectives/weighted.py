@@ -122,16 +122,24 @@ class WeightedELBO(Trace_ELBO):
         """What else a subclass adds to the loss, given the sites of both programs; here nothing."""
         return 0.0
 
-    def _bounded(self, term: KLTerm) -> Tensor:
-        return term.mean.clamp(min=self.free_bits) * term.count if self.free_bits else term.kl.sum()
+    def check_site(self, name: str, q: dict, p: dict) -> None:
+        """Refuse a latent site, as both programs have it, for which there is no gradient.
 
-    def _term(self, name: str, q: dict, p: dict, same_order: bool) -> KLTerm:
-        """KL of a site, in closed form where that is right."""
+        Raises:
+            PairError: naming the site.
+        """
         if not q["fn"].has_rsample:
             raise PairError(
                 f"site {name!r} of the guide is not reparametrized ({type(unwrapped(q['fn'])).__name__}), which "
                 f"{type(self).__name__} does not support; use Trace_ELBO or TraceGraph_ELBO"
             )
+
+    def _bounded(self, term: KLTerm) -> Tensor:
+        return term.mean.clamp(min=self.free_bits) * term.count if self.free_bits else term.kl.sum()
+
+    def _term(self, name: str, q: dict, p: dict, same_order: bool) -> KLTerm:
+        """KL of a site, in closed form where that is right."""
+        self.check_site(name, q, p)
         if same_order and has_analytic_kl(q, p):
             kl = scale_and_mask(kl_divergence(q["fn"], p["fn"]), q["scale"], q["mask"])
         else:

@@ -2,12 +2,14 @@
 
 import inspect
 import warnings
+from functools import partial
 
 import torch
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
-from pyvae import VAE, guides, networks, objectives, priors
+from pyvae import VAE, guides, likelihoods, networks, objectives, priors, recipes
 from pyvae.errors import PyvaeError
+from pyvae.fit import fit
 from tests.conformance.components import GUIDES, LEVELS_OF_GREY, LIKELIHOODS, PRIORS, over
 
 ROWS, PIXELS, LATENTS, CLASSES = 6, 4, 2, 3
@@ -66,6 +68,76 @@ def arguments(pair):
     """Data that every likelihood takes, and labels if the pair has a context."""
     x = (torch.arange(ROWS * PIXELS).reshape(ROWS, PIXELS) % 3 == 0).to(next(pair.parameters()).dtype)
     return (x, torch.arange(ROWS) % CLASSES) if pair.context is not None else (x,)
+
+
+def chain_of(recipe):
+    return recipe((PIXELS,), latent_dims=[2, 2], hidden=[4])
+
+
+#: pairs of other families, as recipes make them
+FAMILIES = {
+    "VAE of data with gaps": lambda: recipes.incomplete((PIXELS,), latent_dim=2, hidden=[4]),
+    "MarkovVAE": lambda: chain_of(recipes.hierarchical),
+    "LadderVAE": lambda: chain_of(recipes.ladder),
+    "DiffusionVAE": lambda: recipes.diffusion((PIXELS,), steps=3, channels=[8]),
+    "VQVAE": lambda: recipes.vqvae((PIXELS,), num_codes=4, dim=2, channels=[4, 4]),
+    "VQVAE, codes drawn": lambda: recipes.vqvae(
+        (PIXELS,), channels=[4, 4], quantizer=guides.SoftmaxQuantizer(num_codes=4, dim=2)
+    ),
+    "VQVAE2": lambda: recipes.vqvae2((1, 4, 4), num_codes=4, dim=2, channels=[4, 4]),
+    "SemiSupervisedVAE": lambda: recipes.semi_supervised((PIXELS,), CLASSES, latent_dim=2, hidden=[4]),
+}
+
+
+def fitted(family, objective):
+    """ "trains", or the error with which ``fit`` refuses a pair of a family."""
+    torch.manual_seed(0)
+    pair, shape = FAMILIES[family](), (1, 4, 4) if family == "VQVAE2" else (PIXELS,)
+    x = (torch.arange(ROWS * torch.Size(shape).numel()).reshape(ROWS, *shape) % 3 == 0).float()
+    labels = [torch.arange(ROWS) % (CLASSES + 1) - 1] if family == "SemiSupervisedVAE" else []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit(pair, (x, *labels), objective=OBJECTIVES[objective](), epochs=1, seed=0, progress=False, compile=False)
+    except PyvaeError as error:
+        return str(error)
+    return "trains"
+
+
+def page():
+    """What goes with what, as a page of the documentation."""
+    rows = {f"VAE, {guide.__name__}": partial(_of_guide, guide) for guide in ALL_GUIDES}
+    rows |= {family: partial(fitted, family) for family in FAMILIES}
+    notes, lines = {}, []
+    for name, result in rows.items():
+        cells = []
+        for objective in OBJECTIVES:
+            found = result(objective)
+            if found == "trains":
+                cells.append("✓")
+            else:
+                reason = found.split(" in epoch ")[0].replace("|", "∣")
+                cells.append(f"[{notes.setdefault(reason, len(notes) + 1)}](#notes)")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    head = "| pair | " + " | ".join(f"`{o}`" for o in OBJECTIVES) + " |"
+    rule = "| --- |" + " :-: |" * len(OBJECTIVES)
+    told = [f"{number}. {reason}" for reason, number in notes.items()]
+    return "\n".join([_INTRODUCTION, head, rule, *lines, "\n## Notes\n", *told, ""])
+
+
+def _of_guide(guide, objective):
+    prior = priors.HypersphericalUniform if guide in ON_THE_SPHERE else priors.StandardNormal
+    torch.manual_seed(0)
+    return outcome(build(prior, likelihoods.Normal, guide), objective)
+
+
+_INTRODUCTION = """# What goes with what
+
+Every prior and every likelihood go with every guide and objective (directions on a sphere with each other alone). What
+matters to an objective is the guide, and the family of the pair. This table is made by the tests, which train each
+combination: ✓ means that it trains, with a gradient for every parameter; a number, that it is refused, with the error
+below.
+"""
 
 
 def outcome(pair, objective):

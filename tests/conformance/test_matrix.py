@@ -1,5 +1,6 @@
 """Every prior, likelihood, guide and objective together: it trains, or raises the error that is documented."""
 
+import re
 import warnings
 from itertools import product
 
@@ -15,13 +16,16 @@ from pyvae import guides, likelihoods, priors
 from .matrix import (
     ALL_GUIDES,
     ALL_LIKELIHOODS,
+    FAMILIES,
     OBJECTIVES,
     ROWS,
     VECTORS,
     arguments,
     build,
     fits,
+    fitted,
     outcome,
+    page,
 )
 
 PAIRS = [(p, g) for p, g in product(VECTORS, ALL_GUIDES) if fits(p, g)]
@@ -65,6 +69,46 @@ def test_all(prior, guide):
 def test_spheres_go_with_spheres_alone(prior, guide):
     with pytest.raises(pyvae.PairError, match="support"):
         build(prior, likelihoods.Normal, guide)
+
+
+PATHWISE = {"ImportanceWeightedELBO", "MIWAE", "CIWAE", "VariationalRenyiBound", "DReG"}
+WEIGHTS = PATHWISE | {"VIMCO", "ReweightedWakeSleep"}
+WEIGHTED = {"WeightedELBO", "CapacityELBO", "TotalCorrelationELBO", "InfoVAE"}
+LEVELS = {"MarkovVAE", "LadderVAE", "DiffusionVAE", "VQVAE2"}
+
+
+def expected_of(family, objective):
+    """What must come of a pair of another family."""
+    drawn = family in ("SemiSupervisedVAE", "VQVAE, codes drawn")
+    if family in ("VQVAE", "VQVAE2") and objective in WEIGHTS:
+        return "is a Delta, whose density is no importance weight; use Trace_ELBO"
+    if drawn and objective in PATHWISE:
+        return "is not reparametrized .*use VIMCO or ReweightedWakeSleep"
+    if drawn and objective in WEIGHTED | {"TraceMeanField_ELBO"}:
+        return "is not reparametrized .*use Trace_ELBO or TraceGraph_ELBO"
+    if family == "MarkovVAE" and objective == "TraceMeanField_ELBO":
+        return "the guide draws 'z_2' where the model draws 'z_1'.*use Trace_ELBO"
+    if family in LEVELS and objective in ("TotalCorrelationELBO", "InfoVAE"):
+        return "no site 'z'.*site="
+    if family == "VQVAE" and objective == "TotalCorrelationELBO":
+        return "a Delta; TotalCorrelationELBO expects vectors of independent entries"
+    if family == "VQVAE" and objective == "InfoVAE":
+        return "is a Delta, which has no spread to compare with; use WeightedELBO"
+    return "trains"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families(family):
+    for objective in OBJECTIVES:
+        result = fitted(family, objective)
+        assert re.search(expected_of(family, objective), result), (objective, result)
+
+
+def test_the_page_of_the_documentation():
+    text = page()
+    assert text.count("✓") > 100
+    assert "| VAE, DiagonalNormal |" + " ✓ |" * len(OBJECTIVES) in text
+    assert "is a Delta, whose density is no importance weight; use Trace_ELBO\n" in text
 
 
 def at_work(pair, path):
