@@ -18,12 +18,13 @@ def arrays(path: str) -> LabelledData:
     """The rows of a ``.npy`` file, or the arrays ``x``, ``y``, ``x_test``, ``y_test`` of an ``.npz`` file.
 
     Only ``x`` is required. Without ``x_test``, every tenth row is kept for the test. Bytes (uint8) are scaled to
-    [0, 1], other numbers are taken as they are, in float32; labels are integers from 0. Images have the shape (rows,
+    [0, 1], other numbers are taken as they are, in float32; labels are integers from 0. Some pairs take NaN for values
+    that are missing, and −1 for such labels. Images have the shape (rows,
     channels, height, width), vectors (rows, columns). No pickled object is read.
 
     Raises:
-        DataError: if the file is unreadable, has no x, holds something else than numbers, or NaN; or if labels and
-            rows do not match.
+        DataError: if the file is unreadable, has no x, holds something else than numbers, or infinity; or if labels
+            and rows do not match.
     """
     try:
         content = np.load(path, allow_pickle=False)
@@ -78,17 +79,18 @@ def _numbers(path: str, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array)
     with np.errstate(over="ignore"):
         single = array.astype(np.float32)
-    if not np.isfinite(single).all():
-        raise DataError(f"{path!r} holds NaN or infinity, or numbers beyond float32; clean or rescale the data first")
+    if np.isinf(single).any():
+        raise DataError(f"{path!r} holds infinity, or numbers beyond float32; clean or rescale the data first")
     return torch.from_numpy(single)
 
 
 def _labels(path: str, array: np.ndarray | None, rows: int) -> Tensor | None:
     if array is None:
         return None
-    if array.dtype.kind not in "iu" or array.shape != (rows,) or (rows and array.min() < 0):
+    if array.dtype.kind not in "iu" or array.shape != (rows,) or (rows and array.min() < -1):
         raise DataError(
-            f"{path!r}: y has dtype {array.dtype} and shape {array.shape}; expected integers from 0, shape ({rows},)"
+            f"{path!r}: y has dtype {array.dtype} and shape {array.shape}; expected integers from 0 (-1 where they are "
+            f"not known), shape ({rows},)"
         )
     if rows and array.max() >= rows:
         raise DataError(f"{path!r}: y has labels up to {array.max()} in {rows} rows; expected classes from 0")

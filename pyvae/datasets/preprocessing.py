@@ -73,10 +73,18 @@ def standardization(data: LabelledData) -> LabelledData:
     """
     train = torch.cat([data.train.transform(x) for x in data.train.tensors[0].split(4096)])
     dims = (0, *range(2, train.dim())) if train.dim() > 2 else (0,)
-    mean, scale = train.mean(dims, keepdim=True)[0], train.std(dims, keepdim=True)[0]
+    mean, scale = _moments(train, dims)
     scale = torch.where(scale > 0, scale, 1.0)
     record = {"mean": mean.flatten().tolist(), "scale": scale.flatten().tolist()}
     return data.transformed(lambda x: (x - mean) / scale, name="standardization", **record)
+
+
+def _moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of what is not missing."""
+    count = (~x.isnan()).sum(dims, keepdim=True)
+    mean = x.nansum(dims, keepdim=True) / count.clamp(min=1)
+    variance = (x - mean).square().nansum(dims, keepdim=True) / (count - 1).clamp(min=1)
+    return mean[0], variance.sqrt()[0]
 
 
 def as_recorded(x: Tensor, preprocessing: Sequence[Mapping[str, object]]) -> Tensor:

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,3 +150,22 @@ def test_help_speaks_of_every_argument():
     for option in ("--latent-dim", "--data-root", "--download", "--likelihood", "--objective", "--run-dir", "--seed"):
         assert option in text
     assert "length of z" in text
+
+
+def test_incomplete_data(tmp_path, monkeypatch):
+    """Values that are missing, and labels that are."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random((60, 5)) < 0.3, np.nan, rng.normal(size=(60, 5)))
+    np.savez("gaps.npz", x=x)
+    np.savez(
+        "labels.npz", x=(rng.random((60, 5)) < 0.5).astype(float), y=np.where(np.arange(60) < 20, np.arange(60) % 3, -1)
+    )
+    small = ["--hidden=[8]", "--latent-dim=2", "--epochs=1"]
+    assert main(["fit", "incomplete", "--data=gaps.npz", "--preprocessing=standardization", *small]) == 0
+    assert main(["fit", "semi_supervised", "--data=labels.npz", "--preprocessing=no_preprocessing", *small]) == 0
+    assert main(["evaluate", "runs/incomplete-1"]) == 0
+    assert json.loads(Path("runs/incomplete-1/evaluation.json").read_text())["log_likelihood"] < 0
+    assert main(["fit", "conditional", "--data=labels.npz", "--preprocessing=no_preprocessing", "--epochs=1"]) == 2
+    recorded = json.loads(Path("runs/incomplete-1/run.json").read_text())["preprocessing"]
+    assert np.isfinite(recorded[-1]["mean"]).all()
