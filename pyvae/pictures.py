@@ -42,7 +42,7 @@ def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = (), column_la
     array = np.asarray(x.detach().cpu().float())
     if not _are_images(x):
         return _draw_vectors([array], [""])
-    low, high = array.min(), array.max()
+    low, high = np.nanmin(array), np.nanmax(array)  # missing values stay blank
     count, channels, height, width = array.shape
     rows = math.ceil(count / columns)
     tiles = np.full((rows * columns, channels, height + 2, width + 2), high, dtype=np.float32)
@@ -91,7 +91,7 @@ def _are_images(x: Tensor) -> bool:
 
 def _draw_vectors(groups: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
     """One panel per group, a datapoint per row, all on one scale of colours."""
-    low, high = min(g.min() for g in groups), max(g.max() for g in groups)
+    low, high = min(np.nanmin(g) for g in groups), max(np.nanmax(g) for g in groups)  # missing values stay blank
     figure = Figure(figsize=(max(7, 2.2 * len(groups)), 3.5), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     for axes, group, title in zip(panels, groups, titles, strict=True):
