@@ -18,6 +18,7 @@ from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
 __all__ = [
+    "PARTICLES",
     "Inspection",
     "check_data",
     "check_shapes",
@@ -33,6 +34,7 @@ __all__ = [
     "validated_sites",
 ]
 
+PARTICLES = "num_particles_vectorized"  # the plate that Pyro's objectives put around the programs
 _WRAPPERS = (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution, Weighted)
 
 
@@ -233,8 +235,13 @@ def inspect_pair(pair: nn.Module, args: Sequence[object]) -> Inspection:
         except RUN_ERRORS as error:
             if isinstance(error, PyvaeError):
                 raise type(error)(first_lines(error)) from error
+            gaps = any(isinstance(a, Tensor) and a.is_floating_point() and a.isnan().any() for a in args)
+            hint = (
+                " (the data hold NaN; networks that see them must know, as networks.ObservedOnly does)" if gaps else ""
+            )
             raise PairError(
-                f"{type(pair).__name__}.{program} failed on a batch of shapes {_describe(args)}: {first_lines(error)}"
+                f"{type(pair).__name__}.{program} failed on a batch of shapes {_describe(args)}{hint}: "
+                f"{first_lines(error)}"
             ) from error
         own = {id(p) for p in pair.parameters()}
         store = pyro.get_param_store()

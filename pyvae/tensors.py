@@ -30,7 +30,7 @@ def check_tensors(tensors: Sequence[Tensor], name: str, missing: bool = False) -
     Args:
         tensors: the tensors, one row per datapoint each.
         name: what to call them.
-        missing: whether NaN stands for a value that is missing, and is welcome.
+        missing: whether NaN stands for a value that is missing in the first of them, the data.
 
     Raises:
         DataError: saying what is wrong, and in which row.
@@ -47,11 +47,12 @@ def check_tensors(tensors: Sequence[Tensor], name: str, missing: bool = False) -
     for index, tensor in enumerate(tensors):
         if tensor.is_floating_point():
             for start, rows in zip(range(0, len(tensor), 4096), tensor.split(4096), strict=False):
-                bad = rows.isinf() if missing else ~rows.isfinite()
+                bad = rows.isinf() if missing and index == 0 else ~rows.isfinite()
                 bad = bad.flatten(1).any(1) if rows.dim() > 1 else bad
                 if bad.any():
                     row = start + int(bad.nonzero()[0])
+                    what = "infinity" if missing and index == 0 else "NaN or infinity"
+                    hint = _HINT if index == 0 and rows.isnan().any() else ""
                     raise DataError(
-                        f"{name}: tensor {index} holds {'infinity' if missing else 'NaN or infinity'}, first in row "
-                        f"{row}; clean the data first{'' if missing else _HINT if rows.isnan().any() else ''}"
+                        f"{name}: tensor {index} holds {what}, first in row {row}; clean the data first{hint}"
                     )

@@ -6,10 +6,10 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_int
+from pyvae.checks import check_int, check_seed
 from pyvae.diagnostics.evaluation import inspected_for_weights
 from pyvae.diagnostics.particles import check_sites, repeated_run
-from pyvae.errors import PairError
+from pyvae.errors import DataError, PairError
 from pyvae.inspection import device_of, takes_missing
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
@@ -51,6 +51,10 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
         tensor(False)
     """
     check_int("num_particles", num_particles)
+    if seed is not None:
+        check_seed(seed)
+    if not isinstance(x, Tensor):
+        raise DataError(f"got a {type(x).__name__}; expected a tensor with one row per datapoint")
     if not takes_missing(pair):
         raise PairError(
             f"no component of the {type(pair).__name__} takes NaN for missing values; expected a likelihood such as "
@@ -66,7 +70,12 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
     streams = nullcontext() if seed is None else preserved_streams(seed)
     with evaluation_mode(pair), own_parameters(inspection.stray), streams:
         expected = torch.cat([_expected(pair, batch, inspection.observed[0], dim, num_particles) for batch in batches])
-    return torch.where(x.isnan(), expected.to(x), x)
+    filled = torch.where(x.isnan(), expected.to(x), x)
+    if not filled.isfinite().all():
+        raise PairError(
+            f"site {inspection.observed[0]!r} has no finite mean, by which what is missing could be filled in"
+        )
+    return filled
 
 
 def _expected(pair: nn.Module, batch: Sequence[Tensor], name: str, dim: int, num_particles: int) -> Tensor:

@@ -7,7 +7,7 @@ from pyro.distributions import Distribution
 from torch import Tensor, nn
 
 from pyvae.distributions import PartiallyObserved
-from pyvae.errors import PairError
+from pyvae.errors import ArgumentError, PairError
 from pyvae.likelihoods.likelihood import Likelihood
 from pyvae.likelihoods.normal import Normal
 
@@ -27,7 +27,7 @@ class MissingAtRandom(Likelihood):
         likelihood: makes p(x | z) from both; for arguments of its own use ``functools.partial``.
 
     Raises:
-        ArgumentError: if ``event_shape`` is not made of positive ints.
+        ArgumentError: if ``event_shape`` is not made of positive ints, or ``likelihood`` makes none.
         PairError: when called, if the elements of x are not independent given z.
 
     References:
@@ -51,6 +51,11 @@ class MissingAtRandom(Likelihood):
         likelihood: Callable[[nn.Module, Sequence[int]], Likelihood] = Normal,
     ) -> None:
         nn.Module.__init__(self)
+        if isinstance(likelihood, nn.Module) or not callable(likelihood):
+            raise ArgumentError(
+                f"likelihood is {likelihood!r}; expected what makes one from a network and a shape, such as "
+                "likelihoods.Bernoulli or functools.partial(likelihoods.Normal, scale=0.1)"
+            )
         self.likelihood = likelihood(network, event_shape)
 
     @property

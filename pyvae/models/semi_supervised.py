@@ -1,5 +1,8 @@
 """The semi-supervised VAE, which infers the labels that it is not given."""
 
+import math
+from numbers import Real
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -23,7 +26,7 @@ class SemiSupervisedVAE(nn.Module):
     The labels y are integers, and −1 where they are not known. Of a datapoint with a label, q(y | x) puts all mass on
     it, and the ELBO bounds log p(x, y); of others it bounds log p(x). In training, the model's factor
     ``classification``, α log q(y | x), lets the classifier learn from labels as well; figures of the training contain
-    it, those of validation and evaluation do not.
+    it, those of validation and evaluation do not. Sums over labels cannot be compiled: training is eager.
 
     Sites: ``y``, ``z`` and ``x`` in the plate ``"data"``. The guide asks for y to be enumerated, with which
     ``TraceEnum_ELBO`` sums over it; :func:`pyvae.fit` does. Other objectives, and ``enumerated=False``, draw it.
@@ -70,7 +73,7 @@ class SemiSupervisedVAE(nn.Module):
     ) -> None:
         super().__init__()
         check_int("num_classes", num_classes, 2)
-        if not classification_weight >= 0:
+        if not isinstance(classification_weight, Real) or not 0 <= classification_weight < math.inf:
             raise ArgumentError(f"classification_weight is {classification_weight!r}; expected no negative number")
         self.prior = prior
         self.likelihood = likelihood
@@ -86,7 +89,7 @@ class SemiSupervisedVAE(nn.Module):
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
         """p(x, y, z): x, drawn or as given; without x, of the classes y where these are known."""
         register(self)
-        count = count_data(x, y, size)
+        count, y = count_data(x, y, size), self._checked(y)
         p_y = self._labels(torch.zeros(count, self.num_classes, **self._as_parameters()), y if x is None else None)
         with pyro.plate("data", count):
             c = self.context(pyro.sample("y", p_y))
@@ -100,6 +103,7 @@ class SemiSupervisedVAE(nn.Module):
         check_given(x)
         register(self)
         count_data(x, y, size)
+        y = self._checked(y)
         q_y = self._labels(self.classifier(x), y)
         with pyro.plate("data", len(x)):
             k = pyro.sample("y", q_y, infer={"enumerate": "parallel"} if self.enumerated else {})
@@ -115,25 +119,30 @@ class SemiSupervisedVAE(nn.Module):
         """The distribution of these logits, or all mass on the labels that are known."""
         if y is None:
             return dist.Categorical(logits=logits)
-        known = self._known(y)
+        known = y >= 0
         certain = torch.full_like(logits, _IMPOSSIBLE).scatter(-1, y.clamp(min=0)[..., None], 0.0)
         return dist.Categorical(logits=torch.where(known[..., None], certain, logits))
 
     def _log_probability(self, x: Tensor, y: Tensor) -> Tensor:
         """log q(y | x) of the labels that are known, and 0 for the others."""
         log_q = self.classifier(x).log_softmax(-1).gather(-1, y.clamp(min=0)[..., None])[..., 0]
-        return torch.where(self._known(y), log_q, 0.0)
+        return torch.where(y >= 0, log_q, 0.0)
 
-    def _known(self, y: Tensor) -> Tensor:
+    def _checked(self, y: Tensor | None) -> Tensor | None:
+        if y is None:
+            return None
+        if y.dim() != 1:
+            raise DataError(f"labels have shape {tuple(y.shape)}; expected one integer for each datapoint")
         if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
             raise DataError(f"labels have dtype {y.dtype}; expected integers, and -1 where they are not known")
+        y = y.long()
         # looked at with all else that is validated
         if pyro.infer.util.is_validation_enabled() and not bool(((y >= -1) & (y < self.num_classes)).all()):
             raise DataError(
                 f"labels lie in [{int(y.min())}, {int(y.max())}]; expected -1, where they are not known, to "
                 f"{self.num_classes - 1}"
             )
-        return y >= 0
+        return y
 
     def _as_parameters(self) -> dict[str, object]:
         like = next(self.classifier.parameters(), torch.zeros(()))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyvae.objectives.schedules import Schedule
-from pyvae.objectives.weighted import KLTerm, WeightedELBO, checked_weight
+from pyvae.objectives.weighted import KLTerm, WeightedELBO, at_epoch, checked_weight
 
 __all__ = ["CapacityELBO"]
 
@@ -56,10 +56,10 @@ class CapacityELBO(WeightedELBO):
     def at_epoch(self, epoch: int) -> None:
         """Take the capacity of this epoch, counted from 1."""
         super().at_epoch(epoch)
-        value = self.capacity(epoch) if callable(self.capacity) else self.capacity
-        self._capacity.fill_(checked_weight("capacity", value))
+        self._capacity.fill_(at_epoch("capacity", self.capacity, epoch))
 
     def divergence(self, terms: Mapping[str, KLTerm]) -> Tensor:
         """γ abs(Σ_i KL_i − C), summed over the batch."""
-        count = next(iter(terms.values())).count
-        return self.gamma * (sum(term.mean for term in terms.values()) - self._capacity).abs() * count
+        return (
+            self.gamma * (sum(t.mean for t in terms.values()) - self._capacity).abs() * next(iter(terms.values())).count
+        )

@@ -1,5 +1,7 @@
 """The importance-weighted bound with the doubly reparametrized gradient."""
 
+from collections.abc import Sequence
+
 import torch
 from pyro.poutine import Trace
 from torch import Tensor
@@ -39,7 +41,7 @@ class DReG(DetachedDraws):
         True
     """
 
-    def surrogate(self, weights: Weights, traces: list[tuple[Trace, Trace]]) -> Tensor:
+    def surrogate(self, weights: Weights, traces: Sequence[tuple[Trace, Trace]]) -> Tensor:
         """Σ_k w̃_k log p(x, z_k) at fixed draws, and what gives the draws their gradient."""
         surrogate = (weights.normalized * weights.model).sum()
         through_draws = (weights.normalized.square() * weights.log).sum()

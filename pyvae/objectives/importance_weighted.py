@@ -1,13 +1,15 @@
 """Importance-weighted bounds, and their combinations."""
 
 import math
+from collections.abc import Sequence
 from numbers import Real
 
+from pyro.poutine import Trace
 from torch import Tensor
 
 from pyvae.checks import check_int
 from pyvae.errors import ArgumentError
-from pyvae.objectives.per_datapoint import PerDatapointELBO
+from pyvae.objectives.per_datapoint import PerDatapointELBO, Weights
 
 __all__ = ["CIWAE", "MIWAE", "ImportanceWeightedELBO"]
 
@@ -42,8 +44,12 @@ class ImportanceWeightedELBO(PerDatapointELBO):
         True
     """
 
+    def surrogate(self, weights: Weights, traces: Sequence[tuple[Trace, Trace]]) -> Tensor:
+        """Σ_n L itself: the draws are reparametrized."""
+        return self.bound(weights.log).sum()
 
-class MIWAE(PerDatapointELBO):
+
+class MIWAE(ImportanceWeightedELBO):
     r"""L_{M,K} = (1/M) Σ_m log (1/K) Σ_k w_{mk}: M importance-weighted bounds of K particles each.
 
     The bound is that of :class:`ImportanceWeightedELBO` with K particles, its gradient less noisy: of a fixed number
@@ -79,7 +85,7 @@ class MIWAE(PerDatapointELBO):
         )
 
 
-class CIWAE(PerDatapointELBO):
+class CIWAE(ImportanceWeightedELBO):
     r"""β ELBO + (1 − β) L_K, both from the same K particles: a bound between the two.
 
     Args:

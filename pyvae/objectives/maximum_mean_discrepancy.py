@@ -1,13 +1,15 @@
 """The ELBO with a penalty on the distance between the prior and what the guide makes of all data."""
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 
-from pyro.distributions import Delta
+from pyro.distributions import Delta, Distribution
 from torch import Tensor
 
-from pyvae.errors import PairError
+from pyvae.errors import ArgumentError, PairError
 from pyvae.inspection import unwrapped
-from pyvae.objectives.weighted import WeightedELBO, checked_weight
+from pyvae.objectives.weighted import WeightedELBO, checked_weight, refuse_mask
 
 __all__ = ["InfoVAE"]
 
@@ -20,14 +22,15 @@ class InfoVAE(WeightedELBO):
     bias, and therefore at times below 0. With α = 1 there is no KL, as in Wasserstein auto-encoders. For training only.
 
     Args:
-        alpha: α, at most 1.
+        alpha: α, at most 1; its KL has the weight 1 − α.
         weight: the factor α + λ − 1 of MMD², in nats per datapoint.
         site: the latent site; where its prior depends on other latents, these are the guide's.
         num_particles: Monte Carlo draws per step, one after the other.
 
     Raises:
         ArgumentError: if α is more than 1, or a weight negative or not finite.
-        PairError: when run, if there is no such site in both programs, or the batch has one datapoint.
+        PairError: when run, if there is no such site in both programs, if it is masked, in several plates or a Delta,
+            or if its prior is learned and not reparametrized.
 
     References:
         Zhao, Song and Ermon, *InfoVAE*, 2019, equation 6; Tolstikhin et al., *Wasserstein auto-encoders*, 2018,
@@ -44,7 +47,7 @@ class InfoVAE(WeightedELBO):
 
     def __init__(self, alpha: float = 0.0, weight: float = 100.0, site: str = "z", num_particles: int = 1) -> None:
         self.weight, self.site = checked_weight("weight", weight), site
-        super().__init__(checked_weight("1 - alpha", 1 - alpha), num_particles=num_particles)
+        super().__init__(_kl_weight(alpha), num_particles=num_particles)
 
     def penalty(self, guide: Mapping[str, dict], model: Mapping[str, dict]) -> Tensor:
         """The weight times MMD², summed over the batch."""
@@ -56,13 +59,27 @@ class InfoVAE(WeightedELBO):
                 f"site {self.site!r} of the model is a Delta, which has no spread to compare with; use WeightedELBO"
             )
         rows = len(q["value"])
-        if q["fn"].batch_shape != (rows,) or rows < 2:
+        if q["fn"].batch_shape != (rows,):
             raise PairError(
-                f"site {self.site!r} of the guide has batch shape {tuple(q['fn'].batch_shape)}; expected one plate of "
-                "at least two data"
+                f"site {self.site!r} of the guide has batch shape {tuple(q['fn'].batch_shape)}; expected one plate"
             )
-        drawn, wanted = q["value"].flatten(1), p["fn"].sample().flatten(1)
+        refuse_mask(self.site, q)
+        if rows == 1:
+            return q["value"].new_zeros(())
+        drawn, wanted = q["value"].flatten(1), self._draw_prior(p["fn"]).flatten(1)
         return self.weight * q["scale"] * rows * _squared_discrepancy(drawn, wanted)
+
+    def _draw_prior(self, p: Distribution) -> Tensor:
+        """Draws through which a learned prior gets its gradient."""
+        if p.has_rsample:
+            return p.rsample()
+        draws = p.sample()
+        if p.log_prob(draws).requires_grad:
+            raise PairError(
+                f"the prior of site {self.site!r} is learned, but not reparametrized ({type(unwrapped(p)).__name__}): "
+                "InfoVAE would have no gradient for it; use WeightedELBO, or a prior such as NeuralSplineFlow"
+            )
+        return draws
 
 
 def _squared_discrepancy(u: Tensor, v: Tensor) -> Tensor:
@@ -75,3 +92,9 @@ def _squared_discrepancy(u: Tensor, v: Tensor) -> Tensor:
         return (kernel.sum() - kernel.diagonal().sum()) / (rows * (rows - 1))
 
     return mean(u, u) + mean(v, v) - 2 * mean(u, v)
+
+
+def _kl_weight(alpha: float) -> float:
+    if isinstance(alpha, bool) or not isinstance(alpha, Real) or not -math.inf < alpha <= 1:
+        raise ArgumentError(f"alpha is {alpha!r}; expected a number of at most 1")
+    return 1 - alpha

@@ -1,7 +1,8 @@
 """What objectives of importance weights share: the weights of each datapoint, and how a loss becomes of them."""
 
 import math
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +13,15 @@ from pyro.infer import ELBO
 from pyro.infer.enum import get_importance_trace
 from pyro.infer.util import torch_item
 from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyvae.checks import check_int
 from pyvae.errors import PairError
-from pyvae.inspection import choose_plate, stochastic_sites, summed_but, unwrapped
+from pyvae.inspection import PARTICLES, choose_plate, stochastic_sites, summed_but, unwrapped
 
 __all__ = ["PerDatapointELBO", "Weights"]
-
-_PARTICLES = "num_particles_vectorized"  # the plate that Pyro's objectives put around the programs
 
 
 @dataclass(frozen=True)
@@ -68,19 +69,19 @@ class PerDatapointELBO(ELBO):
         """L of log weights (K, N), (N,): by default the importance-weighted bound."""
         return log_weights.logsumexp(0) - math.log(len(log_weights))
 
-    def surrogate(self, weights: Weights, traces: list[tuple[Trace, Trace]]) -> Tensor:
-        """What has the gradient of Σ_n L: by default that itself."""
-        return self.bound(weights.log).sum()
+    @abstractmethod
+    def surrogate(self, weights: Weights, traces: Sequence[tuple[Trace, Trace]]) -> Tensor:
+        """What has the gradient of Σ_n L."""
 
     def loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:
         """−L in nats, summed over the batch and scaled by its plate."""
         with torch.no_grad():
-            weights = self._weigh(self._get_traces(model, guide, args, kwargs))
+            weights = self._weigh(self._drawn(model, guide, args, kwargs))
             return torch_item(-weights.scale * self.bound(weights.log).sum())
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:
         """What has the value and the gradient of −L."""
-        traces = list(self._get_traces(model, guide, args, kwargs))
+        traces = self._drawn(model, guide, args, kwargs)
         weights = self._weigh(traces)
         surrogate = self.surrogate(weights, traces)
         value = self.bound(weights.log).sum().detach()
@@ -96,7 +97,14 @@ class PerDatapointELBO(ELBO):
     def _get_trace(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple[Trace, Trace]:
         return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
 
-    def _weigh(self, traces: Any) -> Weights:
+    def _drawn(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> list[tuple[Trace, Trace]]:
+        """The traces of model and guide, for all particles at once or each."""
+        if self.max_plate_nesting == math.inf:
+            self._guess_max_plate_nesting(model, guide, args, kwargs)  # draws data of its own
+        with _SameData():
+            return list(self._get_traces(model, guide, args, kwargs))
+
+    def _weigh(self, traces: Sequence[tuple[Trace, Trace]]) -> Weights:
         """The weights of all particles, whether they were drawn side by side or one after the other."""
         parts = [self._weights(*pair) for pair in traces]
         together = (torch.cat([getattr(p, name) for p in parts]) for name in ("model", "guide", "drawn"))
@@ -107,7 +115,7 @@ class PerDatapointELBO(ELBO):
         sites = [("model", *item) for item in model.items()] + [("guide", *item) for item in guide.items()]
         _check_latents(model, guide)
         dim, scale = _data_plate(sites)
-        particles = next((f.dim for _, _, s in sites for f in s["cond_indep_stack"] if f.name == _PARTICLES), None)
+        particles = next((f.dim for _, _, s in sites for f in s["cond_indep_stack"] if f.name == PARTICLES), None)
         kept = [d for d in (particles, dim) if d is not None]
         totals = {"model": torch.zeros(()), "guide": torch.zeros(()), "drawn": torch.zeros(())}
         for program, name, site in sites:
@@ -156,7 +164,7 @@ def _data_plate(sites: list[tuple[str, str, dict]]) -> tuple[int, float]:
     """
     common: set | None = None
     for program, name, site in sites:
-        frames = {f for f in site["cond_indep_stack"] if f.vectorized and f.name != _PARTICLES}
+        frames = {f for f in site["cond_indep_stack"] if f.vectorized and f.name != PARTICLES}
         here = {(f.name, f.dim, f.size, f.full_size) for f in frames}
         common = here if common is None else common & here
         if not common:
@@ -164,11 +172,31 @@ def _data_plate(sites: list[tuple[str, str, dict]]) -> tuple[int, float]:
                 f"site {name!r} of the {program} lies outside of the plate over the data, so that datapoints have no "
                 "weights of their own; put it into the plate, or use Trace_ELBO"
             )
-        factor = math.prod((f.full_size or f.size) / f.size for f in frames)
+    _, dim, size, full_size = choose_plate(common)
+    factor = (full_size or size) / size
+    for program, name, site in sites:
         if isinstance(site["scale"], Tensor) or not math.isclose(site["scale"], factor, rel_tol=1e-6):
             raise PairError(
-                f"the density of site {name!r} of the {program} is scaled by hand: importance weights are undefined; "
-                "leave the scale out, or use Trace_ELBO"
+                f"the density of site {name!r} of the {program} is scaled by hand, or by a plate that it sees in part "
+                "alone: importance weights are undefined; leave the scale out, or use Trace_ELBO"
             )
-    _, dim, size, full_size = choose_plate(common)
-    return dim, (full_size or size) / size
+    return dim, factor
+
+
+class _SameData(Messenger):
+    """Refuses particles that a plate draws one after the other for different data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chosen: dict[str, Tensor] = {}
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if not site_is_subsample(msg) or len(msg["value"]) == msg["fn"].size:
+            return
+        name, value = msg["name"], msg["value"]
+        before = self._chosen.setdefault(name, value)
+        if before is not value and not torch.equal(before, value):
+            raise PairError(
+                f"plate {name!r} draws other data for each particle, whose weights would be of different data; use "
+                "vectorize_particles=True, or give the plate its subsample"
+            )

@@ -6,12 +6,12 @@ from numbers import Real
 from torch import Tensor
 
 from pyvae.errors import ArgumentError
-from pyvae.objectives.per_datapoint import PerDatapointELBO
+from pyvae.objectives.importance_weighted import ImportanceWeightedELBO
 
 __all__ = ["VariationalRenyiBound"]
 
 
-class VariationalRenyiBound(PerDatapointELBO):
+class VariationalRenyiBound(ImportanceWeightedELBO):
     r"""L_α = log((1/K) Σ_k w_k^{1 − α}) / (1 − α): the ELBO for α → 1, L_K for α = 0, the largest weight for α → −∞.
 
     With many particles it tends to log p(x) − D_α(q ‖ p(z | x)): below log p(x) for α > 0, above for α < 0. With few,
@@ -43,6 +43,8 @@ class VariationalRenyiBound(PerDatapointELBO):
 
     def bound(self, log_weights: Tensor) -> Tensor:
         """L_α, for α = 1 its limit."""
-        if self.alpha == 1:
+        power = 1 - self.alpha
+        if abs(power) < 1e-9:
             return log_weights.mean(0)
-        return super().bound((1 - self.alpha) * log_weights) / (1 - self.alpha)
+        # the division magnifies what rounding leaves of the logarithm
+        return (super().bound(power * log_weights.double()) / power).to(log_weights)

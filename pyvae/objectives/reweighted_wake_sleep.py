@@ -1,5 +1,7 @@
 """Reweighted wake-sleep, of mini-batches."""
 
+from collections.abc import Sequence
+
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -42,6 +44,6 @@ class ReweightedWakeSleep(DetachedDraws):
     _least = 2
     _pathwise = False
 
-    def surrogate(self, weights: Weights, traces: list[tuple[Trace, Trace]]) -> Tensor:
+    def surrogate(self, weights: Weights, traces: Sequence[tuple[Trace, Trace]]) -> Tensor:
         """Σ_k w̃_k (log p(x, z_k) + log q(z_k | x)), at fixed weights."""
         return (weights.normalized * (weights.model + weights.guide)).sum()

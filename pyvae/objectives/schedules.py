@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
 from pyvae.checks import check_int, check_positive
 from pyvae.errors import ArgumentError
@@ -33,7 +34,8 @@ class WarmUp:
     floor: float = 1e-3
 
     def __post_init__(self) -> None:
-        if not (self.epochs >= 1 and self.delay >= 0 and 0 < self.floor <= 1):
+        numbers = all(isinstance(v, Real) for v in (self.epochs, self.delay, self.floor))
+        if not (numbers and self.epochs >= 1 and self.delay >= 0 and 0 < self.floor <= 1):
             raise ArgumentError(
                 f"got epochs={self.epochs!r}, delay={self.delay!r}, floor={self.floor!r}; expected at least one epoch, "
                 "no negative delay, and a floor in (0, 1]"
@@ -73,7 +75,7 @@ class Cyclical:
 
     def __post_init__(self) -> None:
         check_int("period", self.period)
-        if not (0 < self.rise <= 1 and 0 < self.floor <= 1):
+        if not all(isinstance(v, Real) and 0 < v <= 1 for v in (self.rise, self.floor)):
             raise ArgumentError(f"got rise={self.rise!r}, floor={self.floor!r}; expected numbers in (0, 1]")
 
     def __call__(self, epoch: int) -> float:

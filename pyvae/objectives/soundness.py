@@ -1,6 +1,6 @@
 """Refusals of Pyro's objectives for pairs of which they would give wrong numbers without a word."""
 
-from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceMeanField_ELBO
+from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceMeanField_ELBO, TraceTailAdaptive_ELBO
 
 from pyvae.errors import PairError
 from pyvae.inspection import Inspection, stochastic_sites, unwrapped
@@ -33,6 +33,11 @@ def check_objective(objective: ELBO, inspection: Inspection) -> None:
         raise PairError(
             "Pyro's ReweightedWakeSleep gives a batch one weight, where each datapoint has its own; use "
             "objectives.ReweightedWakeSleep"
+        )
+    if type(objective) is TraceTailAdaptive_ELBO:
+        raise PairError(
+            "TraceTailAdaptive_ELBO ranks the weights of whole batches, and has no loss; use "
+            "objectives.VariationalRenyiBound"
         )
     if type(objective) is TraceMeanField_ELBO:
         _refuse_unreparametrized(guide, "TraceMeanField_ELBO", "Trace_ELBO or TraceGraph_ELBO")

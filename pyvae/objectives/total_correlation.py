@@ -10,7 +10,7 @@ from pyvae.checks import check_int
 from pyvae.errors import PairError
 from pyvae.inspection import unwrapped
 from pyvae.objectives.schedules import Schedule
-from pyvae.objectives.weighted import WeightedELBO, checked_weight
+from pyvae.objectives.weighted import WeightedELBO, checked_weight, refuse_mask
 
 __all__ = ["TotalCorrelationELBO"]
 
@@ -21,7 +21,7 @@ class TotalCorrelationELBO(WeightedELBO):
     Latents that are independent of each other over the data have none. This is the loss of FactorVAE, and with
     γ = β − 1 that of β-TC-VAE. The densities q(z) and q(z_d) at the draw of datapoint i are estimated from the batch of
     M, without bias: q(z | x_i) / N + (N − 1) / (N (M − 1)) Σ_{j ≠ i} q(z | x_j); their logarithms, and so TC, are a
-    little too low. For training only.
+    little too low. A batch of one has no penalty. For training only.
 
     Args:
         gamma: γ.
@@ -32,8 +32,8 @@ class TotalCorrelationELBO(WeightedELBO):
 
     Raises:
         ArgumentError: if γ is negative or not finite, or N not an int of at least 2.
-        PairError: when run, if there is no such site, if it is not a vector with independent entries given x, or if the
-            batch has one datapoint, or more than N.
+        PairError: when run, if there is no such site, if it is masked or not a vector with independent entries given x,
+            or if the batch has more than N data.
 
     References:
         Chen et al., *Isolating sources of disentanglement in variational autoencoders*, 2018, equation 4 and appendix
@@ -69,8 +69,11 @@ class TotalCorrelationELBO(WeightedELBO):
                 f"{tuple(q.batch_shape)} and a {type(elements).__name__}; TotalCorrelationELBO expects vectors of "
                 "independent entries in one plate, such as those of guides.DiagonalNormal"
             )
-        if not 1 < rows <= self.data_size:
-            raise PairError(f"got a batch of {rows}; expected 2 to data_size={self.data_size} data")
+        refuse_mask(self.site, site)
+        if rows > self.data_size:
+            raise PairError(f"got a batch of {rows}; expected at most data_size={self.data_size} data")
+        if rows == 1:
+            return z.new_zeros(())
         return self.gamma * site["scale"] * self._total_correlation(elements.log_prob(z[:, None])).sum()
 
     def _total_correlation(self, log_q: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """A gradient of the importance-weighted bound for guides that draw without reparametrization."""
 
+from collections.abc import Sequence
+
 from pyro.poutine import Trace
 from torch import Tensor
 
@@ -39,7 +41,7 @@ class VIMCO(PerDatapointELBO):
     _least = 2
     _pathwise = False
 
-    def surrogate(self, weights: Weights, traces: list[tuple[Trace, Trace]]) -> Tensor:
+    def surrogate(self, weights: Weights, traces: Sequence[tuple[Trace, Trace]]) -> Tensor:
         """Σ_n L and the score function's term."""
         fixed = weights.log.detach()
         count = len(fixed)

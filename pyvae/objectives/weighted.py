@@ -13,19 +13,30 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions.kl import kl_divergence
 
+from pyvae.checks import check_int
 from pyvae.errors import ArgumentError, PairError
-from pyvae.inspection import stochastic_sites, unwrapped
+from pyvae.inspection import PARTICLES, choose_plate, stochastic_sites, unwrapped
 from pyvae.objectives.default import has_analytic_kl
 from pyvae.objectives.schedules import Schedule
 
-__all__ = ["KLTerm", "WeightedELBO", "checked_weight"]
+__all__ = ["KLTerm", "WeightedELBO", "at_epoch", "checked_weight", "refuse_mask"]
 
 
 class KLTerm(NamedTuple):
-    """The KL of a latent site: for each element of the batch, and how many data it is of, both as plates scale them."""
+    """The KL of a latent site, for each element of the batch and as plates scale it, and the site in the guide."""
 
     kl: Tensor
-    count: Tensor
+    site: dict
+
+    @property
+    def count(self) -> Tensor:
+        """How many data it is of, as plates scale them; elements of further plates are parts of one datum."""
+        frames = [f for f in self.site["cond_indep_stack"] if f.vectorized and f.name != PARTICLES]
+        _, data = choose_plate({(f.name, f.dim) for f in frames}) if frames else (None, 0)
+        inner = [f for f in frames if f.dim != data]
+        scale = self.site["scale"] / math.prod((f.full_size or f.size) / f.size for f in inner)
+        ones = scale_and_mask(torch.ones_like(self.kl), scale, self.site["mask"])
+        return (ones.amax([f.dim for f in inner]) if inner else ones).sum()
 
     @property
     def mean(self) -> Tensor:
@@ -75,6 +86,7 @@ class WeightedELBO(Trace_ELBO):
         num_particles: int = 1,
         vectorize_particles: bool = False,
     ) -> None:
+        check_int("num_particles", num_particles)
         super().__init__(num_particles=num_particles, vectorize_particles=vectorize_particles)
         self.free_bits = checked_weight("free_bits", free_bits)
         self.schedules = dict(beta) if isinstance(beta, Mapping) else {None: beta}
@@ -87,7 +99,7 @@ class WeightedELBO(Trace_ELBO):
     def at_epoch(self, epoch: int) -> None:
         """Take the weights of this epoch, counted from 1."""
         for name, beta in self.schedules.items():
-            self._betas[name].fill_(checked_weight("beta", beta(epoch) if callable(beta) else beta))
+            self._betas[name].fill_(at_epoch("beta", beta, epoch))
 
     def _beta(self, name: str) -> Tensor | float:
         return self._betas.get(name, self._betas.get(None, 1.0))
@@ -144,18 +156,35 @@ class WeightedELBO(Trace_ELBO):
             kl = scale_and_mask(kl_divergence(q["fn"], p["fn"]), q["scale"], q["mask"])
         else:
             kl = q["log_prob"] - p["log_prob"]
-        return KLTerm(kl, scale_and_mask(torch.ones_like(kl), q["scale"], q["mask"]).sum())
+        return KLTerm(kl, q)
 
 
-def checked_weight(name: str, value: float) -> float:
+def refuse_mask(name: str, site: dict) -> None:
+    """Refuse a site of which some data are masked, for what compares data with each other.
+
+    Raises:
+        PairError: naming the site.
+    """
+    if site["mask"] is not None and site["mask"] is not True:
+        raise PairError(f"site {name!r} is masked, and what it shares with others cannot leave data out; leave it out")
+
+
+def checked_weight(name: str, value: float, hint: str = "") -> float:
     """``value``, a number that is not negative.
 
     Raises:
         ArgumentError: if it is not.
     """
     if not isinstance(value, Real) or not 0 <= value < math.inf:
-        raise ArgumentError(
-            f"{name} is {value!r}; expected a number that is not negative, or for beta a function "
-            "from the epoch to such a number"
-        )
+        raise ArgumentError(f"{name} is {value!r}; expected a number that is not negative{hint}")
     return float(value)
+
+
+def at_epoch(name: str, schedule: Schedule, epoch: int) -> float:
+    """The value of a schedule in an epoch.
+
+    Raises:
+        ArgumentError: if it is no number that is not negative, nor a function to such.
+    """
+    value = schedule(epoch) if callable(schedule) and not isinstance(schedule, type) else schedule
+    return checked_weight(name, value, ", or a function from the epoch to such a number")

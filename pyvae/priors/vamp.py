@@ -93,11 +93,15 @@ class VampPrior(Prior):
             PairError: before the prior has a guide.
         """
         self._guide()
-        if len(x) < self.num_components or x.shape[1:] != self.pseudo_inputs.shape[1:]:
+        shape = tuple(x.shape) if isinstance(x, Tensor) else ()
+        if not shape or shape[0] < self.num_components or shape[1:] != tuple(self.pseudo_inputs.shape[1:]):
             raise DataError(
-                f"got data of shape {tuple(x.shape)}; expected at least {self.num_components} of shape "
-                f"{tuple(self.pseudo_inputs.shape[1:])}: equal pseudo-inputs would stay equal"
+                f"got {f'data of shape {shape}' if shape else type(x).__name__}; expected at least "
+                f"{self.num_components} of shape {tuple(self.pseudo_inputs.shape[1:])}: equal pseudo-inputs would stay "
+                "equal"
             )
+        if not x[: self.num_components].isfinite().all():
+            raise DataError("the data hold NaN or infinity; expected complete data to start pseudo-inputs at")
         self.pseudo_inputs.copy_(x[: self.num_components])
         return self
 

@@ -12,7 +12,7 @@ from pyvae.models import VAE
 from pyvae.networks import MLP, ObservedOnly
 from pyvae.networks.shapes import as_shape, doubled
 from pyvae.priors import StandardNormal
-from pyvae.recipes.recipe import MakeGuide, MakeLikelihood, MakePrior, autoencoder, decoded, encoded, recipe
+from pyvae.recipes.recipe import MakeGuide, MakeLikelihood, MakePrior, autoencoder, decoded, encoded, made_prior, recipe
 
 __all__ = ["incomplete"]
 
@@ -57,7 +57,7 @@ def incomplete(
 
     return autoencoder(
         shape,
-        prior=prior(latent_dim),
+        prior=made_prior(prior, latent_dim),
         likelihood=decoded(
             partial(MissingAtRandom, likelihood=likelihood),
             lambda out: MLP(latent_dim, out, hidden[::-1], activation=activation),

@@ -17,7 +17,17 @@ from pyvae.models import VAE
 from pyvae.networks.shapes import as_shape, as_widths
 from pyvae.priors import Prior, VampPrior
 
-__all__ = ["MakeGuide", "MakeLikelihood", "MakePrior", "autoencoder", "decoded", "encoded", "recipe"]
+__all__ = [
+    "MakeGuide",
+    "MakeLikelihood",
+    "MakePrior",
+    "autoencoder",
+    "decoded",
+    "encoded",
+    "made_prior",
+    "recipe",
+    "told_of",
+]
 
 MakeLikelihood = Callable[[nn.Module, Sequence[int]], Likelihood]
 MakePrior = Callable[[int], Prior]
@@ -87,13 +97,26 @@ def encoded(make: MakeGuide, network: MakeNetwork, latent_dim: int) -> Guide:
     return _over("posterior", make, network, as_shape(latent_dim, "latent_dim"))
 
 
+def made_prior(make: MakePrior, latent_dim: int) -> Prior:
+    """A prior of latents of this length."""
+    if isinstance(make, nn.Module) or not callable(make):
+        raise ArgumentError(
+            f"prior is {make!r}; expected what makes one from the length of z, such as pyvae.priors.StandardNormal or "
+            "functools.partial(pyvae.priors.NormalMixture, num_components=20)"
+        )
+    return make(latent_dim)
+
+
+def told_of(prior: Prior, posterior: Guide, shape: Sequence[int]) -> Prior:
+    """The prior, which knows the guide if it is made of it."""
+    return prior.over(posterior, shape) if isinstance(prior, VampPrior) else prior
+
+
 def autoencoder(
     shape: Sequence[int], prior: Prior, likelihood: Likelihood, posterior: Guide, context: nn.Module | None = None
 ) -> VAE:
     """A VAE of data of this shape, whose prior knows the guide if it is made of it."""
-    if isinstance(prior, VampPrior):
-        prior.over(posterior, shape)
-    return VAE(prior=prior, likelihood=likelihood, posterior=posterior, context=context)
+    return VAE(prior=told_of(prior, posterior, shape), likelihood=likelihood, posterior=posterior, context=context)
 
 
 def _over(role: str, make: Callable[..., nn.Module], network: MakeNetwork, shape: torch.Size) -> nn.Module:
@@ -106,4 +129,8 @@ def _over(role: str, make: Callable[..., nn.Module], network: MakeNetwork, shape
             f"{role} is {make!r}; expected what makes one from a network and a shape, such as {example[role]}"
         )
     # made twice, as it alone knows what its network must give
-    return make(network(getattr(make(nn.Identity(), shape), "output_shape", shape)), shape)
+    try:
+        outputs = getattr(make(nn.Identity(), shape), "output_shape", shape)
+    except TypeError as error:
+        raise ArgumentError(f"{role}: {error}; expected what makes one from a network and a shape") from error
+    return make(network(outputs), shape)

@@ -9,7 +9,7 @@ from pyvae.likelihoods import Bernoulli
 from pyvae.models import SemiSupervisedVAE
 from pyvae.networks import MLP, OneHot
 from pyvae.priors import StandardNormal
-from pyvae.recipes.recipe import MakeGuide, MakeLikelihood, MakePrior, decoded, encoded, recipe
+from pyvae.recipes.recipe import MakeGuide, MakeLikelihood, MakePrior, decoded, encoded, made_prior, recipe, told_of
 
 __all__ = ["semi_supervised"]
 
@@ -51,10 +51,11 @@ def semi_supervised(
     def network(start: Sequence[int] | int, end: Sequence[int] | int, widths: Sequence[int], context: int) -> MLP:
         return MLP(start, end, widths, context, activation)
 
+    q = encoded(posterior, lambda out: network(shape, out, hidden, num_classes), latent_dim)
     return SemiSupervisedVAE(
-        prior=prior(latent_dim),
+        prior=told_of(made_prior(prior, latent_dim), q, shape),
         likelihood=decoded(likelihood, lambda out: network(latent_dim, out, hidden[::-1], num_classes), shape),
-        posterior=encoded(posterior, lambda out: network(shape, out, hidden, num_classes), latent_dim),
+        posterior=q,
         classifier=network(shape, num_classes, hidden, 0),
         context=OneHot(num_classes),
         num_classes=num_classes,

@@ -12,7 +12,7 @@ from pyvae.likelihoods import Bernoulli
 from pyvae.models import VAE
 from pyvae.networks import MLP, ConvDecoder, ConvEncoder, OneHot
 from pyvae.priors import ConditionalNormal, StandardNormal
-from pyvae.recipes.recipe import MakeGuide, MakeLikelihood, MakePrior, autoencoder, decoded, encoded, recipe
+from pyvae.recipes.recipe import MakeGuide, MakeLikelihood, MakePrior, autoencoder, decoded, encoded, made_prior, recipe
 
 __all__ = ["burda", "conditional", "convolutional", "gaussian"]
 
@@ -44,7 +44,7 @@ def gaussian(
     """
     return autoencoder(
         shape,
-        prior=prior(latent_dim),
+        prior=made_prior(prior, latent_dim),
         likelihood=decoded(likelihood, lambda out: MLP(latent_dim, out, hidden[::-1], activation=activation), shape),
         posterior=encoded(posterior, lambda out: MLP(shape, out, hidden, activation=activation), latent_dim),
     )
@@ -77,7 +77,7 @@ def convolutional(
     """
     return autoencoder(
         shape,
-        prior=prior(latent_dim),
+        prior=made_prior(prior, latent_dim),
         likelihood=decoded(
             likelihood, lambda out: ConvDecoder(latent_dim, out, channels[::-1], activation=activation), shape
         ),
@@ -124,7 +124,7 @@ def conditional(
         prior = partial(ConditionalNormal, nn.Linear(num_classes, 2 * latent_dim))
     return autoencoder(
         shape,
-        prior=prior(latent_dim),
+        prior=made_prior(prior, latent_dim),
         likelihood=decoded(likelihood, lambda out: network(latent_dim, out, hidden[::-1]), shape),
         posterior=encoded(posterior, lambda out: network(shape, out, hidden), latent_dim),
         context=context,

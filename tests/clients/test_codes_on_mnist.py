@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -58,7 +59,8 @@ def test_codes_reconstruct_better_than_a_gaussian_and_generate_digits():
     arguments = {"likelihood": likelihood, "num_classes": 10, "prior_network": small}
     codes, size = trained(recipes.conditional_vqvae, labelled, **arguments)
     plain = labelled.without_labels()
-    vae, vae_size = trained(recipes.convolutional, plain, latent_dim=32, likelihood=likelihood)
+    # as long as the codes and their prior, in seconds
+    vae, vae_size = trained(recipes.convolutional, plain, epochs=7 * EPOCHS, latent_dim=32, likelihood=likelihood)
     test = labelled.test
     fitted_prior(codes, labelled)
     x, y = test[:]
@@ -88,18 +90,20 @@ def test_codes_reconstruct_better_than_a_gaussian_and_generate_digits():
 
 def test_both_levels_are_used():
     data = datasets.dynamic_binarization(datasets.mnist(ROOT)).without_labels()
-    pair, _ = trained(recipes.vqvae2, data, epochs=4, prior_network=small)
+    data = replace(data, train=data.train.rows(slice(0, 20_000)))
+    pair, _ = trained(recipes.vqvae2, data, prior_network=small)
     (x,) = data.test.fixed()[torch.arange(2000)]
     evaluation = pyvae.evaluate(pair, x, num_particles=1, seed=0)
     top, bottom = pair.encode(x)
-    kept = evaluation.elbo.reconstruction.mean()
+    kept = evaluation.elbo.reconstruction
     for site, codes in (
         ("k_top", (top[torch.randperm(2000)], bottom)),
         ("k_bottom", (top, bottom[torch.randperm(2000)])),
     ):
         usage = evaluation.codes[site]
         mean = pair.decode(*codes).clamp(1e-6, 1 - 1e-6)
-        lost = kept - torch.distributions.Bernoulli(mean).log_prob(x).sum((1, 2, 3)).mean()
-        print(f"{site}: {usage}, {evaluation.of_codes(site)['bits']:.1f} bits; exchanged, {lost:.1f} nats worse")
+        lost = kept - torch.distributions.Bernoulli(mean).log_prob(x).sum((1, 2, 3))
+        error = lost.std() / math.sqrt(len(lost))
+        print(f"{site}: {usage}, {evaluation.of_codes(site)['bits']:.1f} bits; exchanged, {lost.mean():.1f} nats worse")
         assert usage.perplexity > 20
-        assert lost > 10
+        assert lost.mean() > 1 + 5 * error

@@ -33,8 +33,14 @@ by_name = lambda c: getattr(c, "__name__", str(c))
 every_pair = pytest.mark.parametrize(("prior", "guide"), PAIRS, ids=by_name)
 
 
-def expected(guide, objective):
+#: priors that are learned, and not reparametrized
+MIXTURES = (priors.NormalMixture, priors.ConditionalNormalMixture, priors.VampPrior)
+
+
+def expected(prior, guide, objective):
     """What must come of it."""
+    if objective == "InfoVAE" and prior in MIXTURES:
+        return "is learned, but not reparametrized"
     if objective == "TotalCorrelationELBO" and guide not in (guides.DiagonalNormal, guides.SemiAmortized):
         return "TotalCorrelationELBO expects vectors of independent entries"
     return "trains"
@@ -43,7 +49,7 @@ def expected(guide, objective):
 def compare(prior, likelihood, guide):
     pair = build(prior, likelihood, guide)
     for objective in OBJECTIVES:
-        result, wanted = outcome(pair, objective), expected(guide, objective)
+        result, wanted = outcome(pair, objective), expected(prior, guide, objective)
         assert result == wanted or (wanted != "trains" and wanted in result), (objective, result)
 
 

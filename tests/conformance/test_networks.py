@@ -19,6 +19,7 @@ from pyvae.networks import (
     ConvEncoder,
     Features,
     JoinedMaps,
+    ObservedOnly,
     OneHot,
     PixelCNN,
     StridedDecoder,
@@ -31,7 +32,7 @@ images = st.tuples(st.integers(1, 3), st.integers(3, 13), st.integers(3, 13))
 
 
 def test_every_network_is_tested_here():
-    here = {"MLP", "AnyLeadingDims", "ConvDecoder", "ConvEncoder", "Features", "OneHot"}
+    here = {"MLP", "AnyLeadingDims", "ConvDecoder", "ConvEncoder", "Features", "ObservedOnly", "OneHot"}
     of_codes = {"CausalTransformer", "PixelCNN"}
     strided = {"JoinedMaps", "StridedDecoder", "StridedEncoder"}
     in_test_spectral_distance = {"SpectralDistance"}
@@ -39,6 +40,16 @@ def test_every_network_is_tested_here():
     in_test_diffusion_schedules = {"CosineNoise", "LearnedNoise", "LinearNoise"}
     elsewhere = in_test_time_networks | in_test_diffusion_schedules | in_test_spectral_distance
     assert set(networks.__all__) == here | of_codes | strided | elsewhere
+
+
+@given(leading=leading_dims)
+def test_what_is_missing_is_zero_and_told_of(leading):
+    x = torch.randn(*leading, 1, 2, 3)
+    missing = torch.rand_like(x) < 0.4
+    seen = ObservedOnly(torch.nn.Identity(), (1, 2, 3))(x.masked_fill(missing, torch.nan))
+    assert torch.equal(seen, torch.cat([x.masked_fill(missing, 0.0), 1.0 - missing.float()], -3))
+    with pytest.raises(ArgumentError, match="ObservedOnly got shape"):
+        ObservedOnly(torch.nn.Identity(), (2, 2, 3))(x)
 
 
 @given(leading=leading_dims)

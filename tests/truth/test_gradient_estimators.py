@@ -222,3 +222,10 @@ def test_what_has_no_such_gradient_is_refused():
 def test_arguments(make, match):
     with pytest.raises(pyvae.ArgumentError, match=match):
         make()
+
+
+def test_renyis_bound_reaches_its_limit():
+    log_weights = torch.tensor([[-100.3], [-101.9], [-99.7], [-100.9], [-101.4]])
+    for alpha in (1.0, 1 - 1e-12, 1 - 1e-9, 1 - 1e-7, 1 - 1e-4, 1 + 1e-7):
+        found = VariationalRenyiBound(alpha, 5).bound(log_weights)
+        torch.testing.assert_close(found, log_weights.mean(0), rtol=0, atol=2e-4)

@@ -143,6 +143,43 @@ def test_compiled_losses_are_the_eager_ones(x):
     assert_equal_to_eager(Linear(), ImportanceWeightedELBO(4), x, eager_objective=eager)
 
 
+class Rows(nn.Module):
+    """z ~ N(0, 1), x ~ N(z, 1) and its posterior; a plate draws the rows, or only the columns, of a batch."""
+
+    def __init__(self, rows=None, columns=None):
+        super().__init__()
+        self.rows, self.columns = rows, columns
+        self.shift = nn.Parameter(torch.zeros(()))
+
+    def model(self, x):
+        pyro.module("rows", self)
+        with pyro.plate("data", len(x), subsample_size=self.rows, dim=-2) as i:
+            z = pyro.sample("z", dist.Normal(torch.zeros(()), 1.0))
+            with pyro.plate("columns", x.shape[1], subsample_size=self.columns, dim=-1) as j:
+                pyro.sample("x", dist.Normal(z + self.shift, 1.0), obs=x[i][:, j])
+
+    def guide(self, x):
+        with pyro.plate("data", len(x), subsample_size=self.rows, dim=-2) as i:
+            pyro.sample("z", dist.Normal(x[i].mean(1, keepdim=True) / 2, 0.5**0.5))
+
+
+def test_particles_of_other_data_are_refused_one_after_the_other():
+    x, pair = torch.randn(6, 1), Rows(rows=2)
+    side_by_side = ImportanceWeightedELBO(3)
+    exact = -torch.distributions.Normal(0.0, 2**0.5).log_prob(x).sum()
+    losses = torch.tensor([side_by_side.loss(pair.model, pair.guide, x) for _ in range(500)])
+    assert losses.mean() == pytest.approx(float(exact), abs=4 * float(losses.std()) / 500**0.5)
+    with pytest.raises(pyvae.PairError, match="plate 'data' draws other data for each particle"):
+        ImportanceWeightedELBO(3, vectorize_particles=False).loss(pair.model, pair.guide, x)
+
+
+def test_a_plate_that_is_seen_in_part_is_refused():
+    x, pair = torch.randn(6, 4), Rows(columns=2)
+    with pytest.raises(pyvae.PairError, match=r"site 'x' of the model is scaled by hand, or by a plate"):
+        ImportanceWeightedELBO(3).loss(pair.model, pair.guide, x)
+    assert ImportanceWeightedELBO(3).loss(Rows().model, Rows().guide, x) > 0
+
+
 CODES, GRID = 3, 2
 
 

@@ -169,13 +169,27 @@ def test_refusals():
         distributions.PartiallyObserved(dist.MultivariateNormal(torch.zeros(2), torch.eye(2)))
 
 
+def test_what_imputation_cannot_do():
+    heavy = recipes.incomplete((EVENT,), latent_dim=2, hidden=[8], likelihood=partial(likelihoods.StudentT, df=1.0))
+    with pytest.raises(pyvae.PairError, match="site 'x' has no finite mean"):
+        pyvae.impute(heavy, with_gaps(), num_particles=10)
+    for wrong in (-1, 1.5, "a", True):
+        with pytest.raises(pyvae.ArgumentError, match="seed is"):
+            pyvae.impute(heavy, with_gaps(), seed=wrong)
+    with pytest.raises(pyvae.DataError, match="got a list; expected a tensor"):
+        pyvae.impute(heavy, [[1.0, NAN, 3.0, 4.0]])
+    for wrong in ("Normal", likelihoods.Normal(nn.Linear(2, 3), 3)):
+        with pytest.raises(pyvae.ArgumentError, match="expected what makes one from a network and a shape"):
+            recipes.incomplete((EVENT,), likelihood=wrong)
+
+
 def test_a_guide_that_sees_nan_is_told_of():
     pair = pyvae.VAE(
         priors.StandardNormal(2),
         likelihoods.MissingAtRandom(nn.Linear(2, EVENT), EVENT),
         guides.DiagonalNormal(nn.Linear(EVENT, 4), 2),
     )
-    with pytest.raises(pyvae.PyvaeError, match=r"site 'z'|NaN|nan"):
+    with pytest.raises(pyvae.PyvaeError, match=r"hold NaN; .*must know, as networks\.ObservedOnly"):
         pyvae.fit(pair, with_gaps(), epochs=1, seed=0, progress=False)
 
 

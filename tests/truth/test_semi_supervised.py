@@ -1,6 +1,7 @@
 """The semi-supervised VAE against its bounds written by hand."""
 
 import math
+from functools import partial
 
 import pyro
 import pytest
@@ -9,7 +10,7 @@ from pyro.infer import SVI, Predictive, Trace_ELBO, TraceEnum_ELBO
 from torch.nn import functional as F
 
 import pyvae
-from pyvae import likelihoods, recipes
+from pyvae import likelihoods, priors, recipes
 from pyvae.inspection import inspect_pair
 from pyvae.objectives import default_objective
 
@@ -88,10 +89,10 @@ def test_a_label_costs_its_prior_probability(pair, x):
 def test_the_evidence_of_unlabelled_data_is_that_of_all_classes(pair, x):
     """log p(x) = log Σ_y p(x, y)."""
     classes = [
-        pyvae.log_likelihood(pair, (x, torch.full((ROWS,), k)), num_particles=4000, seed=0).per_datapoint
+        pyvae.log_likelihood(pair, (x, torch.full((ROWS,), k)), num_particles=20_000, seed=0).per_datapoint
         for k in range(CLASSES)
     ]
-    unknown = pyvae.log_likelihood(pair, (x, torch.full((ROWS,), -1)), num_particles=12_000, seed=0).per_datapoint
+    unknown = pyvae.log_likelihood(pair, (x, torch.full((ROWS,), -1)), num_particles=60_000, seed=0).per_datapoint
     torch.testing.assert_close(unknown, torch.stack(classes).logsumexp(0), rtol=0, atol=0.05)
 
 
@@ -131,11 +132,25 @@ def test_plain_pyro_and_files(pair, x, tmp_path):
         (torch.full((ROWS,), CLASSES), r"labels lie in \[3, 3\]; expected -1"),
         (torch.full((ROWS,), -2), r"labels lie in \[-2, -2\]"),
         (torch.zeros(3, dtype=torch.long), "expected as many labels"),
+        (torch.zeros(ROWS, 1, dtype=torch.long), r"labels have shape \(12, 1\)"),
     ],
 )
 def test_labels_that_are_none(pair, x, labels, match):
     with pytest.raises(pyvae.DataError, match=match):
         pair.guide(x, labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32])
+def test_labels_of_other_integers(pair, x, dtype):
+    labels = LABELS.clamp(min=0)
+    assert pyvae.elbo(pair, (x, labels.to(dtype)), seed=0).value == pyvae.elbo(pair, (x, labels), seed=0).value
+    assert pair.model(y=labels.to(dtype)).shape == (ROWS, PIXELS)
+
+
+def test_the_prior_may_be_made_of_the_guide(x):
+    pair = recipes.semi_supervised((PIXELS,), CLASSES, 2, [8], prior=partial(priors.VampPrior, num_components=4))
+    result = pyvae.fit(pair, (x, LABELS), epochs=1, seed=0, progress=False)
+    assert result.history[0]["train_loss"] > 0
 
 
 def test_components_that_do_not_fit(pair):
