@@ -61,18 +61,23 @@ def test_importance_weights_find_the_evidence(pair, x):
     assert evaluation.codes["k"].num_codes == CODES
 
 
+def gradients(objective, pair, x, runs, copies=100):
+    """Estimates of a gradient, each the mean over copies of the data, which are drawn together."""
+    draws = []
+    for _ in range(runs):
+        pair.zero_grad()
+        objective.loss_and_grads(pair.model, pair.guide, x.repeat(copies, 1))
+        draws.append(torch.cat([p.grad.flatten() for p in pair.parameters()]) / copies)
+    return torch.stack(draws)
+
+
 @pytest.mark.parametrize("make", [Trace_ELBO, TraceGraph_ELBO], ids=lambda m: m.__name__)
 def test_the_gradient_is_without_bias(pair, x, make):
     log_q, log_joint = enumerated(pair, x)
     loss = -(log_q.exp() * (log_joint - log_q)).sum()
     parameters = list(pair.parameters())
     exact = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
-    objective, draws = make(), []
-    for _ in range(600):
-        pair.zero_grad()
-        objective.loss_and_grads(pair.model, pair.guide, x)
-        draws.append(torch.cat([p.grad.flatten() for p in parameters]).clone())
-    draws = torch.stack(draws)
+    draws = gradients(make(), pair, x, 60)
     errors = draws.std(0) / math.sqrt(len(draws))
     assert ((draws.mean(0) - exact).abs() < 4.5 * errors + 1e-5).all()
     assert (exact.abs() > 5 * errors).float().mean() > 0.3  # or the test could not fail
@@ -153,12 +158,7 @@ def test_drawn_codes_of_a_top_level_pass_the_gradient_of_the_prior_below():
             loss = loss - (log_q.exp() * (log_joint - log_q)).sum()
     parameters = list(pair.parameters())
     exact = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)])
-    draws = []
-    for _ in range(1500):
-        pair.zero_grad()
-        Trace_ELBO().loss_and_grads(pair.model, pair.guide, x)
-        draws.append(torch.cat([p.grad.flatten() for p in parameters]).clone())
-    draws = torch.stack(draws)
+    draws = gradients(Trace_ELBO(), pair, x, 60)
     errors = draws.std(0) / math.sqrt(len(draws))
     assert ((draws.mean(0) - exact).abs() < 4.5 * errors + 1e-4).all()
 
