@@ -22,8 +22,8 @@ class VampPrior(Prior):
     reads it, but its parameters are the pair's, not the prior's (``deepcopy`` of the pair keeps the two together).
     Every call evaluates the guide on all pseudo-inputs, and with a context of N rows on K · N.
 
-    At first all q(z | u_k) are alike, and so are all q(z | x): the KL is 0, with nothing to say where z lies. Warm the KL
-    up (:class:`pyvae.objectives.WarmUp`), or the latents may stay unused.
+    At first all q(z | u_k) are alike, and so are all q(z | x): the KL is 0, with nothing to say where z lies. Warm the
+    KL up (:class:`pyvae.objectives.WarmUp`), or the latents may stay unused.
 
     The pseudo-inputs are the parameter ``pseudo_inputs`` of shape (K,) + that of x. They start uniform on [0, 1],
     which suits intensities of images; :meth:`start_at` starts them at data instead.

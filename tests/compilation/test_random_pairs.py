@@ -68,7 +68,7 @@ def pairs(draw):
 
 
 @pytest.mark.usefixtures("interpreted")
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=pairs(), particles=st.integers(1, 3), vectorize=st.booleans())
 def test_random_pairs(made, particles, vectorize):
     pair, args = made

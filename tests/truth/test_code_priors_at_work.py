@@ -43,7 +43,7 @@ class Codes(nn.Module):
     ("make", "rate"),
     [
         (lambda: PixelCNN((4, 4), 3, 16, 4, context_dim=2), 0.01),
-        (lambda: CausalTransformer((4, 4), 3, 32, context_dim=2), 5e-3),
+        pytest.param(lambda: CausalTransformer((4, 4), 3, 32, context_dim=2), 5e-3, marks=pytest.mark.slow),
     ],
     ids=["PixelCNN", "CausalTransformer"],
 )
@@ -102,7 +102,7 @@ def test_particles_in_an_outer_plate():
     x, y = torch.randn(5, 2, 2), torch.eye(2)[[0, 1, 1, 0, 1]]
     figures = []
     for vectorized in (False, True):
-        elbo = Trace_ELBO(num_particles=300, vectorize_particles=vectorized, max_plate_nesting=1)
+        elbo = Trace_ELBO(num_particles=100, vectorize_particles=vectorized, max_plate_nesting=1)
         loss = elbo.differentiable_loss(pair.model, pair.guide, x, y)
         pair.zero_grad()
         loss.backward()

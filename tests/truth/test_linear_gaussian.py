@@ -107,6 +107,7 @@ def test_log_likelihood_rises_with_the_particles_to_the_exact_value(digits, solu
     assert abs(last.value - exact) < 3 * last.standard_error + 1e-3
 
 
+@pytest.mark.slow
 def test_a_trained_linear_vae_reaches_probabilistic_pca(digits, solution):
     best = log_marginal(digits, *solution).mean()
     vae = linear_vae()

@@ -96,8 +96,8 @@ def test_full_rank_finds_a_correlated_posterior():
     x = math.sqrt(2 + noise**2) * torch.randn(256, 1)
     optimizer = torch.optim.Adam(vae.parameters(), 0.1)
     objective = TraceMeanField_ELBO(4, vectorize_particles=True, max_plate_nesting=2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 800)
-    for _ in range(800):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 300)
+    for _ in range(300):
         optimizer.zero_grad()
         objective.differentiable_loss(vae.model, vae.guide, x).backward()
         optimizer.step()

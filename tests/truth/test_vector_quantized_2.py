@@ -106,7 +106,7 @@ def test_both_levels_together_are_a_distribution():
 def test_it_is_trained_encodes_decodes_and_draws(quantizer, x):
     pair = make(**quantizer)
     SVI(pair.model, pair.guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO()).step(x)
-    settings = {"epochs": 15, "batch_size": 20, "seed": 0, "compile": True, "progress": False}
+    settings = {"epochs": 5, "batch_size": 20, "seed": 0, "compile": True, "progress": False}
     history = pyvae.fit(pair, x.repeat(5, 1, 1, 1), validation=x, **settings).history
     assert history[-1]["validation_reconstruction"] > history[0]["validation_reconstruction"]
     assert {"train_kl_k_top", "train_kl_k_bottom"} <= history[0].keys()
