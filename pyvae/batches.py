@@ -5,15 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from pyvae.checks import check_int
 from pyvae.errors import RUN_ERRORS, DataError, PyvaeError
+from pyvae.inspection import device_of, takes_missing
 from pyvae.sharding import Shard, ShardedSampler
 from pyvae.tensors import check_tensors, extreme_rows
 
-__all__ = ["Batches", "Data", "as_batches"]
+__all__ = ["Batches", "Data", "as_batches", "batches_for"]
 
 Data = Tensor | Sequence[Tensor] | Dataset | DataLoader
 Batch = tuple[Tensor, ...]
@@ -215,6 +216,16 @@ def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "d
     raise DataError(
         f"{name} is {kind}; expected a tensor, a tuple of tensors, a map-style torch Dataset or a DataLoader{hint}"
     )
+
+
+def batches_for(pair: nn.Module, data: Data, batch_size: int, name: str = "data") -> Batches:
+    """Data as batches where the pair's parameters are; NaN is welcome if a component knows what it stands for.
+
+    Raises:
+        PairError: if ``pair`` is no model/guide pair.
+        DataError: as :func:`as_batches`.
+    """
+    return as_batches(data, batch_size, device_of(pair), name, takes_missing(pair))
 
 
 def _tensor_dataset(tensors: Sequence[Tensor], name: str, missing: bool) -> TensorDataset:

@@ -13,6 +13,7 @@ __all__ = [
     "check_choice",
     "check_code_dtype",
     "check_int",
+    "check_maker",
     "check_module",
     "check_positive",
     "check_seed",
@@ -88,6 +89,16 @@ def check_code_dtype(codes: Tensor, num_codes: int) -> None:
     """
     if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
         raise DataError(f"codes have dtype {codes.dtype}; expected integers in [0, {num_codes - 1}]")
+
+
+def check_maker(name: str, make: object, of: str, example: str) -> None:
+    """Refuse what does not make a component, a component itself included.
+
+    Raises:
+        ArgumentError: naming the argument, and an example.
+    """
+    if isinstance(make, nn.Module) or not callable(make):
+        raise ArgumentError(f"{name} is {make!r}; expected what makes one from {of}, such as {example}")
 
 
 def check_module(name: str, module: object) -> None:

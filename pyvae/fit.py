@@ -11,12 +11,12 @@ from pyro.infer import ELBO
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from pyvae.batches import Batches, Data, as_batches
+from pyvae.batches import Batches, Data, batches_for
 from pyvae.checks import check_choice
 from pyvae.diagnostics import elbo
 from pyvae.diagnostics.codes import code_sites
 from pyvae.epochs import Epochs
-from pyvae.inspection import Inspection, device_of, takes_missing
+from pyvae.inspection import Inspection, device_of
 from pyvae.isolation import kept_modes, own_parameters, preserved_streams
 from pyvae.keeping import keep, start
 from pyvae.metrics import tensorboard_writer
@@ -132,9 +132,9 @@ def fit(
     )
     check_choice("precision", precision, get_args(Precision))
     device = device_of(pair)
-    processes, missing = processes_on(device), takes_missing(pair)
-    batches = as_batches(data, batch_size, device, missing=missing).divided(processes.rank, processes.count)
-    held_out = None if validation is None else as_batches(validation, batch_size, device, "validation", missing)
+    processes = processes_on(device)
+    batches = batches_for(pair, data, batch_size).divided(processes.rank, processes.count)
+    held_out = None if validation is None else batches_for(pair, validation, batch_size, "validation")
     inspection = _checked(pair, batches, held_out)
     objective = settled(objective or default_objective(inspection), inspection)
     check_objective(objective, inspection)

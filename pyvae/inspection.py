@@ -21,6 +21,7 @@ __all__ = [
     "PARTICLES",
     "Inspection",
     "check_data",
+    "check_latents",
     "check_shapes",
     "choose_plate",
     "device_of",
@@ -59,6 +60,18 @@ def summed_but(log_prob: Tensor, dims: Sequence[int]) -> Tensor:
     log_prob = log_prob[(None,) * max(0, -min(dims) - log_prob.dim())]
     others = [d for d in range(-log_prob.dim(), 0) if d not in dims]
     return log_prob.sum(others) if others else log_prob
+
+
+def check_latents(guide: dict[str, dict], model: dict[str, dict]) -> None:
+    """Refuse latent sites of one program alone, of which importance weights would be wrong; a guide may have factors.
+
+    Raises:
+        PairError: naming the sites.
+    """
+    drawn, latent = ({n for n, site in sites.items() if not site["is_observed"]} for sites in (guide, model))
+    for one, other, names in (("guide", "model", drawn - latent), ("model", "guide", latent - drawn)):
+        if names:
+            raise PairError(f"the {one} samples {sorted(names)}, which the {other} does not: no weight is defined")
 
 
 def choose_plate(plates: set[tuple]) -> tuple:

@@ -1,7 +1,7 @@
 """What is to be known of data in memory before they are used."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -19,9 +19,18 @@ def extreme_rows(tensors: Sequence[Tensor]) -> Tensor:
     for tensor in tensors:
         if tensor.numel() and not tensor.is_complex() and tensor.dtype != torch.bool:
             matrix = tensor.reshape(len(tensor), -1)
-            least, most = (matrix.nan_to_num(nan=end) for end in (math.inf, -math.inf))
-            rows += [least.amin(1).argmin().cpu(), most.amax(1).argmax().cpu()]
+            rows += [_extreme(matrix, torch.argmin, torch.amin, math.inf)]
+            rows += [_extreme(matrix, torch.argmax, torch.amax, -math.inf)]
     return torch.stack(rows)
+
+
+def _extreme(matrix: Tensor, choose: Callable, reduce: Callable, end: float) -> Tensor:
+    """The row with the smallest or largest number; NaN, in whose place is the other ``end``, is none."""
+    ends = reduce(matrix, 1)
+    gaps = ends.isnan()
+    if gaps.any():
+        ends[gaps] = reduce(matrix[gaps].nan_to_num(nan=end), 1)
+    return choose(ends).cpu()
 
 
 def check_tensors(tensors: Sequence[Tensor], name: str, missing: bool = False) -> None:

@@ -8,14 +8,14 @@ from rich.console import Console
 from torch import nn
 
 from pyvae import recipes
-from pyvae.batches import as_batches
+from pyvae.batches import batches_for
 from pyvae.checkpoint import save
 from pyvae.checks import check_int, check_seed
 from pyvae.commands import evaluate_test_data, print_figures
 from pyvae.datasets import InMemory, LabelledData
 from pyvae.errors import ArgumentError
 from pyvae.fit import fit
-from pyvae.inspection import check_data, device_of, inspect_pair, takes_missing
+from pyvae.inspection import check_data, inspect_pair
 from pyvae.isolation import derive_seed, preserved_streams
 from pyvae.key_figures import all_warnings
 from pyvae.loading import build
@@ -109,9 +109,7 @@ def check_test_data(pair: nn.Module, test: InMemory) -> None:
         DataError: if they lie outside of the support of the likelihood.
     """
     with preserved_streams(0):
-        check_data(
-            inspect_pair(pair, as_batches(test, 8, device_of(pair), "the test data", takes_missing(pair)).extremes())
-        )
+        check_data(inspect_pair(pair, batches_for(pair, test, 8, "the test data").extremes()))
 
 
 def usable_device(name: str) -> torch.device:

@@ -7,16 +7,14 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyvae.batches import Data, as_batches
+from pyvae.batches import Data, batches_for
 from pyvae.checks import check_seed
 from pyvae.errors import DataError, PairError
 from pyvae.inspection import (
     Inspection,
-    device_of,
     has_support,
     inspect_pair,
     stochastic_sites,
-    takes_missing,
     unwrapped,
 )
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
@@ -131,7 +129,7 @@ def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsag
         tensor(512)
     """
     check_seed(seed)
-    batches = as_batches(data, _ROWS, device_of(pair), missing=takes_missing(pair))
+    batches = batches_for(pair, data, _ROWS)
     with preserved_streams(seed):
         inspection = inspect_pair(pair, batches.first())
         sizes = code_sites(inspection)

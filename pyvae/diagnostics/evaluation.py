@@ -7,14 +7,14 @@ import torch
 from pyro.distributions import Delta
 from torch import Tensor, nn
 
-from pyvae.batches import Data, as_batches
+from pyvae.batches import Data, batches_for
 from pyvae.checks import check_seed
 from pyvae.diagnostics.codes import code_sites, code_usage
 from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, Evaluation, elbo_estimate, likelihood_estimate
 from pyvae.diagnostics.log_weights import DEFAULT_MEMORY, LogTermsMap, T
 from pyvae.diagnostics.particles import LogTerms, check_weights
 from pyvae.errors import PairError
-from pyvae.inspection import Inspection, check_data, device_of, inspect_pair, takes_missing, unwrapped
+from pyvae.inspection import Inspection, check_data, inspect_pair, unwrapped
 from pyvae.isolation import preserved_streams
 
 __all__ = ["elbo", "evaluate", "log_likelihood"]
@@ -173,7 +173,7 @@ def _over(
     if seed is not None:
         check_seed(seed)
     with nullcontext() if seed is None else preserved_streams(seed):
-        batches = as_batches(data, _ROWS, device_of(pair), missing=takes_missing(pair))
+        batches = batches_for(pair, data, _ROWS)
         terms = LogTermsMap(pair, num_particles, max_memory, batches.size())
         return [part for batch in batches.in_order() for part in terms(reduce, batch)]
 
@@ -181,7 +181,7 @@ def _over(
 def _inspected(pair: nn.Module, data: Data) -> Inspection:
     """A run on some of the data; refuses pairs whose densities are no importance weights."""
     with preserved_streams():
-        inspection = inspect_pair(pair, as_batches(data, 8, device_of(pair), missing=takes_missing(pair)).extremes())
+        inspection = inspect_pair(pair, batches_for(pair, data, 8).extremes())
     check_data(inspection)
     check_weights(inspection)
     return inspection

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyvae.distributions import Weighted
 from pyvae.errors import RUN_ERRORS, PairError
-from pyvae.inspection import Inspection, choose_plate, stochastic_sites, summed_but
+from pyvae.inspection import Inspection, check_latents, choose_plate, stochastic_sites, summed_but
 from pyvae.isolation import preserved_streams
 
 __all__ = ["LogTerms", "check_sites", "check_weights", "choose_runner", "repeated_run"]
@@ -49,12 +49,7 @@ def check_sites(inspection: Inspection, size: int) -> tuple[str, int]:
     """
     guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
     model = stochastic_sites(inspection.model)
-    for one, other, names in (
-        ("guide", "model", set(guide) - set(inspection.latents)),
-        ("model", "guide", set(inspection.latents) - set(guide)),
-    ):
-        if names:
-            raise PairError(f"the {one} samples {sorted(names)}, which the {other} does not: no weight is defined")
+    check_latents(guide, model)
     if not inspection.observed:
         raise PairError("the model observes nothing when it is given data; expected a sample site with obs=x")
     plates: set[tuple[str, int]] | None = None

@@ -5,6 +5,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from pyvae.distributions.wrapper import Wrapper
 from pyvae.errors import PairError
 
 __all__ = ["PartiallyObserved"]
@@ -24,7 +25,7 @@ class _OrMissing(constraints.Constraint):
         return f"{self.base}, or NaN where it is missing"
 
 
-class PartiallyObserved(TorchDistribution):
+class PartiallyObserved(Wrapper):
     r"""log p(x) where x was observed, and 0 where it is missing, which is NaN; draws are complete.
 
     With independent elements this is the density of what was observed, all else integrated out.
@@ -42,49 +43,23 @@ class PartiallyObserved(TorchDistribution):
         tensor(-1.4189)
     """
 
-    arg_constraints: dict = {}  # noqa: RUF012 (as torch has it)
-
     def __init__(self, base_dist: TorchDistribution) -> None:
         if base_dist.event_shape:
             raise PairError(
                 f"a {type(base_dist).__name__} has event shape {tuple(base_dist.event_shape)}; values can be missing "
                 "of distributions whose elements are independent: Normal(loc, scale).to_event(1)"
             )
-        self.base_dist = base_dist
-        super().__init__(base_dist.batch_shape, validate_args=False)
+        super().__init__(base_dist, base_dist.batch_shape)
         self._validate_args = base_dist._validate_args
-
-    @property
-    def has_rsample(self) -> bool:
-        """As of the base."""
-        return self.base_dist.has_rsample
 
     @property
     def support(self) -> constraints.Constraint:
         """That of the base, and NaN."""
         return _OrMissing(self.base_dist.support)
 
-    @property
-    def mean(self) -> Tensor:
-        """As of the base."""
-        return self.base_dist.mean
-
-    @property
-    def variance(self) -> Tensor:
-        """As of the base."""
-        return self.base_dist.variance
-
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "PartiallyObserved":
         """The same for a larger batch."""
         return PartiallyObserved(self.base_dist.expand(batch_shape))
-
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Complete draws."""
-        return self.base_dist.sample(sample_shape)
-
-    def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Complete reparametrized draws."""
-        return self.base_dist.rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p of what is not NaN."""

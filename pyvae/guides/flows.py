@@ -12,7 +12,7 @@ from pyvae.distributions import Flow
 from pyvae.distributions.flow import import_zuko
 from pyvae.distributions.vectors import vector_length
 from pyvae.guides.guide import Guide
-from pyvae.networks.shapes import OverNetwork, as_widths, call_network
+from pyvae.networks.shapes import OverNetwork, as_widths
 
 __all__ = ["ConditionalSplineFlow", "InverseAutoregressiveFlow"]
 
@@ -57,7 +57,7 @@ class _FlowGuide(OverNetwork, Guide):
     def forward(self, x: Tensor, *context: Tensor) -> dist.Distribution:
         """The flow, with x's batch shape."""
         (d,) = self.event_shape
-        output = call_network(self.network, x, *context, shape=self.output_shape)
+        output = self.output(x, *context)
         loc, log_variance, h = output.split([d, d, self.context_features], -1)
         draw, base = self._assemble(self.transform(h), loc, (log_variance / 2).exp())
         return Flow(draw.inv, base, (self.transform, output))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pyvae.distributions import MultivariateNormal
 from pyvae.distributions.vectors import vector_length
 from pyvae.guides.guide import Guide
-from pyvae.networks.shapes import OverNetwork, call_network
+from pyvae.networks.shapes import OverNetwork
 
 __all__ = ["FullRankNormal"]
 
@@ -50,7 +50,7 @@ class FullRankNormal(OverNetwork, Guide):
     def forward(self, x: Tensor, *context: Tensor) -> MultivariateNormal:
         """N(μ, L Lᵀ), with x's batch shape."""
         (d,) = self.event_shape
-        output = call_network(self.network, x, *context, shape=self.output_shape)
+        output = self.output(x, *context)
         loc, log_diagonal, below = output.split([d, d, d * (d - 1) // 2], -1)
         rows, columns = torch.tril_indices(d, d, -1, device=output.device)
         scale_tril = log_diagonal.exp().diag_embed()

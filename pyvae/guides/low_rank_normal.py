@@ -9,7 +9,7 @@ from pyvae.checks import check_int
 from pyvae.distributions import LowRankMultivariateNormal
 from pyvae.distributions.vectors import vector_length
 from pyvae.guides.guide import Guide
-from pyvae.networks.shapes import OverNetwork, call_network
+from pyvae.networks.shapes import OverNetwork
 
 __all__ = ["LowRankNormal"]
 
@@ -59,6 +59,6 @@ class LowRankNormal(OverNetwork, Guide):
     def forward(self, x: Tensor, *context: Tensor) -> LowRankMultivariateNormal:
         """N(μ, W Wᵀ + diag v), with x's batch shape."""
         (d,) = self.event_shape
-        output = call_network(self.network, x, *context, shape=self.output_shape)
+        output = self.output(x, *context)
         loc, log_diagonal, factor = output.split([d, d, self.rank * d], -1)
         return LowRankMultivariateNormal(loc, factor.unflatten(-1, (d, self.rank)), log_diagonal.exp())

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pyvae import distributions
 from pyvae.distributions.vectors import vector_length
 from pyvae.guides.guide import Guide
-from pyvae.networks.shapes import OverNetwork, call_network
+from pyvae.networks.shapes import OverNetwork
 
 __all__ = ["PowerSpherical"]
 
@@ -49,6 +49,6 @@ class PowerSpherical(OverNetwork, Guide):
 
     def forward(self, x: Tensor, *context: Tensor) -> distributions.PowerSpherical:
         """The power spherical distribution, with x's batch shape."""
-        output = call_network(self.network, x, *context, shape=self.output_shape)
+        output = self.output(x, *context)
         loc = torch.nn.functional.normalize(output[..., :-1], dim=-1)
         return distributions.PowerSpherical(loc, output[..., -1].exp())

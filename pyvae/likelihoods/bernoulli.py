@@ -4,7 +4,6 @@ from torch import Tensor
 
 from pyvae import distributions
 from pyvae.likelihoods.likelihood import Likelihood
-from pyvae.networks.shapes import call_network
 
 __all__ = ["Bernoulli"]
 
@@ -31,5 +30,5 @@ class Bernoulli(Likelihood):
 
     def forward(self, z: Tensor, *context: Tensor) -> distributions.Bernoulli:
         """Bernoulli(f(z, c)), with z's batch shape."""
-        logits = call_network(self.network, z, *context, shape=self.event_shape)
+        logits = self.output(z, *context)
         return distributions.Bernoulli(logits=logits).to_event(len(self.event_shape))

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from pyvae.checks import check_int
 from pyvae.distributions import CategoricalLevels
 from pyvae.likelihoods.likelihood import Likelihood
-from pyvae.networks.shapes import call_network
 
 __all__ = ["Categorical"]
 
@@ -55,6 +54,6 @@ class Categorical(Likelihood):
     def forward(self, z: Tensor, *context: Tensor) -> CategoricalLevels:
         """softmax(f(z, c)), with z's batch shape."""
         dims = len(self.event_shape)
-        logits = call_network(self.network, z, *context, shape=self.output_shape)
+        logits = self.output(z, *context)
         logits = logits.unflatten(-dims, (self.levels, self.event_shape[0])).movedim(-dims - 1, -1)
         return CategoricalLevels(logits).to_event(dims)

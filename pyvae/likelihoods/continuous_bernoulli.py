@@ -4,7 +4,6 @@ from torch import Tensor
 
 from pyvae import distributions
 from pyvae.likelihoods.likelihood import Likelihood
-from pyvae.networks.shapes import call_network
 
 __all__ = ["ContinuousBernoulli"]
 
@@ -37,5 +36,5 @@ class ContinuousBernoulli(Likelihood):
 
     def forward(self, z: Tensor, *context: Tensor) -> distributions.ContinuousBernoulli:
         """ContinuousBernoulli(f(z, c)), with z's batch shape."""
-        logits = call_network(self.network, z, *context, shape=self.event_shape)
+        logits = self.output(z, *context)
         return distributions.ContinuousBernoulli(logits).to_event(len(self.event_shape))

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from pyvae.errors import ArgumentError
 from pyvae.likelihoods.likelihood import Likelihood
-from pyvae.networks.shapes import call_network
 
 __all__ = ["Counts"]
 
@@ -43,7 +42,7 @@ class Counts(Likelihood, ABC):
                 "logarithm of the library size: give the pair context=nn.Identity() and, as labels, "
                 "x.sum(-1, keepdim=True).log()"
             )
-        output = call_network(self.network, z, *context, shape=self.event_shape)
+        output = self.output(z, *context)
         if not self.library:
             return output
         dims = len(self.event_shape)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from pyvae import distributions
 from pyvae.checks import check_int
 from pyvae.likelihoods.likelihood import Likelihood
-from pyvae.networks.shapes import call_network
 
 __all__ = ["DiscretizedLogisticMixture"]
 
@@ -69,7 +68,7 @@ class DiscretizedLogisticMixture(Likelihood):
 
     def forward(self, z: Tensor, *context: Tensor) -> distributions.DiscretizedLogisticMixture:
         """The mixtures of f(z, c), with z's batch shape."""
-        output = call_network(self.network, z, *context, shape=self.output_shape)
+        output = self.output(z, *context)
         components, channels, dim = self.num_components, self.event_shape[0], -len(self.event_shape)
         if len(self.event_shape) == 1:
             output, channels, dim = output.unflatten(-1, (-1, self.event_shape[0])), 1, -2

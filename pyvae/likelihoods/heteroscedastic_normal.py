@@ -1,16 +1,15 @@
 """The normal likelihood whose scale comes from the network."""
 
 import pyro.distributions as dist
-import torch
 from torch import Tensor
 
 from pyvae.likelihoods.likelihood import Likelihood
-from pyvae.networks.shapes import call_location_scale, doubled
+from pyvae.networks.shapes import NormalOverNetwork
 
 __all__ = ["HeteroscedasticNormal"]
 
 
-class HeteroscedasticNormal(Likelihood):
+class HeteroscedasticNormal(NormalOverNetwork, Likelihood):
     r"""p(x | z) = N(x; μ(z, c), diag σ(z, c)²), with (μ, log σ²) = f(z, c).
 
     This likelihood is unbounded: where f fits some x_i exactly, σ_i → 0 and log p → ∞. It wants noisy data
@@ -29,17 +28,12 @@ class HeteroscedasticNormal(Likelihood):
         Kingma and Welling, *Auto-encoding variational Bayes*, 2014, appendix C.2.
 
     Example:
+        >>> import torch
         >>> likelihood = HeteroscedasticNormal(torch.nn.Linear(2, 10), event_shape=5)
         >>> likelihood(torch.zeros(4, 2)).event_shape
         torch.Size([5])
     """
 
-    @property
-    def output_shape(self) -> torch.Size:
-        """Means, then log-variances."""
-        return doubled(self.event_shape)
-
     def forward(self, z: Tensor, *context: Tensor) -> dist.Distribution:
         """N(μ, diag σ²), with z's batch shape."""
-        loc, scale = call_location_scale(self.network, z, *context, shape=self.event_shape)
-        return dist.Normal(loc, scale).to_event(len(self.event_shape))
+        return self.normal(z, *context)

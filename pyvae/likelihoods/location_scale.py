@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from pyvae.checks import check_positive
 from pyvae.likelihoods.likelihood import Likelihood
-from pyvae.networks.shapes import call_network
 
 __all__ = ["LocationScale"]
 
@@ -56,7 +55,7 @@ class LocationScale(Likelihood, ABC):
 
     def location(self, z: Tensor, *context: Tensor) -> Tensor:
         """f(z, c)."""
-        return call_network(self.network, z, *context, shape=self.event_shape)
+        return self.output(z, *context)
 
     def extra_repr(self) -> str:
         """The event shape and the scale, or between which values the scales lie."""

@@ -6,8 +6,9 @@ import torch
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
+from pyvae.checks import check_maker
 from pyvae.distributions import PartiallyObserved
-from pyvae.errors import ArgumentError, PairError
+from pyvae.errors import PairError
 from pyvae.likelihoods.likelihood import Likelihood
 from pyvae.likelihoods.normal import Normal
 
@@ -51,11 +52,8 @@ class MissingAtRandom(Likelihood):
         likelihood: Callable[[nn.Module, Sequence[int]], Likelihood] = Normal,
     ) -> None:
         nn.Module.__init__(self)
-        if isinstance(likelihood, nn.Module) or not callable(likelihood):
-            raise ArgumentError(
-                f"likelihood is {likelihood!r}; expected what makes one from a network and a shape, such as "
-                "likelihoods.Bernoulli or functools.partial(likelihoods.Normal, scale=0.1)"
-            )
+        example = "likelihoods.Bernoulli or functools.partial(likelihoods.Normal, scale=0.1)"
+        check_maker("likelihood", likelihood, "a network and a shape", example)
         self.likelihood = likelihood(network, event_shape)
 
     @property

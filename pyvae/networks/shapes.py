@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +10,7 @@ from pyvae.checks import as_shape
 from pyvae.errors import ArgumentError, PairError
 
 __all__ = [
+    "NormalOverNetwork",
     "OverNetwork",
     "as_shape",
     "as_widths",
@@ -110,6 +112,28 @@ class OverNetwork(nn.Module):
         """What the network's output must end in, from which recipes make the network."""
         return self.event_shape
 
+    def output(self, *inputs: Tensor) -> Tensor:
+        """The network's output, checked.
+
+        Raises:
+            PairError: if it does not end in ``output_shape``.
+        """
+        return call_network(self.network, *inputs, shape=self.output_shape)
+
     def extra_repr(self) -> str:
         """The event shape."""
         return f"event_shape={tuple(self.event_shape)}"
+
+
+class NormalOverNetwork(OverNetwork):
+    """What is N(μ, diag σ²), with means and log-variances of one network."""
+
+    @property
+    def output_shape(self) -> torch.Size:
+        """Means, then log-variances."""
+        return doubled(self.event_shape)
+
+    def normal(self, *inputs: Tensor) -> dist.Distribution:
+        """The distribution, with the batch shape of the inputs."""
+        loc, scale = call_location_scale(self.network, *inputs, shape=self.event_shape)
+        return dist.Normal(loc, scale).to_event(len(self.event_shape))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pyvae.checks import check_int
 from pyvae.errors import PairError
-from pyvae.inspection import PARTICLES, choose_plate, stochastic_sites, summed_but, unwrapped
+from pyvae.inspection import PARTICLES, check_latents, choose_plate, stochastic_sites, summed_but, unwrapped
 
 __all__ = ["PerDatapointELBO", "Weights"]
 
@@ -113,7 +113,7 @@ class PerDatapointELBO(ELBO):
     def _weights(self, model_trace: Trace, guide_trace: Trace) -> Weights:
         model, guide = stochastic_sites(model_trace), stochastic_sites(guide_trace)
         sites = [("model", *item) for item in model.items()] + [("guide", *item) for item in guide.items()]
-        _check_latents(model, guide)
+        check_latents(guide, model)
         dim, scale = _data_plate(sites)
         particles = next((f.dim for _, _, s in sites for f in s["cond_indep_stack"] if f.name == PARTICLES), None)
         kept = [d for d in (particles, dim) if d is not None]
@@ -145,15 +145,6 @@ class PerDatapointELBO(ELBO):
                 f"site {name!r} of the guide is not reparametrized ({kind.__name__}), so that {ours} would have no "
                 "gradient for it; use VIMCO or ReweightedWakeSleep"
             )
-
-
-def _check_latents(model: dict[str, dict], guide: dict[str, dict]) -> None:
-    """Refuse latents of one program alone, of which the weights would be wrong; a guide may have factors."""
-    latents = {name for name, site in model.items() if not site["is_observed"]}
-    drawn = {name for name, site in guide.items() if not site["is_observed"]}
-    for one, other, names in (("guide", "model", drawn - latents), ("model", "guide", latents - drawn)):
-        if names:
-            raise PairError(f"the {one} samples {sorted(names)}, which the {other} does not: no weight is defined")
 
 
 def _data_plate(sites: list[tuple[str, str, dict]]) -> tuple[int, float]:

@@ -1,16 +1,15 @@
 """The normal prior whose mean and scale come from the context."""
 
 import pyro.distributions as dist
-import torch
 from torch import Tensor
 
-from pyvae.networks.shapes import OverNetwork, call_location_scale, doubled
+from pyvae.networks.shapes import NormalOverNetwork
 from pyvae.priors.prior import Prior
 
 __all__ = ["ConditionalNormal"]
 
 
-class ConditionalNormal(OverNetwork, Prior):
+class ConditionalNormal(NormalOverNetwork, Prior):
     r"""p(z | c) = N(z; μ(c), diag σ(c)²), with (μ, log σ²) = f(c).
 
     Args:
@@ -26,17 +25,12 @@ class ConditionalNormal(OverNetwork, Prior):
         2015, equation 4.
 
     Example:
+        >>> import torch
         >>> prior = ConditionalNormal(torch.nn.Linear(10, 4), event_shape=2)
         >>> prior(torch.zeros(7, 10)).batch_shape
         torch.Size([7])
     """
 
-    @property
-    def output_shape(self) -> torch.Size:
-        """Means, then log-variances."""
-        return doubled(self.event_shape)
-
     def forward(self, *context: Tensor) -> dist.Distribution:
         """N(μ(c), diag σ(c)²), with the context's batch shape."""
-        loc, scale = call_location_scale(self.network, *context, shape=self.event_shape)
-        return dist.Normal(loc, scale).to_event(len(self.event_shape))
+        return self.normal(*context)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyvae.checks import check_int
-from pyvae.networks.shapes import OverNetwork, call_network
+from pyvae.networks.shapes import OverNetwork
 from pyvae.priors.prior import Prior
 
 __all__ = ["ConditionalNormalMixture"]
@@ -54,7 +54,7 @@ class ConditionalNormalMixture(OverNetwork, Prior):
 
     def forward(self, *context: Tensor) -> dist.Distribution:
         """The mixture, with the context's batch shape."""
-        output = call_network(self.network, *context, shape=self.output_shape)
+        output = self.output(*context)
         each = self.num_components * self.event_shape.numel()
         logits, *parameters = output.split([self.num_components, each, each], -1)
         loc, log_variance = (p.unflatten(-1, (self.num_components, *self.event_shape)) for p in parameters)

@@ -30,10 +30,10 @@ __all__ = ["conditional_vqvae", "speech", "vqvae", "vqvae2"]
 MakeCodeNetwork = Callable[[Sequence[int], int], nn.Module]
 
 
-def _quantizer(given: Quantizer | None, num_codes: int, dim: int, levels: int = 1) -> Quantizer:
-    """The one given, or one that learns by running averages and revives codes that hardly any vector is nearest to."""
+def _quantizer(num_codes: int, dim: int, levels: int = 1) -> Quantizer:
+    """One that learns by running averages and revives codes that hardly any vector is nearest to."""
     made = [VectorQuantizer(num_codes, dim, decay=0.99, revive_below=1.0) for _ in range(levels)]
-    return given or (made[0] if levels == 1 else ResidualQuantizer(made))
+    return made[0] if levels == 1 else ResidualQuantizer(made)
 
 
 def _assembled(
@@ -121,7 +121,7 @@ def vqvae(
         >>> vqvae(shape=(1, 8, 8), num_codes=16, channels=[8]).encode(torch.rand(3, 1, 8, 8)).shape
         torch.Size([3, 4, 4])
     """
-    quantizer = _quantizer(quantizer, num_codes, dim)
+    quantizer = quantizer or _quantizer(num_codes, dim)
     return _assembled(shape, quantizer, _networks(shape, quantizer.dim, channels, strides), likelihood, prior_network)
 
 
@@ -155,7 +155,7 @@ def conditional_vqvae(
         >>> pair.model(y=torch.tensor([3, 7])).shape
         torch.Size([2, 1, 8, 8])
     """
-    quantizer = _quantizer(quantizer, num_codes, dim)
+    quantizer = quantizer or _quantizer(num_codes, dim)
     networks = _networks(shape, quantizer.dim, channels, strides, num_classes)
     return _assembled(shape, quantizer, networks, likelihood, prior_network, num_classes)
 
@@ -205,8 +205,8 @@ def vqvae2(
         likelihood=decoded(likelihood, decoder, shape),
         features=Features([bottom, top]),
         condition=JoinedMaps(coarse, dim, dim, bottom.grid),
-        quantizer_top=_quantizer(None, num_codes, dim),
-        quantizer_bottom=_quantizer(None, num_codes, dim),
+        quantizer_top=_quantizer(num_codes, dim),
+        quantizer_bottom=_quantizer(num_codes, dim),
     )
 
 
@@ -247,7 +247,7 @@ def speech(
         >>> pair.encode(torch.randn(2, 1, 2000), torch.tensor([0, 5])).shape
         torch.Size([2, 63, 3])
     """
-    quantizer = _quantizer(quantizer, num_codes, dim, levels)
+    quantizer = quantizer or _quantizer(num_codes, dim, levels)
     networks = _convolutions(shape, quantizer.dim, channels, strides, dilations, num_classes)
     distance = SpectralDistance(spectral_weight) if spectral_weight else None
     likelihood = partial(Normal, scale=scale)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from pyvae.checks import check_int
+from pyvae.checks import check_int, check_maker
 from pyvae.errors import ArgumentError
 from pyvae.guides import Guide
 from pyvae.likelihoods import Likelihood
@@ -34,6 +34,11 @@ MakePrior = Callable[[int], Prior]
 MakeGuide = Callable[[nn.Module, Sequence[int]], Guide]
 MakeNetwork = Callable[[torch.Size], nn.Module]
 Recipe = TypeVar("Recipe", bound=Callable[..., nn.Module])
+
+_EXAMPLES = {
+    "likelihood": "pyvae.likelihoods.Bernoulli or functools.partial(pyvae.likelihoods.Normal, scale=0.1)",
+    "posterior": "pyvae.guides.DiagonalNormal",
+}
 
 
 def recipe(
@@ -99,11 +104,8 @@ def encoded(make: MakeGuide, network: MakeNetwork, latent_dim: int) -> Guide:
 
 def made_prior(make: MakePrior, latent_dim: int) -> Prior:
     """A prior of latents of this length."""
-    if isinstance(make, nn.Module) or not callable(make):
-        raise ArgumentError(
-            f"prior is {make!r}; expected what makes one from the length of z, such as pyvae.priors.StandardNormal or "
-            "functools.partial(pyvae.priors.NormalMixture, num_components=20)"
-        )
+    example = "pyvae.priors.StandardNormal or functools.partial(pyvae.priors.NormalMixture, num_components=20)"
+    check_maker("prior", make, "the length of z", example)
     return make(latent_dim)
 
 
@@ -120,14 +122,7 @@ def autoencoder(
 
 
 def _over(role: str, make: Callable[..., nn.Module], network: MakeNetwork, shape: torch.Size) -> nn.Module:
-    if isinstance(make, nn.Module) or not callable(make):
-        example = {
-            "likelihood": "pyvae.likelihoods.Bernoulli or functools.partial(pyvae.likelihoods.Normal, scale=0.1)",
-            "posterior": "pyvae.guides.DiagonalNormal",
-        }
-        raise ArgumentError(
-            f"{role} is {make!r}; expected what makes one from a network and a shape, such as {example[role]}"
-        )
+    check_maker(role, make, "a network and a shape", _EXAMPLES[role])
     # made twice, as it alone knows what its network must give
     try:
         outputs = getattr(make(nn.Identity(), shape), "output_shape", shape)

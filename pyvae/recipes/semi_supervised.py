@@ -1,6 +1,7 @@
 """The recipe of VAEs of data with few labels."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import nn
 
@@ -47,16 +48,13 @@ def semi_supervised(
         >>> pair.model(y=torch.tensor([3, 7])).shape
         torch.Size([2, 1, 8, 8])
     """
-
-    def network(start: Sequence[int] | int, end: Sequence[int] | int, widths: Sequence[int], context: int) -> MLP:
-        return MLP(start, end, widths, context, activation)
-
+    network = partial(MLP, activation=activation)
     q = encoded(posterior, lambda out: network(shape, out, hidden, num_classes), latent_dim)
     return SemiSupervisedVAE(
         prior=told_of(made_prior(prior, latent_dim), q, shape),
         likelihood=decoded(likelihood, lambda out: network(latent_dim, out, hidden[::-1], num_classes), shape),
         posterior=q,
-        classifier=network(shape, num_classes, hidden, 0),
+        classifier=network(shape, num_classes, hidden),
         context=OneHot(num_classes),
         num_classes=num_classes,
         classification_weight=classification_weight,
