@@ -16,6 +16,7 @@ from pyvae import (
 from pyvae.checkpoint import save
 from pyvae.compilation import compile
 from pyvae.diagnostics import code_usage, elbo, evaluate, impute, log_likelihood, log_weights
+from pyvae.encoding import encoded
 from pyvae.errors import (
     ArgumentError,
     CheckpointError,
@@ -66,6 +67,7 @@ __all__ = [
     "diagnostics",
     "distributions",
     "elbo",
+    "encoded",
     "evaluate",
     "fit",
     "guides",

@@ -79,8 +79,10 @@ class LabelledData:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The event shape of x."""
-        return tuple(self.train.tensors[0].shape[1:])
+        """The event shape of x, as rows are when they are taken."""
+        with preserved_streams():
+            (x, *_) = self.train[torch.arange(1)]
+        return tuple(x.shape[1:])
 
     def without_labels(self) -> "LabelledData":
         """The same data as an unconditional pair takes them."""

@@ -41,8 +41,8 @@ class InfoVAE(WeightedELBO):
         >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
         >>> objective = InfoVAE(alpha=0.5, weight=100.0)
         >>> result = pyvae.fit(vae, torch.rand(7, 5), objective=objective, epochs=1, seed=0, progress=False)
-        >>> result.history[0]["train_loss"] > 0
-        True
+        >>> len(result.history)
+        1
     """
 
     def __init__(self, alpha: float = 0.0, weight: float = 100.0, site: str = "z", num_particles: int = 1) -> None:

@@ -44,8 +44,8 @@ class TotalCorrelationELBO(WeightedELBO):
         >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
         >>> objective = TotalCorrelationELBO(gamma=5.0, data_size=7)
         >>> result = pyvae.fit(vae, torch.rand(7, 5), objective=objective, epochs=1, seed=0, progress=False)
-        >>> result.history[0]["train_loss"] > 0
-        True
+        >>> len(result.history)
+        1
     """
 
     def __init__(

@@ -39,7 +39,7 @@ def same(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_two_processes_are_one_with_the_doubled_batch(tmp_path, compile):
     options = {"epochs": 5, "clip_norm": 20.0, "compile": compile}
     (alone,), _ = train(1, tmp_path / "one", batch_size=40, **options)

@@ -108,7 +108,7 @@ def kill_and_resume(tmp_path, kills, epochs, seed):
 
 
 def test_kill_nine(tmp_path):
-    kill_and_resume(tmp_path, kills=2, epochs=60, seed=1)
+    kill_and_resume(tmp_path, kills=1, epochs=40, seed=1)
 
 
 @pytest.mark.slow
