@@ -15,7 +15,17 @@ from pyvae import (
 )
 from pyvae.checkpoint import save
 from pyvae.compilation import compile
-from pyvae.diagnostics import code_usage, elbo, evaluate, impute, log_likelihood, log_weights
+from pyvae.diagnostics import (
+    code_usage,
+    compare,
+    diagnose,
+    elbo,
+    evaluate,
+    impute,
+    log_likelihood,
+    log_weights,
+    to_inference_data,
+)
 from pyvae.encoding import encoded
 from pyvae.errors import (
     ArgumentError,
@@ -40,6 +50,7 @@ from pyvae.models import (
     SemiSupervisedVAE,
     SingleStep,
 )
+from pyvae.traversals import interpolate, traverse
 
 __all__ = [
     "VAE",
@@ -61,9 +72,11 @@ __all__ = [
     "SingleStep",
     "TraceError",
     "code_usage",
+    "compare",
     "compilation",
     "compile",
     "datasets",
+    "diagnose",
     "diagnostics",
     "distributions",
     "elbo",
@@ -72,6 +85,7 @@ __all__ = [
     "fit",
     "guides",
     "impute",
+    "interpolate",
     "likelihoods",
     "load",
     "log_likelihood",
@@ -82,4 +96,6 @@ __all__ = [
     "priors",
     "recipes",
     "save",
+    "to_inference_data",
+    "traverse",
 ]

@@ -1,4 +1,4 @@
-"""The command line: ``pyvae fit RECIPE``, ``sample``, ``reconstruct``, ``evaluate``, ``encode``, ``decode``."""
+"""The command line: ``pyvae fit RECIPE``, ``sample``, ``traverse``, ``evaluate``, … on what it leaves behind."""
 
 import inspect
 import json
@@ -8,7 +8,15 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from pyvae import commands, recipes, token_commands, train_command
+from pyvae import (
+    commands,
+    comparing_commands,
+    diagnosis_command,
+    exploring_commands,
+    recipes,
+    token_commands,
+    train_command,
+)
 from pyvae.allocator import keep_memory
 from pyvae.command_line import Parser, add_signature, check_config, underscored
 from pyvae.errors import ArgumentError, DataError, PyvaeError
@@ -24,6 +32,9 @@ _ON_RUNS = {
     "sample": commands.sample,
     "reconstruct": commands.reconstruct,
     "evaluate": commands.evaluate,
+    "compare": comparing_commands.compare,
+    "diagnose": diagnosis_command.diagnose,
+    "traverse": exploring_commands.traverse,
     "encode": token_commands.encode,
     "decode": token_commands.decode,
 }

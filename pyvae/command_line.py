@@ -62,11 +62,17 @@ def check_config(parser: Parser, arguments: Sequence[str]) -> None:
 
 
 def add_signature(parser: Parser, function: Callable[..., object], skip: Collection[str] = ()) -> None:
-    """Give a parser the parameters of a function: those without a default as positionals, booleans as switches."""
+    """Give a parser a function's parameters: those without a default as positionals, booleans as switches.
+
+    A list of strings without a default is one or more words.
+    """
     parameters = inspect.signature(function).parameters
     switches = {n: p for n, p in parameters.items() if p.annotation is bool and n not in skip}
-    parser.add_function_arguments(function, skip={*skip, *switches}, as_positional=True)
+    several = [n for n, p in parameters.items() if p.annotation == list[str] and p.default is p.empty]
     help_of = {p.arg_name: p.description for p in parse(inspect.getdoc(function) or "").params}
+    for name in several:
+        parser.add_argument(name, nargs="+", help=help_of.get(name))
+    parser.add_function_arguments(function, skip={*skip, *switches, *several}, as_positional=True)
     for name, parameter in switches.items():
         parser.add_argument(f"--{name}", action=ActionYesNo, default=parameter.default, help=help_of.get(name))
 

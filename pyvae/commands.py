@@ -25,9 +25,18 @@ from pyvae.runs import Run, free_path, open_run
 from pyvae.views import generate
 from pyvae.views import reconstruct as reconstruct_data
 
-__all__ = ["evaluate", "evaluate_test_data", "print_figures", "reconstruct", "sample"]
+__all__ = [
+    "DRAWN",
+    "evaluate",
+    "evaluate_test_data",
+    "free_output",
+    "print_figures",
+    "reconstruct",
+    "sample",
+    "write_data",
+]
 
-_DRAWN = (".png", ".npy")
+DRAWN = (".png", ".npy")  # what data are written as
 _LISTED = 12  # levels of a hierarchy; the many of a diffusion are drawn in the report
 
 
@@ -50,7 +59,7 @@ def sample(
         output: a .png for a picture or a .npy for the numbers; by default samples-1.png, … in run.
     """
     opened = open_run(run)
-    path = _free_output(opened, "samples", ".png", output, _DRAWN)
+    path = free_output(opened, "samples", ".png", output, DRAWN)
     check_int("count", count)
     check_seed(seed)
     if labels is not None and not opened.conditional:
@@ -61,7 +70,7 @@ def sample(
         _check_labels(classes, opened)
         y = torch.tensor(classes)[torch.arange(count) * len(classes) // count]  # as evenly as can be
     x = opened.original_units(generate(opened.load_pair(), count, y, seed, mean=not draw))
-    _write(path, x, lambda: draw_samples(x, y))
+    write_data(path, x, lambda: draw_samples(x, y))
 
 
 def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: str | None = None) -> None:
@@ -74,7 +83,7 @@ def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: 
         output: a .png for a picture or a .npy for the numbers; by default reconstructions-1.png, … in run.
     """
     opened = open_run(run)
-    path = _free_output(opened, "reconstructions", ".png", output, _DRAWN)
+    path = free_output(opened, "reconstructions", ".png", output, DRAWN)
     data, pair = opened.load_data(), opened.load_pair()
     if not 1 <= count <= len(data.test):
         raise ArgumentError(f"count is {count}; expected 1 to {len(data.test)}, the number of test data")
@@ -88,7 +97,7 @@ def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: 
         labels = torch.full_like(args[1], as_label)
     x, originals = (opened.original_units(t) for t in (reconstruct_data(pair, args, labels), args[0]))
     name = "decoded" if as_label is None else f"as {as_label}"
-    _write(path, x, lambda: draw_reconstructions(x, originals, name))
+    write_data(path, x, lambda: draw_reconstructions(x, originals, name))
 
 
 def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | None = None) -> None:
@@ -101,7 +110,7 @@ def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | No
         output: a .json file for the figures; by default evaluation-1.json, … in run.
     """
     opened = open_run(run)
-    path = _free_output(opened, "evaluation", ".json", output, (".json",))
+    path = free_output(opened, "evaluation", ".json", output, (".json",))
     check_seed(seed)
     evaluation = evaluate_test_data(opened.load_pair(), opened.load_data(), num_particles, seed)
     write_atomically(path, (json.dumps(evaluation.figures(), indent=2) + "\n").encode())
@@ -136,7 +145,7 @@ def print_figures(console: Console, evaluation: Evaluation, title: str) -> None:
     console.print(table)
 
 
-def _free_output(run: Run, stem: str, suffix: str, output: str | None, suffixes: tuple[str, ...]) -> Path:
+def free_output(run: Run, stem: str, suffix: str, output: str | None, suffixes: tuple[str, ...]) -> Path:
     """Where to write: a file that does not exist, of a kind that can be written.
 
     Raises:
@@ -150,7 +159,7 @@ def _free_output(run: Run, stem: str, suffix: str, output: str | None, suffixes:
     return path
 
 
-def _write(path: Path, x: Tensor, draw: Callable[[], Figure]) -> None:
+def write_data(path: Path, x: Tensor, draw: Callable[[], Figure]) -> None:
     """Write data as numbers or as a picture, and say where."""
     if path.suffix == ".npy":
         buffer = io.BytesIO()

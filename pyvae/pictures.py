@@ -13,10 +13,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from pyvae.checkpoint import write_atomically
-from pyvae.diagnostics import CodeUsage
 
 __all__ = [
-    "draw_codes",
     "draw_curves",
     "draw_grid",
     "draw_latents",
@@ -147,18 +145,6 @@ def draw_terms(terms: dict[str, float], history: Sequence[dict[str, float]]) -> 
         right.set(title=f"over the epochs, {split}", xlabel="epoch")
         right.xaxis.set_major_locator(MaxNLocator(integer=True))
         right.legend(frameon=False)
-    return figure
-
-
-def draw_codes(codes: dict[str, CodeUsage]) -> Figure:
-    """The frequencies of the codes of each site, the most frequent first."""
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    panels = figure.subplots(1, len(codes), squeeze=False)[0]
-    for axes, (name, usage) in zip(panels, codes.items(), strict=True):
-        shares = (usage.counts / usage.counts.sum()).sort(descending=True).values
-        axes.bar(range(len(shares)), shares, width=1)
-        axes.axhline(1 / len(shares), color="black", linewidth=0.8)
-        axes.set(title=f"{name}: perplexity {usage.perplexity:.1f}", xlabel="code, by rank", ylabel="share")
     return figure
 
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from pyvae.checkpoint import write_atomically
 from pyvae.datasets import LabelledData
 from pyvae.diagnostics import CodeUsage, Evaluation
+from pyvae.diagnostics.sections.codebooks import draw_codes
 from pyvae.isolation import preserved_streams
 from pyvae.key_figures import key_figures
-from pyvae.pictures import draw_codes, draw_curves, draw_grid, draw_latents, draw_rows, draw_terms, picture_bytes
+from pyvae.pictures import draw_curves, draw_grid, draw_latents, draw_rows, draw_terms, picture_bytes
 from pyvae.runs import Run
 from pyvae.training_state import Row
 from pyvae.views import class_labels, generate, latent_means, reconstruct

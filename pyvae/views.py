@@ -1,17 +1,19 @@
 """What a pair shows: draws, reconstructions and latents, by Pyro's own handlers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from pyro import poutine
-from pyro.distributions import Delta, Distribution
+from pyro.distributions import Delta
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from pyvae.inspection import Inspection, has_support, inspect_pair, unwrapped
+from pyvae.diagnostics.latent_means import centres
+from pyvae.errors import RUN_ERRORS, PairError, PyvaeError
+from pyvae.inspection import Inspection, first_lines, inspect_pair, unwrapped
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
-__all__ = ["class_labels", "generate", "latent_means", "reconstruct"]
+__all__ = ["class_labels", "decode", "determining_means", "generate", "latent_means", "reconstruct", "shown"]
 
 
 def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int = 0, mean: bool = True) -> Tensor:
@@ -26,20 +28,12 @@ def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int
     """
     with evaluation_mode(pair), own_parameters(), preserved_streams(seed):
         trace = poutine.trace(pair.model).get_trace(None, labels, size=size)
-    return _shown(trace, mean)
+    return shown(trace, mean)
 
 
 def latent_means(pair: nn.Module, args: Sequence[Tensor]) -> dict[str, Tensor]:
     """E[z | x] under q, or of codes the most likely, by the name of the latent site."""
-    return _centres(inspect_pair(pair, args))
-
-
-def _centres(inspection: Inspection) -> dict[str, Tensor]:
-    return {name: _centre(inspection.guide.nodes[name]["fn"]) for name in inspection.latents}
-
-
-def _centre(q: Distribution) -> Tensor:
-    return q.mode if has_support(q) and q.support.is_discrete else q.mean
+    return centres(inspect_pair(pair, args))
 
 
 def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
@@ -52,18 +46,40 @@ def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None =
         args: x, or x and y.
         labels: what to decode with instead of y.
     """
-    inspection = inspect_pair(pair, args)
-    # what the model itself computes of other latents, such as the vectors of codes, it shall compute of these
-    computed = {n for n in inspection.latents if isinstance(unwrapped(inspection.model.nodes[n]["fn"]), Delta)}
-    means = {name: mean for name, mean in _centres(inspection).items() if name not in computed}
+    means = determining_means(inspect_pair(pair, args))
     labels = labels if labels is not None else (args[1] if len(args) > 1 else None)
+    return shown(decode(pair, means, labels, len(args[0])), mean=True)
+
+
+def determining_means(inspection: Inspection) -> dict[str, Tensor]:
+    """:func:`latent_means` of the latents that determine x; not of those that the model computes of others.
+
+    Such as the vectors of codes: the model shall compute them of these.
+    """
+    computed = {n for n in inspection.latents if isinstance(unwrapped(inspection.model.nodes[n]["fn"]), Delta)}
+    return {name: mean for name, mean in centres(inspection).items() if name not in computed}
+
+
+def decode(pair: nn.Module, latents: Mapping[str, Tensor], labels: Tensor | None, size: int) -> Trace:
+    """The model run on these latents, without data.
+
+    Raises:
+        PairError: if it cannot be.
+    """
     with evaluation_mode(pair), own_parameters(), preserved_streams(0):
-        model = poutine.condition(pair.model, data=means)
-        trace = poutine.trace(model).get_trace(None, labels, size=len(args[0]))
-    return _shown(trace, mean=True)
+        try:
+            return poutine.trace(poutine.condition(pair.model, data=latents)).get_trace(None, labels, size=size)
+        except RUN_ERRORS as error:
+            if isinstance(error, PyvaeError):
+                raise
+            raise PairError(
+                f"{type(pair).__name__}.model failed without x, on {'no' if labels is None else 'some'} labels and "
+                f"size={size}: {first_lines(error)}; expected a model that takes x=None, y and size"
+            ) from error
 
 
-def _shown(trace: Trace, mean: bool) -> Tensor:
+def shown(trace: Trace, mean: bool) -> Tensor:
+    """x of a run of a model: what was drawn, or the mean of its distribution."""
     site = trace.nodes["x" if "x" in trace.nodes else "x_0"]
     return site["fn"].mean if mean else site["value"]
 

@@ -4,6 +4,7 @@ from pyvae.datasets.arrays import arrays
 from pyvae.datasets.audio import audio_folder, audio_rate, read_audio, spoken_digits
 from pyvae.datasets.data import InMemory, LabelledData
 from pyvae.datasets.digits import digits
+from pyvae.datasets.factors import Factors
 from pyvae.datasets.memory_mapped import MemoryMapped, memory_mapped
 from pyvae.datasets.preprocessing import (
     dequantization,
@@ -12,12 +13,15 @@ from pyvae.datasets.preprocessing import (
     standardization,
     static_binarization,
 )
+from pyvae.datasets.sprites import Sprites, sprites
 from pyvae.datasets.vision import cifar10, fashion_mnist, image_folder, kmnist, mnist, read_picture
 
 __all__ = [
+    "Factors",
     "InMemory",
     "LabelledData",
     "MemoryMapped",
+    "Sprites",
     "arrays",
     "audio_folder",
     "audio_rate",
@@ -34,6 +38,7 @@ __all__ = [
     "read_audio",
     "read_picture",
     "spoken_digits",
+    "sprites",
     "standardization",
     "static_binarization",
 ]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from pyvae.datasets.factors import Factors
 from pyvae.errors import ArgumentError, DataError
 from pyvae.isolation import preserved_streams
 
@@ -24,15 +25,22 @@ class InMemory(TensorDataset):
     Args:
         tensors: x, and possibly labels y; rows first.
         transform: of the rows of x that are taken, such as a fresh binarization.
+        factors: what the rows were made from, if that is known; it is not among what is taken.
 
     Example:
         >>> len(InMemory(torch.zeros(5, 2))[torch.tensor([0, 3])][0])
         2
     """
 
-    def __init__(self, *tensors: Tensor, transform: Callable[[Tensor], Tensor] = unit_interval) -> None:
+    def __init__(
+        self,
+        *tensors: Tensor,
+        transform: Callable[[Tensor], Tensor] = unit_interval,
+        factors: Factors | None = None,
+    ) -> None:
         super().__init__(*tensors)
         self.transform = transform
+        self.factors = factors
 
     def __getitem__(self, index: Tensor | int | slice) -> tuple[Tensor, ...]:
         x, *labels = super().__getitem__(index)
@@ -40,13 +48,14 @@ class InMemory(TensorDataset):
 
     def rows(self, index: Tensor | slice) -> "InMemory":
         """The given rows, under the same transform."""
-        return InMemory(*(t[index] for t in self.tensors), transform=self.transform)
+        factors = None if self.factors is None else self.factors.rows(index)
+        return InMemory(*(t[index] for t in self.tensors), transform=self.transform, factors=factors)
 
     def fixed(self, seed: int = 0) -> "InMemory":
         """The same rows with one draw of a random transform, so that figures on them can be compared."""
         with preserved_streams(seed):
             tensors = self[torch.arange(len(self))]
-        return InMemory(*tensors, transform=lambda x: x)
+        return InMemory(*tensors, transform=lambda x: x, factors=self.factors)
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(tuple(t.shape[1:])) for t in self.tensors)
@@ -54,7 +63,7 @@ class InMemory(TensorDataset):
 
     def without_labels(self) -> "InMemory":
         """x alone."""
-        return InMemory(self.tensors[0], transform=self.transform)
+        return InMemory(self.tensors[0], transform=self.transform, factors=self.factors)
 
 
 @dataclass(frozen=True)
@@ -91,15 +100,11 @@ class LabelledData:
     def transformed(self, transform: Callable[[Tensor], Tensor], **record: object) -> "LabelledData":
         """The same data with one more transform of x, which ``record`` describes."""
 
-        def chained(previous: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-            return lambda x: transform(previous(x))
+        def chained(split: InMemory) -> InMemory:
+            return InMemory(*split.tensors, transform=lambda x: transform(split.transform(x)), factors=split.factors)
 
-        return replace(
-            self,
-            train=InMemory(*self.train.tensors, transform=chained(self.train.transform)),
-            test=InMemory(*self.test.tensors, transform=chained(self.test.transform)),
-            preprocessing=(*self.preprocessing, record),
-        )
+        preprocessing = (*self.preprocessing, record)
+        return replace(self, train=chained(self.train), test=chained(self.test), preprocessing=preprocessing)
 
     def hold_out(self, fraction: float, seed: int = 0) -> tuple["LabelledData", InMemory | None]:
         """Split a random part off the training data for validation; None if ``fraction`` is 0.

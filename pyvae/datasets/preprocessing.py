@@ -41,7 +41,7 @@ def static_binarization(data: LabelledData, seed: int = 0) -> LabelledData:
     def drawn(split: InMemory) -> InMemory:
         parts = split.tensors[0].split(4096)
         binary = torch.cat([torch.bernoulli(split.transform(x), generator=generator).bool() for x in parts])
-        return InMemory(binary, *split.tensors[1:], transform=Tensor.float)
+        return InMemory(binary, *split.tensors[1:], transform=Tensor.float, factors=split.factors)
 
     record = {"name": "static_binarization", "seed": seed}
     return replace(data, train=drawn(data.train), test=drawn(data.test), preprocessing=(*data.preprocessing, record))

@@ -17,7 +17,7 @@ from pyvae.errors import PairError
 from pyvae.inspection import Inspection, check_data, inspect_pair, unwrapped
 from pyvae.isolation import preserved_streams
 
-__all__ = ["elbo", "evaluate", "log_likelihood"]
+__all__ = ["elbo", "evaluate", "has_weights", "inspected_for_weights", "log_likelihood", "over_data"]
 
 _ROWS = 4096
 
@@ -56,7 +56,7 @@ def elbo(
         >>> estimate.value < 0 < estimate.standard_error
         True
     """
-    parts = _over(lambda t: elbo_estimate(t.reconstruction, t.latents), pair, data, num_particles, seed, max_memory)
+    parts = over_data(lambda t: elbo_estimate(t.reconstruction, t.latents), pair, data, num_particles, seed, max_memory)
     return _join_elbo(parts)
 
 
@@ -96,8 +96,8 @@ def log_likelihood(
         torch.Size([7])
     """
     inspected_for_weights(pair, data)
-    parts = _over(lambda t: likelihood_estimate(t.log_weight), pair, data, num_particles, seed, max_memory)
-    return _join(parts)
+    parts = over_data(lambda t: likelihood_estimate(t.log_weight), pair, data, num_particles, seed, max_memory)
+    return joined(parts)
 
 
 def evaluate(
@@ -130,21 +130,16 @@ def evaluate(
         >>> evaluation.elbo.value <= evaluation.log_likelihood.value
         True
     """
-    inspection = _inspected(pair, data)
-    points = _point_masses(inspection)
-    _refuse(
-        [n for n in points if not inspection.model.nodes[n]["fn"].support.is_discrete]
-    )  # no point has a probability
-    weighted = not points
-    rows = len(inspection.arguments[0])
-    dimensions = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed) // rows
+    inspection = inspected(pair, data)
+    check_points(inspection)
+    weighted, dimensions = has_weights(inspection), observed_numbers(inspection)
 
     def reduce(terms: LogTerms) -> tuple[ELBOEstimate, Estimate | None]:
         bound = likelihood_estimate(terms.log_weight) if weighted else None
         return elbo_estimate(terms.reconstruction, terms.latents), bound
 
-    parts = _over(reduce, pair, data, num_particles, seed, max_memory)
-    bound = _join([p[1] for p in parts]) if weighted else None
+    parts = over_data(reduce, pair, data, num_particles, seed, max_memory)
+    bound = joined([p[1] for p in parts]) if weighted else None
     codes = code_usage(pair, data) if code_sites(inspection) else {}
     return Evaluation(_join_elbo([p[0] for p in parts]), bound, dimensions, codes)
 
@@ -156,12 +151,12 @@ def inspected_for_weights(pair: nn.Module, data: Data) -> Inspection:
         PairError: if the pair's densities are no importance weights.
         DataError: if the data do not fit the pair.
     """
-    inspection = _inspected(pair, data)
+    inspection = inspected(pair, data)
     _refuse(_point_masses(inspection))
     return inspection
 
 
-def _over(
+def over_data(
     reduce: Callable[[LogTerms], T],
     pair: nn.Module,
     data: Data,
@@ -178,13 +173,34 @@ def _over(
         return [part for batch in batches.in_order() for part in terms(reduce, batch)]
 
 
-def _inspected(pair: nn.Module, data: Data) -> Inspection:
-    """A run on some of the data; refuses pairs whose densities are no importance weights."""
+def inspected(pair: nn.Module, data: Data) -> Inspection:
+    """A run on some of the data; refuses data that do not fit, and pairs whose densities are estimates."""
     with preserved_streams():
         inspection = inspect_pair(pair, batches_for(pair, data, 8).extremes())
     check_data(inspection)
     check_weights(inspection)
     return inspection
+
+
+def has_weights(inspection: Inspection) -> bool:
+    """Whether the guide's densities can be weighed against the model's: no point masses stand against densities."""
+    return not _point_masses(inspection)
+
+
+def check_points(inspection: Inspection) -> None:
+    """Refuse a guide that puts all its mass on one point where the model has a density: no bound is defined.
+
+    Raises:
+        PairError: naming the site.
+    """
+    points = _point_masses(inspection)
+    _refuse([n for n in points if not inspection.model.nodes[n]["fn"].support.is_discrete])
+
+
+def observed_numbers(inspection: Inspection) -> int:
+    """How many numbers the model observes of each datapoint."""
+    count = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed)
+    return count // len(inspection.arguments[0])
 
 
 def _point_masses(inspection: Inspection) -> list[str]:
@@ -205,7 +221,8 @@ def _refuse(points: Sequence[str]) -> None:
         )
 
 
-def _join(parts: Sequence[Estimate]) -> Estimate:
+def joined(parts: Sequence[Estimate]) -> Estimate:
+    """The estimates of slices of the data as one of all data."""
     return Estimate(
         torch.cat([p.per_datapoint for p in parts]),
         torch.cat([p.standard_errors for p in parts]),
@@ -214,12 +231,12 @@ def _join(parts: Sequence[Estimate]) -> Estimate:
 
 
 def _join_elbo(parts: Sequence[ELBOEstimate]) -> ELBOEstimate:
-    joined = _join(parts)
+    whole = joined(parts)
     reconstruction: Tensor = torch.cat([p.reconstruction for p in parts])
     return ELBOEstimate(
-        joined.per_datapoint,
-        joined.standard_errors,
-        joined.num_particles,
+        whole.per_datapoint,
+        whole.standard_errors,
+        whole.num_particles,
         reconstruction,
         {name: torch.cat([p.kl_terms[name] for p in parts]) for name in parts[0].kl_terms},
     )

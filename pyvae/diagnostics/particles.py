@@ -15,7 +15,7 @@ from pyvae.errors import RUN_ERRORS, PairError
 from pyvae.inspection import Inspection, check_latents, choose_plate, stochastic_sites, summed_but
 from pyvae.isolation import preserved_streams
 
-__all__ = ["LogTerms", "check_sites", "check_weights", "choose_runner", "repeated_run"]
+__all__ = ["LogTerms", "check_sites", "check_weights", "choose_runner", "copies", "density", "repeated_run"]
 
 _PARTICLES = "pyvae_particles"
 
@@ -80,7 +80,7 @@ def check_weights(inspection: Inspection) -> None:
                 )
 
 
-def _density(site: dict, dims: Sequence[int]) -> Tensor:
+def density(site: dict, dims: Sequence[int]) -> Tensor:
     """log density of a site, unscaled, summed in float64 over all batch dimensions but ``dims``.
 
     Independent event dimensions are summed here, not in the distribution: a float32 sum over the pixels of an image
@@ -101,11 +101,11 @@ def _terms(guide: Trace, model: Trace, dims: Sequence[int]) -> LogTerms:
     reconstruction, latents = 0.0, {}
     for name, site in stochastic_sites(model).items():
         if site["is_observed"]:
-            reconstruction = reconstruction + _density(site, dims)
+            reconstruction = reconstruction + density(site, dims)
         else:
-            latents[name] = _density(site, dims)
+            latents[name] = density(site, dims)
     for name, site in stochastic_sites(guide).items():  # factors too: Pyro's objectives count them as part of log q
-        latents[name] = latents.get(name, 0.0) - _density(site, dims)
+        latents[name] = latents.get(name, 0.0) - density(site, dims)
     return LogTerms(reconstruction, latents)
 
 
@@ -149,14 +149,19 @@ def _repeated(dim: int) -> Runner:
 
 def repeated_run(pair: nn.Module, args: Sequence[Tensor], num_particles: int, dim: int) -> tuple[LogTerms, Trace]:
     """The terms of particles as copies of the data, and the trace of the model, whose rows are S times N."""
+    repeated = copies(args, num_particles)
+    guide = poutine.trace(pair.guide).get_trace(*repeated)
+    model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*repeated)
+    return _checked(_terms(guide, model, (dim,)), num_particles, len(args[0])), model
+
+
+def copies(args: Sequence[Tensor], count: int) -> list[Tensor]:
+    """The arguments with all data so many times over: all rows once, then all again."""
     size = len(args[0])
-    copies = [
-        a.repeat(num_particles, *[1] * (a.dim() - 1)) if isinstance(a, Tensor) and a.dim() and len(a) == size else a
+    return [
+        a.repeat(count, *[1] * (a.dim() - 1)) if isinstance(a, Tensor) and a.dim() and len(a) == size else a
         for a in args
     ]
-    guide = poutine.trace(pair.guide).get_trace(*copies)
-    model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*copies)
-    return _checked(_terms(guide, model, (dim,)), num_particles, size), model
 
 
 def choose_runner(
@@ -194,7 +199,7 @@ def _particles_agree(
         for program, together in ((pair.guide, guide), (pair.model, model)):
             alone = poutine.trace(poutine.condition(program, data=one)).get_trace(*args)
             for name, site in stochastic_sites(together).items():
-                many, single = _density(site, (-1 - nesting, dim)), _density(alone.nodes[name], (dim,))
+                many, single = density(site, (-1 - nesting, dim)), density(alone.nodes[name], (dim,))
                 many = many[index] if many.shape[0] == count else many[0]
                 if not torch.allclose(many, single, rtol=1e-5, atol=1e-4, equal_nan=True):
                     return False

@@ -1,0 +1,165 @@
+"""Can the posterior be trusted: all diagnostics of a pair, in one table and on one page."""
+
+import base64
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jinja2 import Environment, PackageLoader, select_autoescape
+from torch import nn
+
+from pyvae.batches import Data
+from pyvae.checks import check_int, check_seed
+from pyvae.diagnostics import sections as built_in
+from pyvae.diagnostics.arviz_bridge import FEWEST_DRAWS
+from pyvae.diagnostics.log_weights import DEFAULT_MEMORY
+from pyvae.diagnostics.particles import check_weights
+from pyvae.diagnostics.sections import Figure, Section, Subject
+from pyvae.inspection import check_data
+
+__all__ = ["SECTIONS", "Diagnosis", "diagnose"]
+
+#: what a diagnosis asks, in order
+SECTIONS: tuple[Callable[[Subject], Section], ...] = (
+    built_in.bounds,
+    built_in.inference_gap,
+    built_in.calibration,
+    built_in.latents,
+    built_in.aggregated_posterior,
+    built_in.predictive,
+    built_in.codebooks,
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis:
+    """The figures of a pair on data, each with what it means and what to do.
+
+    Attributes:
+        sections: the parts, by name: their figures, pictures, and a table per datapoint or per latent dimension.
+        settings: what was diagnosed, and how.
+    """
+
+    sections: dict[str, Section]
+    settings: dict[str, object]
+
+    @property
+    def advice(self) -> list[str]:
+        """What to do, most important first; empty if all figures are within their thresholds."""
+        return [f"{f.name}: {f.text} — {f.advice}" for s in self.sections.values() for f in s.figures if f.advice]
+
+    def __getitem__(self, name: str) -> Figure:
+        """The figure of this name."""
+        return {f.name: f for s in self.sections.values() for f in s.figures}[name]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per figure: section, value, errors, threshold, verdict, meaning, advice and source."""
+        columns = ("value", "unit", "standard_error", "dataset_standard_error", "threshold", "verdict", "meaning")
+        rows = [
+            {"section": name, "figure": f.name, **{c: getattr(f, c) for c in (*columns, "advice", "source")}}
+            for name, section in self.sections.items()
+            for f in section.figures
+        ]
+        return pd.DataFrame(rows).set_index(["section", "figure"])
+
+    def to_html(self, title: str = "Can this posterior be trusted?", subtitle: str = "") -> str:
+        """One page with all pictures in it, which needs nothing else."""
+        environment = Environment(loader=PackageLoader("pyvae", "."), autoescape=select_autoescape(default=True))
+        return environment.get_template("diagnosis.html.jinja").render(
+            title=title,
+            subtitle=subtitle or ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in list(self.settings.items())[1:3]),
+            advices=self.advice,
+            sections=[_shown(s) for s in self.sections.values()],
+            settings=[(k.replace("_", " "), v) for k, v in self.settings.items()],
+        )
+
+    def __str__(self) -> str:
+        lines = []
+        for section in self.sections.values():
+            lines += ["", section.title]
+            lines += [f"  {f.name:34} {f.text:>14}  {f.verdict}" for f in section.figures]
+            lines += [f"  left out: {section.skipped}"] if section.skipped else []
+        return "\n".join([*lines, "", *(f"→ {line}" for line in self.advice)]).strip()
+
+    def __repr__(self) -> str:
+        return f"<Diagnosis of {self.settings['pair']}: {len(self.advice)} figures beyond their thresholds>"
+
+
+def diagnose(
+    pair: nn.Module,
+    data: Data,
+    num_particles: int = 200,
+    seed: int = 0,
+    sections: Sequence[Callable[[Subject], Section]] = SECTIONS,
+    max_memory: int = DEFAULT_MEMORY,
+) -> Diagnosis:
+    r"""Can q(z | x) be trusted as p(z | x), and p(x) as the distribution of the data? Figures with verdicts.
+
+    Importance weights w = p(x, z) / q(z | x) of all data give the bounds, Pareto's k̂ and the effective sample size;
+    up to 64 data the inference gap and its parts; 1,000 data of the model itself the calibration of q; up to 1,000
+    data the use of the latents and the match of prior and aggregated posterior; up to 200 data predictive checks. All
+    are held-out data, if these are held out: give the test set.
+
+    Works on any pair whose sites lie in one data plate. What has no answer for a pair is left out, with the reason.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        data: as for :func:`pyvae.fit`.
+        num_particles: draws per datapoint, at least 25; the threshold of k̂ rises with them, up to 0.7 for 2,200.
+        seed: of all draws.
+        sections: what to ask; each is a function from a :class:`pyvae.diagnostics.sections.Subject` to a
+            :class:`pyvae.diagnostics.sections.Section`.
+        max_memory: about how many bytes intermediate results may take.
+
+    Raises:
+        PairError: if a site lies outside the data plate, or the densities are no importance weights.
+        DataError: if there are no data, or they do not fit the pair.
+        ArgumentError: if a number is out of range.
+
+    References:
+        Yao, Vehtari, Simpson and Gelman, *Yes, but did it work? Evaluating variational inference*, 2018. Each figure
+        names its own.
+
+    Example:
+        >>> import pyvae
+        >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
+        >>> diagnosis = diagnose(vae, torch.rand(50, 5).round(), num_particles=50)
+        >>> diagnosis["ELBO"].value < 0
+        True
+    """
+    check_int("num_particles", num_particles, FEWEST_DRAWS)
+    check_int("max_memory", max_memory)
+    check_seed(seed)
+    subject = Subject(pair, data, num_particles, seed, max_memory)
+    check_data(subject.inspection)
+    check_weights(subject.inspection)
+    _ = subject.dim  # refuses sites outside of the plate
+    found = {function.__name__: function(subject) for function in sections}
+    size = len(found["bounds"].table) if "bounds" in found else len(subject.kept[0])
+    settings = {"pair": type(pair).__name__, "data": size, "draws_per_datapoint": num_particles, "seed": seed}
+    return Diagnosis(found, {**settings, "torch": torch.__version__})
+
+
+def _shown(section: Section) -> dict[str, object]:
+    """A section as the page's template takes it."""
+    figures = [
+        {"name": f.name, "text": f.text, "meaning": f.meaning, "verdict": f.verdict, "threshold": f.threshold,
+         "source": f.source, "errors": _errors(f)}
+        for f in section.figures
+    ]  # fmt: skip
+    pictures = []
+    for picture in section.pictures:
+        buffer, figure = io.BytesIO(), picture.draw()
+        figure.savefig(buffer, format="png", dpi=120)
+        encoded = base64.b64encode(buffer.getvalue()).decode()
+        wide = figure.get_figwidth() > 7
+        pictures.append({"title": picture.title, "meaning": picture.meaning, "base64": encoded, "wide": wide})
+    return {"title": section.title, "skipped": section.skipped, "figures": figures, "pictures": pictures}
+
+
+def _errors(figure: Figure) -> list[tuple[str, str]]:
+    kinds = (("Monte Carlo error", figure.standard_error), ("from the choice of data", figure.dataset_standard_error))
+    return [(kind, f"{error:.2g}") for kind, error in kinds if not math.isnan(error)]

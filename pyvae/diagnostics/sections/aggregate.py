@@ -1,0 +1,188 @@
+"""Whether the prior is that of the data's latents: the aggregated posterior against the prior."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure as Drawing
+from pyro import poutine
+from scipy.stats import ks_2samp
+from sklearn.metrics import pairwise_distances, pairwise_kernels
+from torch import Tensor
+
+from pyvae.diagnostics.evaluation import has_weights
+from pyvae.diagnostics.sections.section import Figure, Picture, Section
+from pyvae.diagnostics.sections.subject import Subject
+from pyvae.inspection import stochastic_sites, summed_but, unwrapped
+
+__all__ = ["aggregated_posterior"]
+
+_ROWS, _CONDITIONED, _PERMUTATIONS = 1000, 200, 200
+_SHIFT = 0.15
+_TITLE = "Does the prior look like the latents of the data?"
+_SURGERY = "Hoffman and Johnson, ELBO surgery, 2016, equation 3"
+_ADVICE = (
+    "draws from the prior fall where no data are, so they will look worse than reconstructions; try a learned prior "
+    "(VampPrior, NormalMixture, NeuralSplineFlow)"
+)
+
+
+def aggregated_posterior(subject: Subject) -> Section:
+    r"""q̄(z) = E_x q(z | x) against p(z): MMD, differences by dimension, and E_x KL = I(x; z) + KL(q̄ ‖ p).
+
+    I(x; z) is estimated with N data as E log q(z_n | x_n) − log 1/N Σ_m q(z_n | x_m), which is at most log N: where
+    the mean KL is near it, or above, the mutual information is underestimated and KL(q̄ ‖ p) overestimated.
+    """
+    if reason := subject.no_draws():
+        return Section(_TITLE, skipped=reason)
+    args = subject.rows(_ROWS)
+    with subject.at_rest(4):
+        posterior = poutine.trace(subject.pair.guide).get_trace(*args)
+        prior = subject.draw_model(args)
+        drawn, expected = (
+            {name: trace.nodes[name]["value"].flatten(1).cpu().double().numpy() for name in subject.drawn}
+            for trace in (posterior, prior)
+        )
+        figures = [_discrepancy(name, drawn[name], expected[name]) for name in subject.drawn[:3]]
+        table = _by_dimension(drawn, expected)
+        figures += [_farthest(table), *_surgery(subject)]
+    pictures = (
+        Picture(
+            "Latents of the data and of the prior",
+            "The dimensions that differ most: filled, what the guide draws for the data; the line, the prior.",
+            lambda: _draw(table, drawn, expected),
+        ),
+    )
+    return Section(_TITLE, tuple(figures), pictures, table)
+
+
+def _discrepancy(name: str, drawn: np.ndarray, expected: np.ndarray) -> Figure:
+    """Unbiased MMD² with a Gaussian kernel of the median distance, and its p-value by permutations."""
+    both = np.concatenate([drawn[:_ROWS], expected[:_ROWS]])
+    n = len(both) // 2
+    width = np.median(pairwise_distances(both[:: max(1, len(both) // 500)]))
+    kernel = pairwise_kernels(both, metric="rbf", gamma=1 / (2 * max(width, 1e-12) ** 2))
+    np.fill_diagonal(kernel, 0)
+    signs = np.repeat([1.0, -1.0], n)
+    generator = np.random.default_rng(0)
+    all_signs = np.stack([signs, *(generator.permutation(signs) for _ in range(_PERMUTATIONS))], 1)
+    # with s = ±1, the sums within the halves and between them are those of 1ᵀ K 1 and sᵀ K s
+    total, between = kernel.sum(), (all_signs * (kernel @ all_signs)).sum(0)
+    values = (total + between) / (2 * n * (n - 1)) - (total - between) / (2 * n**2)
+    p_value = (1 + float((values[1:] >= values[0]).sum())) / (1 + _PERMUTATIONS)
+    return Figure(
+        f"MMD² of {name}",
+        float(values[0]),
+        "distance of the data's latents from the prior's draws, 0 if alike"
+        + (f"; chance explains it, p = {p_value:.2f}" if p_value > 0.05 else "; more than chance explains"),
+        source="Gretton et al., A kernel two-sample test, 2012, equation 3",
+    )
+
+
+def _by_dimension(drawn: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> pd.DataFrame:
+    rows = [
+        {
+            "site": name,
+            "dimension": d,
+            "distance": ks_2samp(drawn[name][:, d], expected[name][:, d]).statistic,
+            "mean": drawn[name][:, d].mean(),
+            "sd": drawn[name][:, d].std(),
+            "prior_mean": expected[name][:, d].mean(),
+            "prior_sd": expected[name][:, d].std(),
+        }
+        for name in drawn
+        for d in range(drawn[name].shape[1])
+    ]
+    return pd.DataFrame(rows)
+
+
+def _farthest(table: pd.DataFrame) -> Figure:
+    worst = table.loc[table["distance"].idxmax()]
+    return Figure(
+        "largest distance of one dimension",
+        float(worst["distance"]),
+        f"Kolmogorov-Smirnov distance of {worst['site']}[{worst['dimension']}] from the prior: mean "
+        f"{worst['mean']:.2f} and sd {worst['sd']:.2f} against {worst['prior_mean']:.2f} and {worst['prior_sd']:.2f}",
+        threshold=f"at most {_SHIFT}, as a rule of thumb",
+        source="scipy.stats.ks_2samp",
+        advice=_ADVICE if worst["distance"] > _SHIFT else "",
+    )
+
+
+def _surgery(subject: Subject) -> list[Figure]:
+    """I(x; z) and KL(q̄ ‖ p), for pairs whose prior does not depend on the data's context."""
+    sites = [subject.inspection.guide.nodes[n]["fn"] for n in subject.inspection.latents]
+    if len(subject.kept) > 1 or subject.too_long() or subject.dim != -1 or not has_weights(subject.inspection):
+        return []
+    quick = len(sites) == 1 and not unwrapped(sites[0]).event_shape
+    args = subject.rows(_ROWS if quick else _CONDITIONED)
+    size = len(args[0])
+    guide, model = subject.traces(args)
+    own = _log_density(guide, subject)
+    kl = float((own - _log_density(model, subject)).mean())
+    cross = _cross(subject, guide, args)
+    spread = cross.logsumexp(1) - math.log(size)
+    information, marginal = float((own - spread).mean()), kl - float((own - spread).mean())
+    saturated = kl > math.log(size) - 2
+    warning = (
+        f"the mean KL, {kl:.1f} nats, is near or above log N = {math.log(size):.1f}, to which the estimate is limited: "
+        "the mutual information is larger, and what is left smaller; take more data"
+    )
+    return [
+        Figure(
+            "mutual information of x and z",
+            information,
+            f"of the {kl:.2f} nats of the KL, by which z tells datapoints apart",
+            "nats",
+            threshold="the KL at most log N − 2",
+            source=_SURGERY,
+            advice=warning if saturated else "",
+        ),
+        Figure(
+            "KL(q̄ ‖ p)",
+            marginal,
+            "the rest of the KL: what a prior that fits the data's latents would win",
+            "nats",
+            threshold="" if saturated else "at most 1 nat, as a rule of thumb",
+            source=_SURGERY,
+            advice=_ADVICE if marginal > 1 and not saturated else "",
+        ),
+    ]
+
+
+def _log_density(trace: poutine.Trace, subject: Subject) -> Tensor:
+    """log density of the latents of a run, (N,)."""
+    trace.compute_log_prob()
+    sites = stochastic_sites(trace)
+    return sum(summed_but(sites[n]["unscaled_log_prob"].double(), [subject.dim]) for n in subject.inspection.latents)
+
+
+def _cross(subject: Subject, guide: poutine.Trace, args: tuple[Tensor, ...]) -> Tensor:
+    """log q(z_n | x_m) of all pairs, (N, N): at once for one latent, else by a run for each n."""
+    (first, *others) = subject.inspection.latents
+    if not others:
+        site = guide.nodes[first]
+        return site["fn"].log_prob(site["value"].unsqueeze(1)).double()
+    rows = []
+    for index in range(len(args[0])):
+        one = {n: guide.nodes[n]["value"][index].expand_as(guide.nodes[n]["value"]) for n in subject.inspection.latents}
+        trace = poutine.trace(poutine.condition(subject.pair.guide, data=one)).get_trace(*args)
+        rows.append(_log_density(trace, subject))
+    return torch.stack(rows)
+
+
+def _draw(table: pd.DataFrame, drawn: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> Drawing:
+    shown = table.sort_values("distance", ascending=False).head(6)
+    figure = Drawing(figsize=(9, 2.2 * math.ceil(len(shown) / 3)), layout="constrained")
+    panels = figure.subplots(math.ceil(len(shown) / 3), 3, squeeze=False).flat
+    for (_, row), axes in zip(shown.iterrows(), panels, strict=False):
+        z, p = drawn[row["site"]][:, row["dimension"]], expected[row["site"]][:, row["dimension"]]
+        bins = np.histogram_bin_edges(np.concatenate([z, p]), 40)
+        axes.hist(z, bins, density=True, alpha=0.5)
+        axes.hist(p, bins, density=True, histtype="step", color="black")
+        axes.set_title(f"{row['site']}[{row['dimension']}]: {row['distance']:.2f}", fontsize="small")
+        axes.set_yticks([])
+    for axes in list(panels):
+        axes.set_axis_off()
+    return figure

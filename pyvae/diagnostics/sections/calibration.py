@@ -1,0 +1,112 @@
+"""Whether q(z | x) is the posterior of the model's own data: simulation-based calibration."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+from pyro import poutine
+from scipy.stats import binom, kstest
+
+from pyvae.diagnostics.particles import copies
+from pyvae.diagnostics.sections.section import Figure, Picture, Section
+from pyvae.diagnostics.sections.subject import Subject
+
+__all__ = ["calibration"]
+
+_SIMULATIONS, _DRAWS, _AT_ONCE = 1000, 99, 2**22
+_NOMINAL = 0.9
+_REJECTED = 0.01
+_TITLE = "Are intervals of the guide right, on data of the model itself?"
+_TALTS = "Talts, Betancourt, Simpson, Vehtari and Gelman, Validating Bayesian inference algorithms, 2018, theorem 1"
+
+
+def calibration(subject: Subject) -> Section:
+    r"""Ranks of z* among draws of q(z | x*), for (x*, z*) ~ p(x, z): uniform for every dimension if q is the posterior.
+
+    With them, the coverage of the central 90 % intervals of q. Ranks are tested by Kolmogorov and Smirnov, corrected
+    for the number of dimensions by Bonferroni.
+    """
+    if reason := subject.no_draws() or subject.too_long() or subject.no_data_of_its_own():
+        return Section(_TITLE, skipped=reason)
+    with subject.at_rest(5):
+        ranks = _ranks(subject)
+    rows = []
+    for name, rank in ranks.items():
+        uniform = (rank + np.random.default_rng(0).random(rank.shape)) / (_DRAWS + 1)
+        inside = np.abs(uniform - 0.5) < _NOMINAL / 2
+        for d in range(rank.shape[1]):
+            p_value = kstest(uniform[:, d], "uniform").pvalue
+            rows.append({"site": name, "dimension": d, "p_value": p_value, "coverage": inside[:, d].mean()})
+    table = pd.DataFrame(rows)
+    picture = Picture(
+        "Ranks",
+        "Histograms of the ranks of the worst dimensions; flat within the band if the guide is right. ∪ says too "
+        "narrow, ∩ too wide, a slope shifted.",
+        lambda: _draw(table, ranks),
+    )
+    return Section(_TITLE, tuple(_figures(table, len(next(iter(ranks.values()))))), (picture,), table)
+
+
+def _ranks(subject: Subject) -> dict[str, np.ndarray]:
+    """By site: how many of the guide's draws lie below what the model has drawn, (simulations, D)."""
+    args = subject.rows(_SIMULATIONS)
+    times = -(-_SIMULATIONS // len(args[0]))
+    args = copies(args, times) if times > 1 else list(args)
+    model = subject.draw_model(args)
+    x = args[0] = model.nodes[subject.inspection.observed[0]]["value"]
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in subject.drawn}
+    rows = max(1, _AT_ONCE // (x[0].numel() * _DRAWS))
+    for start in range(0, len(x), rows):
+        some = [a[start : start + rows] if a.dim() and len(a) == len(x) else a for a in args]
+        guide = poutine.trace(subject.pair.guide).get_trace(*copies(some, _DRAWS))
+        for name in subject.drawn:
+            truth = model.nodes[name]["value"][start : start + rows]
+            draws = guide.nodes[name]["value"].unflatten(0, (_DRAWS, len(truth)))
+            parts[name].append((draws < truth).sum(0).flatten(1).cpu().numpy())
+    return {name: np.concatenate(found) for name, found in parts.items()}
+
+
+def _figures(table: pd.DataFrame, count: int) -> list[Figure]:
+    coverage, p_value = float(table["coverage"].mean()), min(1.0, float(table["p_value"].min()) * len(table))
+    least, most = (end / count for end in binom.interval(0.999, count, _NOMINAL))
+    kind = "narrow" if coverage < _NOMINAL else "wide"
+    wrong = f"the guide is too {kind}: do not quote its intervals; use its importance weights, or take a richer guide"
+    unlike = (
+        "q(z | x) is not the posterior p(z | x) of this model; whether the difference matters is told by the coverage "
+        "and by the inference gap"
+    )
+    return [
+        Figure(
+            "coverage of 90 % intervals",
+            100 * coverage,
+            f"share of the latents of {count} simulated data inside of the guide's central 90 % intervals",
+            "%",
+            100 * (_NOMINAL * (1 - _NOMINAL) / count) ** 0.5,
+            threshold=f"{100 * least:.0f} to {100 * most:.0f} %",
+            source=_TALTS,
+            advice="" if least <= coverage <= most else wrong,
+        ),
+        Figure(
+            "p-value of the ranks",
+            p_value,
+            f"of uniform ranks in all {len(table)} dimensions, by the worst of them",
+            threshold=f"at least {_REJECTED}",
+            source=_TALTS,
+            advice="" if p_value >= _REJECTED else unlike,
+        ),
+    ]
+
+
+def _draw(table: pd.DataFrame, ranks: dict[str, np.ndarray]) -> Drawing:
+    shown = table.sort_values("p_value").head(6)
+    figure = Drawing(figsize=(9, 4.4 if len(shown) > 3 else 2.2), layout="constrained")
+    panels = figure.subplots(2 if len(shown) > 3 else 1, 3, squeeze=False).flat
+    for (_, row), axes in zip(shown.iterrows(), panels, strict=False):
+        values = ranks[row["site"]][:, row["dimension"]]
+        low, high = binom.interval(0.99, len(values), 1 / 20)
+        axes.axhspan(low, high, color="#dfe4ea")
+        axes.hist(values, bins=np.linspace(0, _DRAWS + 1, 21))
+        axes.set_title(f"{row['site']}[{row['dimension']}]: {row['coverage']:.0%} covered", fontsize="small")
+        axes.set_yticks([])
+    for axes in list(panels):
+        axes.set_axis_off()
+    return figure

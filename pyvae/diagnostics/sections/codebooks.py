@@ -1,0 +1,76 @@
+"""How the data use discrete codes."""
+
+import math
+
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+from pyvae.diagnostics.codes import CodeUsage, code_sites, code_usage
+from pyvae.diagnostics.evaluation import elbo
+from pyvae.diagnostics.sections.section import Figure, Picture, Section
+from pyvae.diagnostics.sections.subject import Subject
+
+__all__ = ["codebooks", "draw_codes"]
+
+_TITLE = "Which codes are used, and what do they cost?"
+_SOURCE = "van den Oord, Vinyals and Kavukcuoglu, Neural discrete representation learning, 2017, section 4"
+
+
+def codebooks(subject: Subject) -> Section:
+    """Perplexity exp(−Σ_k p_k log p_k), usage, dead codes and bits of each site of codes."""
+    if not code_sites(subject.inspection):
+        return Section(_TITLE, skipped=f"{type(subject.pair).__name__} has no site of codes")
+    codes = code_usage(subject.pair, subject.data, subject.seed)
+    terms = elbo(subject.pair, subject.data, 1, subject.seed, subject.max_memory).kl_terms
+    figures: list[Figure] = []
+    for site, usage in codes.items():
+        figures += _figures(site, usage, float(terms[site].mean()) / math.log(2))
+    columns = {site: pd.Series(usage.counts.numpy()) for site, usage in codes.items()}
+    picture = Picture(
+        "Use of the codes",
+        "How often each code stands for a part of the data, the most frequent first; the line is even use.",
+        lambda: draw_codes(codes),
+    )
+    return Section(_TITLE, tuple(figures), (picture,), pd.DataFrame(columns).rename_axis("code"))
+
+
+def _figures(site: str, usage: CodeUsage, bits: float) -> list[Figure]:
+    advice = (
+        f"{usage.dead} codes never occur: initialize the codebook by k-means (quantizer.initialize), revive dead codes "
+        "(revive_below), or take fewer"
+    )
+    return [
+        Figure(
+            f"perplexity of {site}",
+            usage.perplexity,
+            f"so many of {usage.num_codes} codes, used equally often, would tell as much",
+            source=_SOURCE,
+        ),
+        Figure(
+            f"codes of {site} in use",
+            100 * usage.usage,
+            f"share of {usage.num_codes} codes that occur; {usage.dead} are dead",
+            "%",
+            threshold="at least 50 %",
+            source="Dhariwal et al., Jukebox, 2020, section 3.1",
+            advice=advice if usage.usage < 0.5 else "",
+        ),
+        Figure(
+            f"bits of {site}",
+            bits,
+            f"for the {usage.places} codes of a datum under the prior; {usage.uniform_bits:.1f} if all were as likely",
+            "bits",
+        ),
+    ]
+
+
+def draw_codes(codes: dict[str, CodeUsage]) -> Drawing:
+    """The frequencies of the codes of each site, the most frequent first."""
+    figure = Drawing(figsize=(9, 3), layout="constrained")
+    panels = figure.subplots(1, len(codes), squeeze=False)[0]
+    for axes, (name, usage) in zip(panels, codes.items(), strict=True):
+        shares = (usage.counts / usage.counts.sum()).sort(descending=True).values
+        axes.bar(range(len(shares)), shares, width=1)
+        axes.axhline(1 / len(shares), color="black", linewidth=0.8)
+        axes.set(title=f"{name}: perplexity {usage.perplexity:.1f}", xlabel="code, by rank", ylabel="share")
+    return figure

@@ -1,0 +1,85 @@
+"""What a diagnosis consists of: figures with their verdicts, in sections with their pictures."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import matplotlib.figure
+import pandas as pd
+
+__all__ = ["Figure", "Picture", "Section"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number, what it means, and what is to be done about it.
+
+    Attributes:
+        name: what the number is.
+        value: the number.
+        meaning: one sentence on what it says.
+        unit: nats, bits, %, or nothing.
+        standard_error: Monte Carlo standard error, which more draws make smaller; NaN where there is none.
+        dataset_standard_error: that of the choice of data, which more data make smaller; NaN where there is none.
+        threshold: what it should be.
+        source: where threshold or figure come from.
+        advice: what to do, where the figure is not what it should be; else empty.
+    """
+
+    name: str
+    value: float
+    meaning: str
+    unit: str = ""
+    standard_error: float = math.nan
+    dataset_standard_error: float = math.nan
+    threshold: str = ""
+    source: str = ""
+    advice: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """``"ok"``, ``"warning"``, or nothing for a figure that has no threshold."""
+        if self.advice:
+            return "warning"
+        return "ok" if self.threshold else ""
+
+    @property
+    def text(self) -> str:
+        """The value with its unit, to so many digits as are of interest."""
+        if not math.isfinite(self.value):
+            return "−∞" if self.value < 0 else str(self.value)
+        if self.unit == "%":
+            return f"{self.value:.0f} %" if self.value >= 10 or self.value == 0 else f"{self.value:.1f} %"
+        if float(self.value).is_integer() and not self.unit:
+            return f"{self.value:.0f}"
+        if 0 < abs(self.value) < 0.0005:
+            return f"{self.value:.0e} {self.unit}".rstrip()
+        return f"{self.value:.{2 if abs(self.value) >= 1 else 3}f} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its title and a sentence on how to read it; drawn when it is wanted."""
+
+    title: str
+    meaning: str
+    draw: Callable[[], matplotlib.figure.Figure]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a diagnosis.
+
+    Attributes:
+        title: what it asks.
+        figures: its figures.
+        pictures: its pictures.
+        table: numbers per datapoint or per latent dimension, for work of one's own.
+        skipped: one sentence that says why there is nothing here; empty if there is.
+    """
+
+    title: str
+    figures: tuple[Figure, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    skipped: str = ""

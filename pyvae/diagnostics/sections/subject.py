@@ -1,0 +1,116 @@
+"""A pair on data, as the sections of a diagnosis take it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+from pyro import poutine
+from pyro.distributions import Delta
+from pyro.poutine import Trace
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from pyvae.batches import Data, batches_for
+from pyvae.diagnostics.draws import Unobserved, reads_data
+from pyvae.diagnostics.particles import check_sites
+from pyvae.inspection import Inspection, has_support, inspect_pair, unwrapped
+from pyvae.isolation import derive_seed, evaluation_mode, own_parameters, preserved_streams
+
+__all__ = ["Subject"]
+
+_KEPT = 2048  # rows of which sections take parts
+_MOST_SITES = 50
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A pair on data.
+
+    Attributes:
+        pair: a module with ``model`` and ``guide``.
+        data: all data, as for :func:`pyvae.fit`.
+        num_particles: draws per datapoint for importance weights.
+        seed: of all draws.
+        max_memory: about how many bytes intermediate results may take.
+    """
+
+    pair: nn.Module
+    data: Data
+    num_particles: int
+    seed: int
+    max_memory: int
+
+    @cached_property
+    def kept(self) -> tuple[Tensor, ...]:
+        """Some of the data, in random order: the arguments of both programs."""
+        with preserved_streams(self.seed):
+            batches = batches_for(self.pair, self.data, _KEPT)
+            return next(iter(batches.shuffled(self.seed))) if batches.takes_rows else batches.first()
+
+    @cached_property
+    def inspection(self) -> Inspection:
+        """A run on a few of the data."""
+        with preserved_streams(self.seed):
+            return inspect_pair(self.pair, self.rows(8))
+
+    @cached_property
+    def dim(self) -> int:
+        """The dimension of the plate over the data."""
+        return check_sites(self.inspection, len(self.rows(8)[0]))[1]
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The latents that the guide draws with real values; not codes, nor what is computed of others."""
+        return tuple(
+            name for name in self.inspection.latents if _is_continuous(self.inspection.guide.nodes[name]["fn"])
+        )
+
+    def rows(self, count: int) -> tuple[Tensor, ...]:
+        """The arguments for some of the data."""
+        size = len(self.kept[0])
+        return tuple(a[:count] if a.dim() and len(a) == size else a for a in self.kept)
+
+    @contextmanager
+    def at_rest(self, stream: int) -> Iterator[None]:
+        """A block on a random stream of its own, with the pair in evaluation mode, that leaves no trace."""
+        stray = self.inspection.stray
+        seed = derive_seed(self.seed, stream)
+        with evaluation_mode(self.pair), own_parameters(stray), preserved_streams(seed):
+            yield
+
+    def traces(self, args: Sequence[Tensor]) -> tuple[Trace, Trace]:
+        """A run of the guide, and of the model with the latents that it has drawn."""
+        guide = poutine.trace(self.pair.guide).get_trace(*args)
+        return guide, poutine.trace(poutine.replay(self.pair.model, trace=guide)).get_trace(*args)
+
+    def too_long(self) -> str:
+        """Why a chain of latents cannot be drawn often; empty if it can."""
+        count = len(self.inspection.latents)
+        return f"a chain of {count} latents is too long to be drawn so often" if count > _MOST_SITES else ""
+
+    def draw_model(self, args: Sequence[Tensor]) -> Trace:
+        """A run of the model that draws what it observes."""
+        return poutine.trace(Unobserved()(self.pair.model)).get_trace(*args)
+
+    def no_data_of_its_own(self) -> str:
+        """Why the model cannot draw data like the given ones; empty if it can."""
+        observed = self.inspection.observed
+        if len(observed) != 1:
+            return f"the model observes {list(observed)}; expected one site"
+        with self.at_rest(0):
+            if reads_data(self.pair, self.rows(8)):
+                return "the model reads its data other than to observe them, so it cannot draw data of its own"
+            if self.draw_model(self.rows(8)).nodes[observed[0]]["value"].shape != self.rows(8)[0].shape:
+                return "what the model draws has another shape than the data"
+        return ""
+
+    def no_draws(self) -> str:
+        """Why sections on continuous latents have nothing to say; empty if they do."""
+        if self.drawn:
+            return ""
+        return f"the guide of {type(self.pair).__name__} draws no continuous latent: {list(self.inspection.latents)}"
+
+
+def _is_continuous(q: Distribution) -> bool:
+    return not (has_support(q) and q.support.is_discrete) and not isinstance(unwrapped(q), Delta)

@@ -1,0 +1,211 @@
+"""Every pair is diagnosed, or told in a sentence why not; on the command line too, and as a page."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from base64 import b64decode
+
+import pytest
+import torch
+
+import pyvae
+from pyvae import guides, priors, recipes
+from pyvae.__main__ import main
+from tests.clients.diffusions import vectors
+from tests.clients.pyro_tutorials import DMM, SSVAE
+from tests.clients.test_pyro_tutorial_vae import ConvolutionalDecoder, HandWritten, Subsampled, data_for
+
+N = 40
+
+
+def bits(*shape):
+    return torch.rand(N, *shape).round()
+
+
+def labels():
+    return torch.arange(N) % 3
+
+
+#: pairs, their data, and the sections that are left out with the reason
+FAMILIES = {
+    "gaussian": lambda: (recipes.gaussian((16,), 3, [8]), bits(16), {"codebooks": "no site of codes"}),
+    "flow prior": lambda: (recipes.gaussian((16,), 3, [8], prior=priors.NeuralSplineFlow), bits(16), {}),
+    "flow guide": lambda: (recipes.gaussian((16,), 3, [8], posterior=guides.InverseAutoregressiveFlow), bits(16), {}),
+    "full rank": lambda: (recipes.gaussian((16,), 3, [8], posterior=guides.FullRankNormal), bits(16), {}),
+    "sphere": lambda: (
+        recipes.gaussian((16,), 3, [8], prior=priors.HypersphericalUniform, posterior=guides.PowerSpherical),
+        bits(16),
+        {"inference_gap": "cannot be shifted and rescaled"},
+    ),
+    "conditional": lambda: (recipes.conditional((16,), 3, 2, [8], learn_prior=True), (bits(16), labels()), {}),
+    "convolutional": lambda: (recipes.convolutional((1, 8, 8), 3, channels=[4]), bits(1, 8, 8), {}),
+    "hierarchical": lambda: (recipes.hierarchical((16,), latent_dims=[2, 3]), bits(16), {}),
+    "ladder": lambda: (recipes.ladder((16,), latent_dims=[2, 3]), bits(16), {}),
+    "diffusion": lambda: (vectors(), torch.randn(N, 3), {}),
+    "incomplete": lambda: (recipes.incomplete((5,), 2, [8]), torch.randn(N, 5), {}),
+    "vqvae": lambda: (
+        recipes.vqvae((1, 8, 8), num_codes=8, channels=[4]),
+        bits(1, 8, 8),
+        {"inference_gap": "draws no continuous latent", "calibration": "draws no", "latents": "draws no"},
+    ),
+    "vqvae2": lambda: (recipes.vqvae2((1, 8, 8), num_codes=8, channels=[4, 4]), bits(1, 8, 8), {}),
+    "semi-supervised": lambda: (
+        recipes.semi_supervised((16,), 3, 2, [8]),
+        (bits(16), torch.where(torch.arange(N) < 5, labels(), -1)),
+        {"inference_gap": "continuous draws"},
+    ),
+    "by hand": lambda: (HandWritten(), data_for(HandWritten()), {}),
+    "mini-batch of a plate": lambda: (Subsampled(), data_for(Subsampled()), {}),
+    "one batch dimension": lambda: (ConvolutionalDecoder(), data_for(ConvolutionalDecoder()), {}),
+    "Pyro's semi-supervised VAE": lambda: (SSVAE(), bits(16), {"inference_gap": "continuous draws"}),
+    "Pyro's semi-supervised VAE, labels given": lambda: (
+        SSVAE(),
+        (bits(16), torch.nn.functional.one_hot(labels(), 3).float()),
+        {"calibration": "expected one site"},
+    ),
+    "Pyro's deep Markov model": lambda: (
+        DMM(),
+        (bits(3, 4), torch.ones(N, 3).bool()),
+        {"calibration": "expected one site", "predictive": "expected one site"},
+    ),
+}
+
+
+SLOW = {
+    "convolutional",
+    "diffusion",
+    "flow guide",
+    "flow prior",
+    "full rank",
+    "ladder",
+    "one batch dimension",
+    "vqvae2",
+}
+
+
+@pytest.mark.parametrize("family", [pytest.param(f, marks=pytest.mark.slow) if f in SLOW else f for f in FAMILIES])
+def test_every_pair_is_diagnosed(family):
+    torch.manual_seed(0)
+    pair, data, left_out = FAMILIES[family]()
+    diagnosis = pyvae.diagnose(pair, data, num_particles=30)
+    for name, reason in left_out.items():
+        assert reason in diagnosis.sections[name].skipped
+    for section in diagnosis.sections.values():
+        assert bool(section.skipped) != bool(section.figures), section
+        for picture in section.pictures:
+            picture.draw().canvas.draw()
+    frame = diagnosis.to_dataframe()
+    assert frame["value"].notna().all()
+    assert (frame["meaning"].str.len() > 10).all()
+    assert all(diagnosis[name].value == value for (_, name), value in frame["value"].items())
+    assert all(section.title in str(diagnosis) for section in diagnosis.sections.values())
+
+
+def test_pairs_that_have_no_weights_are_refused():
+    with pytest.raises(pyvae.PairError, match="weighted density"):
+        pyvae.diagnose(pyvae.SingleStep(vectors()), torch.randn(N, 3))
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"num_particles": 5}, {"num_particles": 2.5}, {"seed": -1}, {"max_memory": 0}, {"seed": "x"}]
+)
+def test_bad_arguments(arguments):
+    with pytest.raises(pyvae.ArgumentError, match="expected"):
+        pyvae.diagnose(HandWritten(), data_for(HandWritten()), **arguments)
+
+
+def test_bad_data():
+    with pytest.raises(pyvae.DataError):
+        pyvae.diagnose(HandWritten(), torch.zeros(0, 64))
+    with pytest.raises(pyvae.DataError):
+        pyvae.diagnose(recipes.gaussian((5,), 2, [8]), torch.full((N, 5), 2.0))
+
+
+def test_a_collapsed_posterior_is_told():
+    pair = recipes.gaussian((16,), 3, [])
+    with torch.no_grad():
+        for parameter in pair.posterior.parameters():
+            parameter.zero_()
+    diagnosis = pyvae.diagnose(pair, bits(16), num_particles=30)
+    assert diagnosis["active dimensions"].value == 0
+    assert diagnosis["collapsed dimensions"].value == 3
+    assert any("collapsed" in line for line in diagnosis.advice)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "gaussian"
+    options = ["--epochs=2", "--hidden=[16]", "--latent-dim=3", "--evaluation-particles=5", "--no-progress"]
+    assert main(["fit", "gaussian", *options, f"--run-dir={directory}"]) == 0
+    return directory
+
+
+def test_the_command_line_leaves_a_page(run, capsys, tmp_path):
+    assert main(["diagnose", str(run), "--num-particles=30", "--count=60"]) == 0
+    told = capsys.readouterr().out
+    assert "active dimensions" in told
+    assert told.strip().endswith("diagnosis-1.html")
+    assert main(["diagnose", str(run), "--num-particles=30", "--count=60", f"--output={tmp_path / 'd.json'}"]) == 0
+    records = json.loads((tmp_path / "d.json").read_text())
+    assert {r["section"] for r in records} >= {"bounds", "latents"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--count=0"], "count is 0; expected 1 to 360"),
+        (["--num-particles=3"], "num_particles is 3"),
+        (["--output=x.pdf"], "cannot write"),
+        (["--seed=-1"], "seed is -1"),
+    ],
+)
+def test_mistakes(run, capsys, options, said):
+    assert main(["diagnose", str(run), *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def page():
+    pair, data, _ = FAMILIES["gaussian"]()
+    return pyvae.diagnose(pair, data, num_particles=30).to_html()
+
+
+def test_the_page_needs_nothing_else():
+    text = page()
+    assert not re.search(r"https?://|<script|<link|url\(", text)
+    images = re.findall(r'src="([^"]*)"', text)
+    assert len(images) >= 7
+    for image in images:
+        kind, content = image.split(",", 1)
+        assert kind == "data:image/png;base64"
+        assert b64decode(content).startswith(b"\x89PNG")
+
+
+MEASURE = """<p id="found"></p><script>
+onload = () => {
+  document.getElementById("found").textContent = JSON.stringify([...document.querySelectorAll("iframe")].map(f => ({
+    width: f.clientWidth, needed: f.contentDocument.documentElement.scrollWidth,
+    images: [...f.contentDocument.images].map(i => i.complete && i.naturalWidth > 0),
+    size: parseFloat(f.contentWindow.getComputedStyle(f.contentDocument.querySelector("small")).fontSize)})));
+};
+</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="the browser chromium is not installed")
+def test_the_page_in_a_browser(tmp_path):
+    """At the widths of a telephone and of a desk nothing sticks out, and every picture is there."""
+    frames = [f'<iframe width="{w}" height="900" srcdoc="{html.escape(page())}"></iframe>' for w in (390, 1280)]
+    path = tmp_path / "frames.html"
+    path.write_text("".join(frames) + MEASURE)
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+               "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]  # fmt: skip
+    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    found = json.loads(html.unescape(re.search(r'<p id="found">(.*?)</p>', dom).group(1)))
+    assert [f["width"] for f in found] == [390, 1280]
+    for frame in found:
+        assert frame["needed"] <= frame["width"]
+        assert len(frame["images"]) >= 7
+        assert all(frame["images"])
+        assert frame["size"] >= 12
