@@ -23,7 +23,8 @@ class SemiAmortized(Guide):
 
     The expectation is over draws μ ± σ ε with the same ε in all steps, drawn anew at each call. They come in pairs of
     opposite ε, of mean square 1 in each dimension, so that a normal p(z | x) has its very mean found, and its
-    variances if they are independent. Every step evaluates prior and likelihood on all draws.
+    variances if they are independent. No step changes σ by more than a factor of e. Every step evaluates prior and
+    likelihood on all draws.
 
     Args:
         posterior: the guide that gives λ_0, such as :class:`DiagonalNormal`.
@@ -117,5 +118,7 @@ class SemiAmortized(Guide):
                 state = tuple(s if training and s.requires_grad else s.detach().requires_grad_() for s in state)
                 # of a sum over data that do not mix, the gradient in λ is that of each datapoint
                 gradients = torch.autograd.grad(objective(*state).sum(), state, create_graph=training)
-                state = tuple(s + self.step_size * g for s, g in zip(state, gradients, strict=True))
+                (loc, log_scale), (of_loc, of_log_scale) = state, gradients
+                # far from the optimum the gradient of log σ grows without bound: no step changes σ by more than e
+                state = loc + self.step_size * of_loc, log_scale + (self.step_size * of_log_scale).clamp(-1, 1)
         return state if training else tuple(s.detach() for s in state)
