@@ -90,8 +90,8 @@ class LabelledData:
     def shape(self) -> tuple[int, ...]:
         """The event shape of x, as rows are when they are taken."""
         with preserved_streams():
-            (x, *_) = self.train[torch.arange(1)]
-        return tuple(x.shape[1:])
+            # of zeros, as a transform may refuse the first row
+            return tuple(self.train.transform(torch.zeros_like(self.train.tensors[0][:1])).shape[1:])
 
     def without_labels(self) -> "LabelledData":
         """The same data as an unconditional pair takes them."""

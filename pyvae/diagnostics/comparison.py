@@ -4,8 +4,9 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from torch import nn
 
 from pyvae.batches import Data, batches_for
@@ -18,9 +19,6 @@ from pyvae.diagnostics.particles import LogTerms
 from pyvae.errors import ArgumentError, DataError, PairError
 from pyvae.inspection import device_of
 from pyvae.isolation import derive_seed, draw_seed, preserved_streams
-
-if TYPE_CHECKING:
-    import pandas
 
 __all__ = ["Comparison", "Difference", "compare"]
 
@@ -134,11 +132,9 @@ class Comparison:
             }
         return rows
 
-    def to_dataframe(self) -> "pandas.DataFrame":
+    def to_dataframe(self) -> pd.DataFrame:
         """:meth:`figures` as a table, one row for each pair."""
-        import pandas
-
-        return pandas.DataFrame.from_dict(self.figures(), orient="index").rename_axis("pair")
+        return pd.DataFrame.from_dict(self.figures(), orient="index").rename_axis("pair")
 
     def __str__(self) -> str:
         head = ("", "bound", "log p̂(x)", "± data", "± MC", "difference", "± data", "± MC")
