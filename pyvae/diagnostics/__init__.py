@@ -3,7 +3,7 @@
 from pyvae.diagnostics.arviz_bridge import good_k, pareto_smoothed
 from pyvae.diagnostics.codes import CodeUsage, code_usage
 from pyvae.diagnostics.comparison import Comparison, Difference, compare
-from pyvae.diagnostics.diagnosis import Diagnosis, diagnose
+from pyvae.diagnostics.diagnosis import SECTIONS, Diagnosis, diagnose
 from pyvae.diagnostics.disentanglement import Disentanglement, disentanglement
 from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, Evaluation
 from pyvae.diagnostics.evaluation import elbo, evaluate, log_likelihood
@@ -21,6 +21,7 @@ from pyvae.diagnostics.probes import DCI, dci, linear_probe
 
 __all__ = [
     "DCI",
+    "SECTIONS",
     "CodeUsage",
     "Comparison",
     "Diagnosis",
