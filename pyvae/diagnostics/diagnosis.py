@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 from jinja2 import Environment, PackageLoader, select_autoescape
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 
 from pyvae.batches import Data
@@ -95,6 +97,7 @@ def diagnose(
     seed: int = 0,
     sections: Sequence[Callable[[Subject], Section]] = SECTIONS,
     max_memory: int = DEFAULT_MEMORY,
+    progress: bool = True,
 ) -> Diagnosis:
     r"""Can q(z | x) be trusted as p(z | x), and p(x) as the distribution of the data? Figures with verdicts.
 
@@ -113,6 +116,7 @@ def diagnose(
         sections: what to ask; each is a function from a :class:`pyvae.diagnostics.sections.Subject` to a
             :class:`pyvae.diagnostics.sections.Section`.
         max_memory: about how many bytes intermediate results may take.
+        progress: show in the terminal what is being asked.
 
     Raises:
         PairError: if a site lies outside the data plate, or the densities are no importance weights.
@@ -137,10 +141,24 @@ def diagnose(
     check_data(subject.inspection)
     check_weights(subject.inspection)
     _ = subject.dim  # refuses sites outside of the plate
-    found = {function.__name__: function(subject) for function in sections}
+    found = _asked(sections, subject, progress)
     size = len(found["bounds"].table) if "bounds" in found else len(subject.kept[0])
     settings = {"pair": type(pair).__name__, "data": size, "draws_per_datapoint": num_particles, "seed": seed}
     return Diagnosis(found, {**settings, "torch": torch.__version__})
+
+
+def _asked(sections: Sequence[Callable[[Subject], Section]], subject: Subject, progress: bool) -> dict[str, Section]:
+    """The sections by name, with a bar that tells which one is at work."""
+    console, found = Console(stderr=True), {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    hidden = not (progress and console.is_terminal)
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("", total=len(sections))
+        for function in sections:
+            bar.update(task, description=function.__name__.replace("_", " "))
+            found[function.__name__] = function(subject)
+            bar.advance(task)
+    return found
 
 
 def _shown(section: Section) -> dict[str, object]:
