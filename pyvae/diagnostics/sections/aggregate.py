@@ -21,7 +21,7 @@ __all__ = ["aggregated_posterior"]
 _ROWS, _CONDITIONED, _PERMUTATIONS = 1000, 200, 200
 _SHIFT = 0.15
 _TITLE = "Does the prior look like the latents of the data?"
-_SURGERY = "Hoffman and Johnson, ELBO surgery, 2016, equation 3"
+_SURGERY = "Hoffman and Johnson, ELBO surgery, 2016"
 _ADVICE = (
     "draws from the prior fall where no data are, so they will look worse than reconstructions; try a learned prior "
     "(VampPrior, NormalMixture, NeuralSplineFlow)"

@@ -113,7 +113,7 @@ def _gap(table: pd.DataFrame, last: str) -> Figure:
         "at least so many nats of the ELBO's distance from log p(x) are the guide's, not the model's",
         "nats",
         dataset_standard_error=float(gap.std() / len(gap) ** 0.5) if len(gap) > 1 else math.nan,
-        source="Cremer, Li and Duvenaud, Inference suboptimality in variational autoencoders, 2018, equation 6",
+        source="Cremer, Li and Duvenaud, Inference suboptimality in variational autoencoders, 2018, table 1",
     )
 
 

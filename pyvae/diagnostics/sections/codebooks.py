@@ -13,7 +13,7 @@ from pyvae.diagnostics.sections.subject import Subject
 __all__ = ["codebooks", "draw_codes"]
 
 _TITLE = "Which codes are used, and what do they cost?"
-_SOURCE = "van den Oord, Vinyals and Kavukcuoglu, Neural discrete representation learning, 2017, section 4"
+_SOURCE = "van den Oord, Vinyals and Kavukcuoglu, Neural discrete representation learning, 2017"
 
 
 def codebooks(subject: Subject) -> Section:
@@ -52,7 +52,7 @@ def _figures(site: str, usage: CodeUsage, bits: float) -> list[Figure]:
             f"share of {usage.num_codes} codes that occur; {usage.dead} are dead",
             "%",
             threshold="at least 50 %",
-            source="Dhariwal et al., Jukebox, 2020, section 3.1",
+            source="Dhariwal et al., Jukebox, 2020",
             advice=advice if usage.usage < 0.5 else "",
         ),
         Figure(

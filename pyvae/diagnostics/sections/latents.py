@@ -17,7 +17,7 @@ _ACTIVE = 0.01
 _EPSILON, _DELTA = 0.01, 0.01
 _TITLE = "Which latents are used?"
 _LISTED = 12
-_LUCAS = "Lucas, Tucker, Grosse and Norouzi, Don't blame the ELBO!, 2019, definition 1"
+_LUCAS = "Lucas, Tucker, Grosse and Norouzi, Don't blame the ELBO!, 2019"
 
 
 def latents(subject: Subject) -> Section:
@@ -96,7 +96,7 @@ def _elementwise(q: Distribution, p: Distribution, z: Tensor) -> Tensor | None:
 
 def _figures(table: pd.DataFrame) -> list[Figure]:
     active, total = int(table["active"].sum()), len(table)
-    source = "Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, section 5.2"
+    source = "Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, section 5"
     advice = "no latent depends on the data: the posterior has collapsed; warm up the KL (WeightedELBO with WarmUp)"
     figures = [
         Figure(

@@ -21,7 +21,7 @@ _STATISTICS = {
 }
 _KINDS = {"prior": "p(x)", "posterior": "p(x | z), z ~ q(z | x),"}
 _TITLE = "Do data of the model look like the data?"
-_GELMAN = "Gelman, Meng and Stern, Posterior predictive assessment, 1996, equation 2"
+_GELMAN = "Gelman, Meng and Stern, Posterior predictive assessment, 1996"
 
 
 def predictive(subject: Subject) -> Section:
