@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, Subset, TensorDataset
 
 from pyvae.checks import check_int
 from pyvae.errors import RUN_ERRORS, DataError, PyvaeError
@@ -14,7 +14,7 @@ from pyvae.inspection import device_of, takes_missing
 from pyvae.sharding import Shard, ShardedSampler
 from pyvae.tensors import check_tensors, extreme_rows
 
-__all__ = ["Batches", "Data", "as_batches", "batches_for"]
+__all__ = ["Batches", "Data", "as_batches", "batches_for", "check_order"]
 
 Data = Tensor | Sequence[Tensor] | Dataset | DataLoader
 Batch = tuple[Tensor, ...]
@@ -226,6 +226,19 @@ def batches_for(pair: nn.Module, data: Data, batch_size: int, name: str = "data"
         DataError: as :func:`as_batches`.
     """
     return as_batches(data, batch_size, device_of(pair), name, takes_missing(pair))
+
+
+def check_order(data: Data, name: str) -> None:
+    """Refuse data that come in another order each time, where something else is told row by row.
+
+    Raises:
+        DataError: naming what is told.
+    """
+    if isinstance(data, DataLoader) and not isinstance(data.sampler, SequentialSampler):
+        raise DataError(
+            f"the {name} are told row by row, but the DataLoader gives its rows in an order of its own; pass the "
+            "Dataset, or a DataLoader with shuffle=False"
+        )
 
 
 def _tensor_dataset(tensors: Sequence[Tensor], name: str, missing: bool) -> TensorDataset:

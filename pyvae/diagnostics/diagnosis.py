@@ -20,7 +20,8 @@ from pyvae.diagnostics.arviz_bridge import FEWEST_DRAWS
 from pyvae.diagnostics.log_weights import DEFAULT_MEMORY
 from pyvae.diagnostics.particles import check_weights
 from pyvae.diagnostics.sections import Figure, Section, Subject
-from pyvae.inspection import check_data
+from pyvae.errors import RUN_ERRORS, PyvaeError
+from pyvae.inspection import check_data, first_lines
 
 __all__ = ["SECTIONS", "Diagnosis", "diagnose"]
 
@@ -50,7 +51,7 @@ class Diagnosis:
 
     @property
     def advice(self) -> list[str]:
-        """What to do, most important first; empty if all figures are within their thresholds."""
+        """What to do, in the order of the sections; empty if all figures are within their thresholds."""
         return [f"{f.name}: {f.text} — {f.advice}" for s in self.sections.values() for f in s.figures if f.advice]
 
     def __getitem__(self, name: str) -> Figure:
@@ -82,7 +83,9 @@ class Diagnosis:
         lines = []
         for section in self.sections.values():
             lines += ["", section.title]
-            lines += [f"  {f.name:34} {f.text:>14}  {f.verdict}" for f in section.figures]
+            for figure in section.figures:
+                errors = " ".join(f"± {error} {kind}," for kind, error in _errors(figure)).rstrip(",")
+                lines.append(f"  {figure.name:34} {figure.text:>14}  {figure.verdict:8}{errors}".rstrip())
             lines += [f"  left out: {section.skipped}"] if section.skipped else []
         return "\n".join([*lines, "", *(f"→ {line}" for line in self.advice)]).strip()
 
@@ -103,8 +106,8 @@ def diagnose(
 
     Importance weights w = p(x, z) / q(z | x) of all data give the bounds, Pareto's k̂ and the effective sample size;
     up to 64 data the inference gap and its parts; 1,000 data of the model itself the calibration of q; up to 1,000
-    data the use of the latents and the match of prior and aggregated posterior; up to 200 data predictive checks. All
-    are held-out data, if these are held out: give the test set.
+    data the use of the latents and the match of prior and aggregated posterior; up to 200 data predictive checks. The
+    latter are chosen at random. Give the test set: what was trained on is fitted too well.
 
     Works on any pair whose sites lie in one data plate. What has no answer for a pair is left out, with the reason.
 
@@ -144,6 +147,7 @@ def diagnose(
     found = _asked(sections, subject, progress)
     size = len(found["bounds"].table) if "bounds" in found else len(subject.kept[0])
     settings = {"pair": type(pair).__name__, "data": size, "draws_per_datapoint": num_particles, "seed": seed}
+    settings["data_sampled_by_the_other_sections"] = len(subject.kept[0])
     return Diagnosis(found, {**settings, "torch": torch.__version__})
 
 
@@ -156,7 +160,13 @@ def _asked(sections: Sequence[Callable[[Subject], Section]], subject: Subject, p
         task = bar.add_task("", total=len(sections))
         for function in sections:
             bar.update(task, description=function.__name__.replace("_", " "))
-            found[function.__name__] = function(subject)
+            try:
+                found[function.__name__] = function(subject)
+            except RUN_ERRORS as error:
+                if isinstance(error, PyvaeError):
+                    raise
+                name = function.__name__.replace("_", " ")
+                found[function.__name__] = Section(name.capitalize(), skipped=f"it failed: {first_lines(error)}")
             bar.advance(task)
     return found
 
@@ -179,5 +189,5 @@ def _shown(section: Section) -> dict[str, object]:
 
 
 def _errors(figure: Figure) -> list[tuple[str, str]]:
-    kinds = (("Monte Carlo error", figure.standard_error), ("from the choice of data", figure.dataset_standard_error))
+    kinds = (("by the draws", figure.standard_error), ("by the choice of data", figure.dataset_standard_error))
     return [(kind, f"{error:.2g}") for kind, error in kinds if not math.isnan(error)]

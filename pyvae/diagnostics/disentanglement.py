@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from pyvae.batches import Data
+from pyvae.batches import Data, check_order
 from pyvae.diagnostics.factor_scores import factor_vae_score, mutual_information, mutual_information_gap, sap
 from pyvae.diagnostics.known_factors import checked_codes, checked_factors
 from pyvae.diagnostics.latent_means import posterior_means
@@ -92,6 +92,7 @@ def disentanglement(
                 "the data carry no factors; expected them as factors=, a matrix of ints, a row per datapoint"
             )
         factors = carried.values
+    check_order(data, "factors")
     means = posterior_means(pair, data, sites, seed)
     z = checked_codes(torch.cat(list(means.values()), 1))
     v = checked_factors(factors, len(z))

@@ -103,7 +103,8 @@ class Unobserved(Messenger):
 
 def reads_data(pair: nn.Module, args: Sequence[Tensor]) -> bool:
     """Whether what the model draws depends on its first argument: given that, it cannot draw data of its own."""
-    others = [args[0].roll(1, 0), *args[1:]]
+    x = args[0]
+    others = [x.roll(1, 0) if len(x) > 1 else x.flip(tuple(range(x.dim()))), *args[1:]]
     drawn = []
     for arguments in (args, others):
         with preserved_streams(0):

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pyvae.batches import Batches, Data, batches_for
+from pyvae.batches import Batches, Data, batches_for, check_order
 from pyvae.checks import check_int, check_seed
 from pyvae.diagnostics.arviz_bridge import container
 from pyvae.diagnostics.conversion import BOUND, DRAWING, Conversion, Wanted, constant_arguments, failures_told
@@ -104,6 +104,8 @@ def to_inference_data(
     for name, value in (("num_samples", num_samples), ("max_memory", max_memory)):
         check_int(name, value)
     new_draws, new_rows = _predictive(predictive, num_samples)
+    if coords and "obs_id" in coords:
+        check_order(data, "coordinates of obs_id")
     seed = draw_seed() if seed is None else seed
     check_seed(seed)
     check_points(inspected(pair, data))

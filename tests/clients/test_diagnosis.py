@@ -7,12 +7,15 @@ import shutil
 import subprocess
 from base64 import b64decode
 
+import pyro
 import pytest
 import torch
+from torch import nn
 
 import pyvae
 from pyvae import guides, priors, recipes
 from pyvae.__main__ import main
+from pyvae.diagnostics import sections
 from tests.clients.diffusions import vectors
 from tests.clients.pyro_tutorials import DMM, SSVAE
 from tests.clients.test_pyro_tutorial_vae import ConvolutionalDecoder, HandWritten, Subsampled, data_for
@@ -132,6 +135,84 @@ def test_a_collapsed_posterior_is_told():
     assert diagnosis["active dimensions"].value == 0
     assert diagnosis["collapsed dimensions"].value == 3
     assert any("collapsed" in line for line in diagnosis.advice)
+
+
+def test_levels_of_a_chain_whose_guide_runs_against_it():
+    """As the terms of the ELBO, where p of a level is given what the guide has drawn after it."""
+    torch.manual_seed(0)
+    pair, x, _ = FAMILIES["hierarchical"]()
+    x = x.repeat(25, 1)
+    pyvae.fit(pair, x, epochs=5, seed=0, progress=False)
+    terms = pyvae.elbo(pair, x, num_particles=50, seed=0).kl_terms
+    section = sections.latents(sections.Subject(pair, x, 30, 0, 2**28))
+    for figure in section.figures:
+        if figure.name.startswith("KL of"):
+            term = terms[figure.name.removeprefix("KL of ")]
+            assert figure.value == pytest.approx(float(term.mean()), abs=0.02)
+    assert not section.table.set_index("site").loc["z_2", "judged"].any()
+
+
+class Scalars(nn.Module):
+    """Counts and latents without event dimensions, as in many of Pyro's tutorials."""
+
+    def __init__(self):
+        super().__init__()
+        self.loc = nn.Linear(1, 1)
+
+    def model(self, x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", pyro.distributions.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("x", pyro.distributions.Poisson((z / 2).exp()), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", pyro.distributions.Normal(self.loc(x.float()[:, None])[:, 0], 0.9))
+
+
+def test_scalar_latents_and_integer_data():
+    diagnosis = pyvae.diagnose(Scalars(), torch.randint(0, 4, (N,)), num_particles=30)
+    assert [name for name, section in diagnosis.sections.items() if section.skipped] == ["codebooks"]
+
+
+def test_gaps_in_data_are_no_misfit():
+    torch.manual_seed(0)
+    pair = recipes.incomplete((5,), 2, [8])
+    x = pair.model(size=300).detach()
+    x[torch.rand_like(x) < 0.3] = torch.nan
+    section = sections.predictive(sections.Subject(pair, x, 30, 0, 2**28))
+    assert section.table["data"].notna().all()
+    assert not section.figures[0].advice  # data of the model itself
+
+
+def test_labels_are_no_codes():
+    pair, data, _ = FAMILIES["semi-supervised"]()
+    diagnosis = pyvae.diagnose(pair, (data[0][data[1] < 0], data[1][data[1] < 0]), num_particles=30)
+    assert "codes of y in use" in str(diagnosis)
+    assert not any("codebook" in line for line in diagnosis.advice)
+
+
+def test_few_data():
+    diagnosis = pyvae.diagnose(HandWritten(), data_for(HandWritten())[:1], num_particles=30)
+    assert "expected at least 20" in diagnosis.sections["latents"].skipped
+    assert "expected at least 20" in diagnosis.sections["aggregated_posterior"].skipped
+
+
+def test_what_is_told_row_by_row_needs_an_order():
+    pair, x = HandWritten(), data_for(HandWritten())
+    shuffled = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), 10, shuffle=True)
+    with pytest.raises(pyvae.DataError, match="shuffle=False"):
+        pyvae.diagnostics.disentanglement(pair, shuffled, factors=torch.arange(100)[:, None] % 3)
+    with pytest.raises(pyvae.DataError, match="shuffle=False"):
+        pyvae.to_inference_data(pair, shuffled, coords={"obs_id": range(100)})
+
+
+def test_a_question_that_fails_does_not_take_the_others_with_it():
+    def broken(subject):
+        raise RuntimeError("no")
+
+    diagnosis = pyvae.diagnose(HandWritten(), data_for(HandWritten()), 30, sections=[broken, sections.latents])
+    assert diagnosis.sections["broken"].skipped == "it failed: no"
+    assert diagnosis.sections["latents"].figures
 
 
 @pytest.fixture(scope="module")

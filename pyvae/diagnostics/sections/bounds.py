@@ -19,6 +19,7 @@ __all__ = ["bounds"]
 
 _PARETO = "Vehtari, Simpson, Gelman, Yao and Gabry, Pareto smoothed importance sampling, 2024"
 _TITLE = "How far is the ELBO from log p(x), and can the guide's weights be trusted?"
+_JUDGED = 100  # draws, of fewer of which k̂ is too uncertain to be judged by
 _MANY = 0.1  # share of the data above a threshold, from which on advice is given
 
 
@@ -76,12 +77,12 @@ def _columns(terms: LogTerms) -> _Columns:
     smaller = {k: _blocks(log_weight, k) for k in (10, 100) if k < count}
     normalized = log_weight.softmax(0)
     return _Columns(
-        elbo.per_datapoint,
-        elbo.standard_errors,
-        {**smaller, count: largest.per_datapoint},
-        largest.standard_errors,
-        pareto_smoothed(log_weight)[1],
-        1 / normalized.square().sum(0),
+        elbo.per_datapoint.cpu(),
+        elbo.standard_errors.cpu(),
+        {k: bound.cpu() for k, bound in {**smaller, count: largest.per_datapoint}.items()},
+        largest.standard_errors.cpu(),
+        pareto_smoothed(log_weight)[1].cpu(),
+        (1 / normalized.square().sum(0)).cpu(),
     )
 
 
@@ -129,9 +130,9 @@ def _khat(khat: pd.Series, draws: int) -> Figure:
         share,
         "share of the data whose importance weights have so heavy a tail that their mean cannot be trusted",
         "%",
-        threshold=f"at most {100 * _MANY:.0f} %",
+        threshold=f"at most {100 * _MANY:.0f} %" if draws >= _JUDGED else "",
         source=_PARETO,
-        advice=advice if share > 100 * _MANY else "",
+        advice=advice if share > 100 * _MANY and draws >= _JUDGED else "",
     )
 
 
@@ -160,7 +161,10 @@ def _elbo_alone(subject: Subject) -> Section:
         subject.max_memory,
     )
     table = pd.DataFrame(
-        {"elbo": torch.cat([p.per_datapoint for p in parts]), "elbo_se": torch.cat([p.standard_errors for p in parts])}
+        {
+            "elbo": torch.cat([p.per_datapoint.cpu() for p in parts]),
+            "elbo_se": torch.cat([p.standard_errors.cpu() for p in parts]),
+        }
     ).rename_axis("obs_id")
     figure = _bound(
         "ELBO", table, "elbo", "elbo_se", _ELBO + "; the guide has no spread, so there are no importance weights"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure as Drawing
 from pyro import poutine
 from scipy.stats import binom, kstest
@@ -52,7 +53,8 @@ def _ranks(subject: Subject) -> dict[str, np.ndarray]:
     times = -(-_SIMULATIONS // len(args[0]))
     args = copies(args, times) if times > 1 else list(args)
     model = subject.draw_model(args)
-    x = args[0] = model.nodes[subject.inspection.observed[0]]["value"]
+    drawn = model.nodes[subject.inspection.observed[0]]["value"]
+    x = args[0] = torch.where(args[0].isnan(), args[0], drawn) if args[0].is_floating_point() else drawn
     parts: dict[str, list[np.ndarray]] = {name: [] for name in subject.drawn}
     rows = max(1, _AT_ONCE // (x[0].numel() * _DRAWS))
     for start in range(0, len(x), rows):
@@ -61,13 +63,14 @@ def _ranks(subject: Subject) -> dict[str, np.ndarray]:
         for name in subject.drawn:
             truth = model.nodes[name]["value"][start : start + rows]
             draws = guide.nodes[name]["value"].unflatten(0, (_DRAWS, len(truth)))
-            parts[name].append((draws < truth).sum(0).flatten(1).cpu().numpy())
+            parts[name].append((draws < truth).sum(0).reshape(len(truth), -1).cpu().numpy())
     return {name: np.concatenate(found) for name, found in parts.items()}
 
 
 def _figures(table: pd.DataFrame, count: int) -> list[Figure]:
-    coverage, p_value = float(table["coverage"].mean()), min(1.0, float(table["p_value"].min()) * len(table))
-    least, most = (end / count for end in binom.interval(0.999, count, _NOMINAL))
+    worst = table.loc[(table["coverage"] - _NOMINAL).abs().idxmax()]
+    coverage, p_value = float(worst["coverage"]), min(1.0, float(table["p_value"].min()) * len(table))
+    least, most = (end / count for end in binom.interval(1 - _REJECTED / 10 / len(table), count, _NOMINAL))
     kind = "narrow" if coverage < _NOMINAL else "wide"
     wrong = f"the guide is too {kind}: do not quote its intervals; use its importance weights, or take a richer guide"
     unlike = (
@@ -78,9 +81,10 @@ def _figures(table: pd.DataFrame, count: int) -> list[Figure]:
         Figure(
             "coverage of 90 % intervals",
             100 * coverage,
-            f"share of the latents of {count} simulated data inside of the guide's central 90 % intervals",
+            f"share of {count} simulated data with {worst['site']}[{worst['dimension']}] inside of the guide's central "
+            f"90 % interval, of all dimensions the farthest from it; their mean is {table['coverage'].mean():.0%}",
             "%",
-            100 * (_NOMINAL * (1 - _NOMINAL) / count) ** 0.5,
+            100 * (coverage * (1 - coverage) / count) ** 0.5,
             threshold=f"{100 * least:.0f} to {100 * most:.0f} %",
             source=_TALTS,
             advice="" if least <= coverage <= most else wrong,

@@ -22,9 +22,10 @@ def codebooks(subject: Subject) -> Section:
         return Section(_TITLE, skipped=f"{type(subject.pair).__name__} has no site of codes")
     codes = code_usage(subject.pair, subject.data, subject.seed)
     terms = elbo(subject.pair, subject.data, 1, subject.seed, subject.max_memory).kl_terms
+    learned = any(hasattr(module, "num_codes") for module in subject.pair.modules())  # else they are labels
     figures: list[Figure] = []
     for site, usage in codes.items():
-        figures += _figures(site, usage, float(terms[site].mean()) / math.log(2))
+        figures += _figures(site, usage, float(terms[site].mean()) / math.log(2), learned)
     columns = {site: pd.Series(usage.counts.numpy()) for site, usage in codes.items()}
     picture = Picture(
         "Use of the codes",
@@ -34,7 +35,7 @@ def codebooks(subject: Subject) -> Section:
     return Section(_TITLE, tuple(figures), (picture,), pd.DataFrame(columns).rename_axis("code"))
 
 
-def _figures(site: str, usage: CodeUsage, bits: float) -> list[Figure]:
+def _figures(site: str, usage: CodeUsage, bits: float, learned: bool) -> list[Figure]:
     advice = (
         f"{usage.dead} codes never occur: initialize the codebook by k-means (quantizer.initialize), revive dead codes "
         "(revive_below), or take fewer"
@@ -51,9 +52,8 @@ def _figures(site: str, usage: CodeUsage, bits: float) -> list[Figure]:
             100 * usage.usage,
             f"share of {usage.num_codes} codes that occur; {usage.dead} are dead",
             "%",
-            threshold="at least 50 %",
-            source="Dhariwal et al., Jukebox, 2020",
-            advice=advice if usage.usage < 0.5 else "",
+            threshold="at least 50 %, as a rule of thumb" if learned else "",
+            advice=advice if learned and usage.usage < 0.5 else "",
         ),
         Figure(
             f"bits of {site}",

@@ -1,8 +1,13 @@
 """What each latent dimension tells of the data: its KL divergence and its activity."""
 
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+
 import pandas as pd
 import torch
 from matplotlib.figure import Figure as Drawing
+from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
@@ -21,30 +26,33 @@ _LUCAS = "Lucas, Tucker, Grosse and Norouzi, Don't blame the ELBO!, 2019"
 
 
 def latents(subject: Subject) -> Section:
-    r"""KL_d = E_x KL(q(z_d | x) ‖ p(z_d)), A_d = Var_x E_q[z_d], and whether P_x(KL_d < ε) ≥ 1 − δ: collapse.
+    r"""KL_d = E_x KL(q(z_d | x) ‖ p(z_d)), A_d = Var_x E_q[z_d] / Var_p z_d, and whether P_x(KL_d < ε) ≥ 1 − δ.
 
-    Of a chain, terms are given what was drawn before, averaged over draws.
+    Of a chain, terms are given what was drawn before, averaged over draws. Of pairs with a context, A_d is the variance
+    of E_q[z_d] − E_p[z_d], so that what the context tells is no activity.
     """
-    if reason := subject.no_draws():
+    if reason := subject.no_draws() or subject.too_few():
         return Section(_TITLE, skipped=reason)
     args = subject.rows(_ROWS)
     with subject.at_rest(1):
         runs = [_of_run(subject, args) for _ in range(_DRAWS)]
+        prior = subject.draw_model(args)
     rows = []
     for name in subject.drawn:
-        means = torch.stack([run[name][0] for run in runs])
-        divergences = [run[name][1] for run in runs]
-        kl = None if divergences[0] is None else torch.stack(divergences).mean(0)
-        activity = _activity(means)
+        kl = _averaged([run[name].kl for run in runs])
+        spread = _prior_variance(runs[0][name], prior.nodes[name]["value"])
+        activity = _activity(torch.stack([run[name].centred for run in runs])) / spread
+        judged = kl is not None and runs[0][name].exact
         for index in range(activity.numel()):
             rows.append(
                 {
                     "site": name,
                     "dimension": index,
-                    "kl": torch.nan if kl is None else float(kl[:, index].mean()),
+                    "kl": math.nan if kl is None else float(kl[:, index].mean()),
                     "activity": float(activity[index]),
                     "active": bool(activity[index] > _ACTIVE),
-                    "collapsed": kl is not None and float((kl[:, index] < _EPSILON).double().mean()) >= 1 - _DELTA,
+                    "collapsed": judged and float((kl[:, index] < _EPSILON).double().mean()) >= 1 - _DELTA,
+                    "judged": judged,
                 }
             )
     table = pd.DataFrame(rows)
@@ -58,23 +66,72 @@ def latents(subject: Subject) -> Section:
     return Section(_TITLE, tuple(_figures(table)), pictures if table["kl"].notna().any() else (), table)
 
 
-def _of_run(subject: Subject, args: tuple[Tensor, ...]) -> dict[str, tuple[Tensor, Tensor | None]]:
-    """By site: the means of q, and the KL divergences, (N, D) each."""
+@dataclass(frozen=True)
+class _Site:
+    """A latent in one run.
+
+    Attributes:
+        centred: E_q[z], less E_p[z] where the model has a context, (N, D).
+        kl: the divergences, (N, D), or at the draw what they are on average; None if elements depend on each other.
+        exact: whether these are divergences, and not what they are on average.
+        variance: that of p, (N, D), where there is a formula.
+    """
+
+    centred: Tensor
+    kl: Tensor | None
+    exact: bool
+    variance: Tensor | None
+
+
+def _of_run(subject: Subject, args: tuple[Tensor, ...]) -> dict[str, _Site]:
     guide, model = subject.traces(args)
+    order = [name for name in guide.nodes if name in subject.inspection.latents]
     found = {}
-    for name in subject.drawn:
+    for place, name in enumerate(subject.inspection.latents):
+        if name not in subject.drawn:
+            continue
         q, p, z = guide.nodes[name]["fn"], model.nodes[name]["fn"], guide.nodes[name]["value"]
-        kl = _elementwise(unwrapped(q), unwrapped(p), z)
-        found[name] = (_mean(q, z).flatten(1).double(), None if kl is None else kl.flatten(1).double())
+        # p is given latents that were drawn knowing this one: then its average over z is no divergence
+        backwards = any(order.index(n) > order.index(name) for n in subject.inspection.latents[:place])
+        masked = any(_is_masked(trace.nodes[name]) for trace in (guide, model))
+        kl, exact = (None, False) if masked else _elementwise(unwrapped(q), unwrapped(p), z, backwards)
+        mean = _moment(q, "mean", z)
+        centre, expected = z if mean is None else mean, _moment(p, "mean", z) if place == 0 else None
+        if len(args) > 1 and expected is not None:
+            centre = centre - expected
+        variance = _moment(p, "variance", z) if place == 0 else None
+        found[name] = _Site(_rows(centre), None if kl is None else _rows(kl), exact, variance)
     return found
 
 
-def _mean(q: Distribution, z: Tensor) -> Tensor:
-    """E_q[z], or a draw where there is no formula; draws of several runs are averaged."""
+def _rows(values: Tensor) -> Tensor:
+    return values.reshape(len(values), -1).double().cpu()
+
+
+def _is_masked(site: dict) -> bool:
+    """Whether some of the site's density does not count, which would have to be known element by element."""
+    fn = site["fn"]
+    while isinstance(fn, torch.distributions.Independent):
+        fn = fn.base_dist
+    return site["mask"] is not None or isinstance(fn, MaskedDistribution)
+
+
+def _moment(distribution: Distribution, name: str, z: Tensor) -> Tensor | None:
+    """The mean or the variance, or None where there is no formula."""
     try:
-        return q.mean.expand_as(z)
+        return getattr(distribution, name).expand_as(z)
     except NotImplementedError:
-        return z
+        return None
+
+
+def _averaged(parts: list[Tensor | None]) -> Tensor | None:
+    return None if parts[0] is None else torch.stack(parts).mean(0)
+
+
+def _prior_variance(site: _Site, drawn: Tensor) -> Tensor:
+    """Var_p z_d, (D,): by formula, averaged over contexts, or of draws."""
+    variance = _rows(drawn).var(0) if site.variance is None else _rows(site.variance).mean(0)
+    return variance.clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def _activity(means: Tensor) -> Tensor:
@@ -83,44 +140,40 @@ def _activity(means: Tensor) -> Tensor:
     return (means.mean(0).var(0) - noise).clamp(min=0)
 
 
-def _elementwise(q: Distribution, p: Distribution, z: Tensor) -> Tensor | None:
-    """KL of each element, in closed form or as the log ratio at a draw; None if elements depend on each other."""
+def _elementwise(q: Distribution, p: Distribution, z: Tensor, at_draw: bool) -> tuple[Tensor | None, bool]:
+    """KL of each element and whether it is one, or the log ratio at a draw; None if elements depend on each other."""
     if q.event_shape or p.event_shape:
-        return None
-    try:
-        kl = kl_divergence(q, p)
-    except NotImplementedError:
-        kl = q.log_prob(z) - p.log_prob(z)
-    return kl.expand_as(z)
+        return None, False
+    if not at_draw:
+        with suppress(NotImplementedError):
+            return kl_divergence(q, p).expand_as(z), True
+    return (q.log_prob(z) - p.log_prob(z)).expand_as(z), False
 
 
 def _figures(table: pd.DataFrame) -> list[Figure]:
-    active, total = int(table["active"].sum()), len(table)
-    source = "Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, section 5"
-    advice = "no latent depends on the data: the posterior has collapsed; warm up the KL (WeightedELBO with WarmUp)"
+    active, total, told = int(table["active"].sum()), len(table), float(table["kl"].sum())
+    collapse = "no latent depends on the data: the posterior has collapsed; warm up the KL (WeightedELBO with WarmUp)"
     figures = [
         Figure(
             "active dimensions",
             active,
-            f"of {total}: dimensions whose posterior mean varies with x, by more than {_ACTIVE} in variance",
+            f"of {total}: their posterior mean varies with x, by {_ACTIVE:.0%} of the prior's variance or more",
             threshold="at least 1",
-            source=source,
-            advice="" if active else advice,
+            source="Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, section 5",
+            advice="" if active or told > 1 else collapse,
         )
     ]
-    if table["kl"].notna().any():
-        collapsed = int(table["collapsed"].sum())
-        many = collapsed > total / 2 and bool(active)
+    if table["judged"].any():
+        collapsed, judged = int(table["collapsed"].sum()), int(table["judged"].sum())
+        advice = f"{collapsed} of {judged} dimensions are not used: fewer would do, or free bits would use them"
         figures.append(
             Figure(
                 "collapsed dimensions",
                 collapsed,
-                f"of {total}: their posterior is within {_EPSILON} nats of the prior for {1 - _DELTA:.0%} of the data",
+                f"of {judged}: their posterior is within {_EPSILON} nats of the prior for {1 - _DELTA:.0%} of the data",
                 threshold="at most half",
                 source=_LUCAS,
-                advice=f"{collapsed} of {total} dimensions are not used: fewer would do, or free bits would use them"
-                if many
-                else "",
+                advice=advice if collapsed > judged / 2 and active else "",
             )
         )
     sums = table.groupby("site", sort=False)["kl"].sum(min_count=1).dropna()

@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from pyro import poutine
 from pyro.distributions import Delta
 from pyro.poutine import Trace
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.utils.data import DataLoader
 
 from pyvae.batches import Data, batches_for
 from pyvae.diagnostics.draws import Unobserved, reads_data
@@ -21,6 +23,8 @@ __all__ = ["Subject"]
 
 _KEPT = 2048  # rows of which sections take parts
 _MOST_SITES = 50
+_PROBE = 7  # rows of a trial run: few, and unlikely to be the size of another plate
+_FEWEST = 20
 
 
 @dataclass(frozen=True)
@@ -43,21 +47,30 @@ class Subject:
 
     @cached_property
     def kept(self) -> tuple[Tensor, ...]:
-        """Some of the data, in random order: the arguments of both programs."""
+        """Up to 2,048 of the data, chosen at random: the arguments of both programs."""
         with preserved_streams(self.seed):
             batches = batches_for(self.pair, self.data, _KEPT)
-            return next(iter(batches.shuffled(self.seed))) if batches.takes_rows else batches.first()
+            if not isinstance(batches.source, DataLoader):
+                return next(iter(batches.shuffled(self.seed)))
+            # of all rows that come by, those with the smallest of random keys
+            keys, chosen = torch.empty(0), None
+            for batch in batches.in_order():
+                keys = torch.cat([keys, torch.rand(len(batch[0]))])
+                columns = batch if chosen is None else [torch.cat(c) for c in zip(chosen, batch, strict=True)]
+                kept = keys.argsort()[:_KEPT]
+                keys, chosen = keys[kept], tuple(c[kept.to(c.device)] for c in columns)
+            return chosen
 
     @cached_property
     def inspection(self) -> Inspection:
         """A run on a few of the data."""
         with preserved_streams(self.seed):
-            return inspect_pair(self.pair, self.rows(8))
+            return inspect_pair(self.pair, self.rows(_PROBE))
 
     @cached_property
     def dim(self) -> int:
         """The dimension of the plate over the data."""
-        return check_sites(self.inspection, len(self.rows(8)[0]))[1]
+        return check_sites(self.inspection, len(self.rows(_PROBE)[0]))[1]
 
     @property
     def drawn(self) -> tuple[str, ...]:
@@ -99,11 +112,16 @@ class Subject:
         if len(observed) != 1:
             return f"the model observes {list(observed)}; expected one site"
         with self.at_rest(0):
-            if reads_data(self.pair, self.rows(8)):
+            if reads_data(self.pair, self.rows(_PROBE)):
                 return "the model reads its data other than to observe them, so it cannot draw data of its own"
-            if self.draw_model(self.rows(8)).nodes[observed[0]]["value"].shape != self.rows(8)[0].shape:
+            if self.draw_model(self.rows(_PROBE)).nodes[observed[0]]["value"].shape != self.rows(_PROBE)[0].shape:
                 return "what the model draws has another shape than the data"
         return ""
+
+    def too_few(self) -> str:
+        """Why nothing can be told of how latents vary over the data; empty if it can."""
+        count = len(self.kept[0])
+        return f"got {count} data; expected at least {_FEWEST}" if count < _FEWEST else ""
 
     def no_draws(self) -> str:
         """Why sections on continuous latents have nothing to say; empty if they do."""
