@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``pyvae``; by default those of the process.
 
     Returns:
-        0, or 2 after a user's mistake, which is told on standard error.
+        0; 2 after a user's mistake, which is told on standard error; 1 if nobody reads the output to its end.
     """
     keep_memory()
     parser, recipe_parsers = _parsers()
@@ -131,6 +132,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PyvaeError as error:
         print(f"pyvae: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads the output, such as head, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1  # as rich, which prints tables, has it
     except KeyboardInterrupt:
         print("pyvae: interrupted; go on with the same command and --run-dir, --resume", file=sys.stderr)
         return 130

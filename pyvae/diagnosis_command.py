@@ -43,7 +43,7 @@ def diagnose(
     subtitle = f"{len(test):,} test data, {num_particles} draws of the guide for each"
     content = diagnosis.to_html(title, subtitle) if path.suffix == ".html" else _figures(diagnosis)
     write_atomically(path, content.encode())
-    Console().print(str(diagnosis), markup=False, highlight=False)
+    Console(soft_wrap=True).print(str(diagnosis), markup=False, highlight=False)
     print(path)
 
 

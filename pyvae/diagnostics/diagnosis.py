@@ -84,7 +84,7 @@ class Diagnosis:
         for section in self.sections.values():
             lines += ["", section.title]
             for figure in section.figures:
-                errors = " ".join(f"± {error} {kind}," for kind, error in _errors(figure)).rstrip(",")
+                errors = ", ".join(f"± {error} {kind}" for kind, error in _errors(figure))
                 lines.append(f"  {figure.name:34} {figure.text:>14}  {figure.verdict:8}{errors}".rstrip())
             lines += [f"  left out: {section.skipped}"] if section.skipped else []
         return "\n".join([*lines, "", *(f"→ {line}" for line in self.advice)]).strip()
@@ -189,5 +189,5 @@ def _shown(section: Section) -> dict[str, object]:
 
 
 def _errors(figure: Figure) -> list[tuple[str, str]]:
-    kinds = (("by the draws", figure.standard_error), ("by the choice of data", figure.dataset_standard_error))
+    kinds = (("by draws", figure.standard_error), ("by choice of data", figure.dataset_standard_error))
     return [(kind, f"{error:.2g}") for kind, error in kinds if not math.isnan(error)]

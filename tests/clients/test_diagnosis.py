@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from base64 import b64decode
 
 import pyro
@@ -290,3 +291,12 @@ def test_the_page_in_a_browser(tmp_path):
         assert len(frame["images"]) >= 7
         assert all(frame["images"])
         assert frame["size"] >= 12
+
+
+def test_output_may_be_cut_short(run):
+    """As by ``pyvae diagnose RUN | head -1``."""
+    command = [sys.executable, "-m", "pyvae", "diagnose", str(run), "--num-particles=30", "--count=30"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read()
+    assert process.wait() == 1
