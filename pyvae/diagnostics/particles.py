@@ -92,8 +92,15 @@ def density(site: dict, dims: Sequence[int]) -> Tensor:
         fn = fn.base_dist
     log_prob = fn.log_prob(value)
     if events:
-        log_prob = log_prob.sum(tuple(range(-events, 0)), dtype=torch.float64)
+        log_prob = _summed(log_prob.flatten(-events))
     return summed_but(scale_and_mask(log_prob.double(), mask=site["mask"]), dims)
+
+
+def _summed(log_prob: Tensor) -> Tensor:
+    """The sum over the last dimension in float64: of sums of eight, as to convert all numbers takes long."""
+    eights = log_prob.shape[-1] // 8 * 8
+    parts = log_prob[..., :eights].unflatten(-1, (-1, 8)).sum(-1)
+    return parts.sum(-1, dtype=torch.float64) + log_prob[..., eights:].sum(-1, dtype=torch.float64)
 
 
 def _terms(guide: Trace, model: Trace, dims: Sequence[int]) -> LogTerms:
