@@ -10,10 +10,11 @@ from rich.table import Table
 
 from pyvae.checkpoint import write_atomically
 from pyvae.checks import check_seed
+from pyvae.commands import free_output
 from pyvae.diagnostics import Comparison
 from pyvae.diagnostics import compare as compare_pairs
 from pyvae.errors import ArgumentError, DataError
-from pyvae.runs import Run, free_path, open_run
+from pyvae.runs import Run, open_run
 
 __all__ = ["compare"]
 
@@ -31,11 +32,7 @@ def compare(runs: list[str], num_particles: int = 100, seed: int = 0, output: st
     """
     opened = {name: open_run(run) for name, run in _names(runs).items()}
     first = next(iter(opened.values()))
-    path = free_path(first.directory, "comparison", ".json") if output is None else Path(output)
-    if path.exists():
-        raise ArgumentError(f"{path} exists already and is not overwritten: give another --output")
-    if path.suffix != ".json" or not path.parent.is_dir():
-        raise ArgumentError(f"cannot write {path}: expected a .json file in a folder that exists")
+    path = free_output(first, "comparison", ".json", output, (".json",))
     check_seed(seed)
     for other in opened.values():
         _check_same_data(first, other)

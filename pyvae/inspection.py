@@ -28,6 +28,7 @@ __all__ = [
     "first_lines",
     "has_support",
     "inspect_pair",
+    "is_discrete",
     "stochastic_sites",
     "summed_but",
     "takes_missing",
@@ -189,6 +190,12 @@ def has_support(distribution: Distribution) -> bool:
         return distribution.support is not None
     except NotImplementedError:
         return False
+
+
+def is_discrete(distribution: Distribution) -> bool:
+    """Whether its values are integers, codes or labels, as far as it tells."""
+    distribution = unwrapped(distribution)
+    return has_support(distribution) and bool(distribution.support.is_discrete)
 
 
 def check_shapes(inspection: Inspection) -> None:

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from pyvae.diagnostics.arviz_bridge import FEWEST_DRAWS, pareto_smoothed
 from pyvae.diagnostics.draws import Drawer, GuideDraws
-from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, elbo_estimate, likelihood_estimate
+from pyvae.diagnostics.estimates import (
+    ELBOEstimate,
+    Estimate,
+    effective_sample_size,
+    elbo_estimate,
+    likelihood_estimate,
+)
 from pyvae.diagnostics.particles import LogTerms
 from pyvae.errors import RUN_ERRORS, ArgumentError, PairError, PyvaeError
 from pyvae.inspection import Inspection, first_lines
@@ -160,7 +166,7 @@ def _figures(terms: LogTerms, weighted: bool) -> dict[str, Tensor]:
     if weighted:
         bound = likelihood_estimate(log_weight)
         found |= {BOUND: bound.per_datapoint, f"{BOUND}_standard_error": bound.standard_errors}
-        found["effective_sample_size"] = 1 / log_weight.softmax(0).square().sum(0)
+        found["effective_sample_size"] = effective_sample_size(log_weight)
         if len(log_weight) >= FEWEST_DRAWS:
             found["pareto_k"] = pareto_smoothed(log_weight)[1]
     return found

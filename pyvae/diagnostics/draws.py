@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyvae.diagnostics.particles import LogTerms, copies, density, repeated_run
 from pyvae.errors import PairError
-from pyvae.inspection import Inspection, has_support, stochastic_sites, unwrapped
+from pyvae.inspection import Inspection, is_discrete, stochastic_sites
 from pyvae.isolation import preserved_streams
 
 __all__ = ["Drawer", "GuideDraws", "Unobserved", "reads_data", "site_rows"]
@@ -54,7 +54,7 @@ class Drawer:
         self._pair, self._plate, self._sites = pair, plate, sites
         self._observed = inspection.observed
         nodes = inspection.model.nodes
-        self._integers = {name for name in sites if _is_discrete(nodes[name]["fn"])}
+        self._integers = {name for name in sites if is_discrete(nodes[name]["fn"])}
 
     def from_guide(self, args: Sequence[Tensor], count: int, new: bool) -> GuideDraws:
         """``count`` draws of q(z | x) for these data, with their densities; and of p(x | z), if ``new``."""
@@ -136,8 +136,3 @@ def site_rows(name: str, site: dict, dim: int) -> tuple[Tensor, tuple[str, ...]]
     dropped = [d - events for d in others if d not in kept]
     rows = value.permute(*order, *dropped).flatten(len(order) - 1) if dropped else value.permute(*order)
     return rows, tuple(plates[d] for d in kept)
-
-
-def _is_discrete(fn: object) -> bool:
-    fn = unwrapped(fn)
-    return has_support(fn) and bool(fn.support.is_discrete)

@@ -146,6 +146,11 @@ def elbo_estimate(reconstruction: Tensor, latents: dict[str, Tensor]) -> ELBOEst
     return ELBOEstimate(log_weight.mean(0), errors, count, reconstruction.mean(0), terms)
 
 
+def effective_sample_size(log_weight: Tensor) -> Tensor:
+    """(Σ w)² / Σ w² of each datapoint, (N,), from log weights of shape (S, N)."""
+    return 1 / log_weight.softmax(0).square().sum(0)
+
+
 def likelihood_estimate(log_weight: Tensor) -> Estimate:
     """log (1/S) Σ_s w_s from log weights of shape (S, N); its error by the delta method."""
     count = len(log_weight)

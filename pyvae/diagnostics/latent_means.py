@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pyvae.batches import Data, batches_for
 from pyvae.checks import check_seed
 from pyvae.errors import PairError
-from pyvae.inspection import Inspection, has_support, inspect_pair, stochastic_sites, unwrapped
+from pyvae.inspection import Inspection, inspect_pair, is_discrete, stochastic_sites, unwrapped
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
 __all__ = ["centre", "centres", "continuous_sites", "posterior_means"]
@@ -25,7 +25,7 @@ def centre(name: str, fn: Distribution) -> Tensor:
         PairError: if it has none that can be told.
     """
     try:
-        return fn.mode if has_support(fn) and fn.support.is_discrete else fn.mean
+        return fn.mode if is_discrete(fn) else fn.mean
     except NotImplementedError as error:
         raise PairError(f"site {name!r} is {type(unwrapped(fn)).__name__}, which cannot tell its mean") from error
 
@@ -39,11 +39,7 @@ def continuous_sites(inspection: Inspection) -> list[str]:
     """The latent sites of guide and model whose values are no codes, in the model's order."""
     guide = stochastic_sites(inspection.guide)
     found = [name for name in inspection.latents if name in guide]
-    return [n for n in found if not any(_is_discrete(t.nodes[n]) for t in (inspection.guide, inspection.model))]
-
-
-def _is_discrete(site: dict) -> bool:
-    return has_support(site["fn"]) and site["fn"].support.is_discrete
+    return [n for n in found if not any(is_discrete(t.nodes[n]["fn"]) for t in (inspection.guide, inspection.model))]
 
 
 def posterior_means(

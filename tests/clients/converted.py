@@ -3,6 +3,7 @@
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro import poutine
 from torch import nn
 
 
@@ -26,17 +27,18 @@ class DeepMarkovModel(nn.Module):
         self.rnn, self.combiner = nn.RNN(x_dim, 8, batch_first=True), mlp(8 + z_dim, 2 * z_dim)
         self.z_0 = nn.Parameter(torch.zeros(z_dim))
 
-    def model(self, mini_batch, mini_batch_mask):
+    def model(self, mini_batch, mini_batch_mask, annealing_factor=1.0):
         pyro.module("dmm", self)
         z = self.z_0.expand(len(mini_batch), -1)
         with pyro.plate("z_minibatch", len(mini_batch)):
             for t in pyro.markov(range(1, mini_batch.shape[1] + 1)):
                 mask = mini_batch_mask[:, t - 1 : t]
-                z = pyro.sample(f"z_{t}", dist.Normal(self.transition(z), 0.5).mask(mask).to_event(1))
+                with poutine.scale(None, annealing_factor):
+                    z = pyro.sample(f"z_{t}", dist.Normal(self.transition(z), 0.5).mask(mask).to_event(1))
                 emission = dist.Bernoulli(logits=self.emitter(z)).mask(mask).to_event(1)
                 pyro.sample(f"obs_x_{t}", emission, obs=mini_batch[:, t - 1])
 
-    def guide(self, mini_batch, mini_batch_mask):
+    def guide(self, mini_batch, mini_batch_mask, annealing_factor=1.0):
         pyro.module("dmm", self)
         hidden = self.rnn(mini_batch.flip(1))[0].flip(1)
         z = self.z_0.expand(len(mini_batch), -1)
@@ -44,7 +46,8 @@ class DeepMarkovModel(nn.Module):
             for t in pyro.markov(range(1, mini_batch.shape[1] + 1)):
                 loc, scale = self.combiner(torch.cat([hidden[:, t - 1], z], -1)).chunk(2, -1)
                 q = dist.Normal(loc, scale.exp()).mask(mini_batch_mask[:, t - 1 : t]).to_event(1)
-                z = pyro.sample(f"z_{t}", q)
+                with poutine.scale(None, annealing_factor):
+                    z = pyro.sample(f"z_{t}", q)
 
 
 class SSVAE(nn.Module):

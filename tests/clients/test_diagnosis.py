@@ -17,8 +17,8 @@ import pyvae
 from pyvae import guides, priors, recipes
 from pyvae.__main__ import main
 from pyvae.diagnostics import sections
+from tests.clients.converted import SSVAE, DeepMarkovModel
 from tests.clients.diffusions import vectors
-from tests.clients.pyro_tutorials import DMM, SSVAE
 from tests.clients.test_pyro_tutorial_vae import ConvolutionalDecoder, HandWritten, Subsampled, data_for
 
 N = 40
@@ -63,14 +63,14 @@ FAMILIES = {
     "by hand": lambda: (HandWritten(), data_for(HandWritten()), {}),
     "mini-batch of a plate": lambda: (Subsampled(), data_for(Subsampled()), {}),
     "one batch dimension": lambda: (ConvolutionalDecoder(), data_for(ConvolutionalDecoder()), {}),
-    "Pyro's semi-supervised VAE": lambda: (SSVAE(), bits(16), {"inference_gap": "continuous draws"}),
+    "Pyro's semi-supervised VAE": lambda: (SSVAE(pixels=16), bits(16), {"inference_gap": "continuous draws"}),
     "Pyro's semi-supervised VAE, labels given": lambda: (
-        SSVAE(),
+        SSVAE(pixels=16),
         (bits(16), torch.nn.functional.one_hot(labels(), 3).float()),
         {"calibration": "expected one site"},
     ),
     "Pyro's deep Markov model": lambda: (
-        DMM(),
+        DeepMarkovModel(x_dim=4),
         (bits(3, 4), torch.ones(N, 3).bool()),
         {"calibration": "expected one site", "predictive": "expected one site"},
     ),

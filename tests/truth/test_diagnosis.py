@@ -7,11 +7,12 @@ import pytest
 import torch
 from scipy.stats import norm
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 import pyvae
 from pyvae.diagnostics import sections
 from pyvae.diagnostics.sections import Subject
+from tests.clients.test_pyro_tutorial_vae import Items
 
 SIZE, DRAWS = 1000, 1000
 SCALE = 0.5
@@ -255,25 +256,12 @@ def test_errors_of_the_gaps_are_those_of_repetition(weights, x):
         assert 1 / 2 < spread / told < 2
 
 
-@pytest.mark.parametrize("wrap", [lambda x: Rows(x), lambda x: DataLoader(Rows(x), 50)])
+@pytest.mark.parametrize("wrap", [Items, lambda x: DataLoader(Items(x), 50)])
 def test_sorted_data_are_sampled_from_all_over(weights, wrap):
     x = data_of(weights, 3000)
     x = x[(x @ weights[:, 0]).argsort()]
     section = ask(sections.aggregated_posterior, make(weights), wrap(x), draws=30)
     assert values(section)["largest distance of one dimension"] < 0.1
-
-
-class Rows(Dataset):
-    """One row at a time."""
-
-    def __init__(self, x):
-        self.x = x
-
-    def __len__(self):
-        return len(self.x)
-
-    def __getitem__(self, index):
-        return self.x[index]
 
 
 def test_units_of_the_latents_do_not_matter():

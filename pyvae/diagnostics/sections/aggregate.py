@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from pyro import poutine
 from scipy.stats import ks_2samp
@@ -14,7 +15,7 @@ from torch import Tensor
 from pyvae.diagnostics.draws import reads_data
 from pyvae.diagnostics.evaluation import has_weights
 from pyvae.diagnostics.particles import density
-from pyvae.diagnostics.sections.section import Figure, Picture, Section
+from pyvae.diagnostics.sections.section import Figure, Picture, Section, draw_first_six
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.inspection import unwrapped
 
@@ -182,16 +183,11 @@ def _cross(subject: Subject, guide: poutine.Trace, args: tuple[Tensor, ...]) -> 
 
 
 def _draw(table: pd.DataFrame, drawn: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> Drawing:
-    shown = table.sort_values("distance", ascending=False).head(6)
-    figure = Drawing(figsize=(9, 2.2 * math.ceil(len(shown) / 3)), layout="constrained")
-    panels = figure.subplots(math.ceil(len(shown) / 3), 3, squeeze=False).flat
-    for (_, row), axes in zip(shown.iterrows(), panels, strict=False):
+    def panel(axes: Axes, row: pd.Series) -> None:
         z, p = drawn[row["site"]][:, row["dimension"]], expected[row["site"]][:, row["dimension"]]
         bins = np.histogram_bin_edges(np.concatenate([z, p]), 40)
         axes.hist(z, bins, density=True, alpha=0.5)
         axes.hist(p, bins, density=True, histtype="step", color="black")
-        axes.set_title(f"{row['site']}[{row['dimension']}]: {row['distance']:.2f}", fontsize="small")
-        axes.set_yticks([])
-    for axes in list(panels):
-        axes.set_axis_off()
-    return figure
+        axes.set_title(f"{row['site']}[{row['dimension']}]: {row['distance']:.2f}")
+
+    return draw_first_six(table.sort_values("distance", ascending=False), panel)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Drawing
 from torch import Tensor
 
 from pyvae.diagnostics.arviz_bridge import good_k, pareto_smoothed
-from pyvae.diagnostics.estimates import elbo_estimate, likelihood_estimate
+from pyvae.diagnostics.estimates import effective_sample_size, elbo_estimate, likelihood_estimate
 from pyvae.diagnostics.evaluation import has_weights, over_data
 from pyvae.diagnostics.particles import LogTerms
 from pyvae.diagnostics.sections.section import Figure, Picture, Section
@@ -75,14 +75,13 @@ def _columns(terms: LogTerms) -> _Columns:
     count = len(log_weight)
     elbo, largest = elbo_estimate(terms.reconstruction, terms.latents), likelihood_estimate(log_weight)
     smaller = {k: _blocks(log_weight, k) for k in (10, 100) if k < count}
-    normalized = log_weight.softmax(0)
     return _Columns(
         elbo.per_datapoint.cpu(),
         elbo.standard_errors.cpu(),
         {k: bound.cpu() for k, bound in {**smaller, count: largest.per_datapoint}.items()},
         largest.standard_errors.cpu(),
         pareto_smoothed(log_weight)[1].cpu(),
-        (1 / normalized.square().sum(0)).cpu(),
+        effective_sample_size(log_weight).cpu(),
     )
 
 

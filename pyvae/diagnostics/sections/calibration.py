@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from pyro import poutine
 from scipy.stats import binom, kstest
 
 from pyvae.diagnostics.particles import copies
-from pyvae.diagnostics.sections.section import Figure, Picture, Section
+from pyvae.diagnostics.sections.section import Figure, Picture, Section, draw_first_six
 from pyvae.diagnostics.sections.subject import Subject
 
 __all__ = ["calibration"]
@@ -101,16 +102,11 @@ def _figures(table: pd.DataFrame, count: int) -> list[Figure]:
 
 
 def _draw(table: pd.DataFrame, ranks: dict[str, np.ndarray]) -> Drawing:
-    shown = table.sort_values("p_value").head(6)
-    figure = Drawing(figsize=(9, 4.4 if len(shown) > 3 else 2.2), layout="constrained")
-    panels = figure.subplots(2 if len(shown) > 3 else 1, 3, squeeze=False).flat
-    for (_, row), axes in zip(shown.iterrows(), panels, strict=False):
+    def panel(axes: Axes, row: pd.Series) -> None:
         values = ranks[row["site"]][:, row["dimension"]]
         low, high = binom.interval(0.99, len(values), 1 / 20)
         axes.axhspan(low, high, color="#dfe4ea")
         axes.hist(values, bins=np.linspace(0, _DRAWS + 1, 21))
-        axes.set_title(f"{row['site']}[{row['dimension']}]: {row['coverage']:.0%} covered", fontsize="small")
-        axes.set_yticks([])
-    for axes in list(panels):
-        axes.set_axis_off()
-    return figure
+        axes.set_title(f"{row['site']}[{row['dimension']}]: {row['coverage']:.0%} covered")
+
+    return draw_first_six(table.sort_values("p_value"), panel)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import matplotlib.figure
 import pandas as pd
+from matplotlib.axes import Axes
 
-__all__ = ["Figure", "Picture", "Section"]
+__all__ = ["Figure", "Picture", "Section", "draw_first_six"]
 
 
 @dataclass(frozen=True)
@@ -83,3 +84,18 @@ class Section:
     pictures: tuple[Picture, ...] = ()
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     skipped: str = ""
+
+
+def draw_first_six(table: pd.DataFrame, draw: Callable[[Axes, pd.Series], None]) -> matplotlib.figure.Figure:
+    """A panel for each of the first rows, latent dimensions, which draws itself and its title."""
+    shown = table.head(6)
+    rows = math.ceil(len(shown) / 3)
+    figure = matplotlib.figure.Figure(figsize=(9, 2.2 * rows), layout="constrained")
+    panels = figure.subplots(rows, 3, squeeze=False).flat
+    for (_, row), axes in zip(shown.iterrows(), panels, strict=False):
+        draw(axes, row)
+        axes.title.set_fontsize("small")
+        axes.set_yticks([])
+    for axes in list(panels):
+        axes.set_axis_off()
+    return figure

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from pyvae.batches import Data, batches_for
 from pyvae.diagnostics.draws import Unobserved, reads_data
 from pyvae.diagnostics.particles import check_sites
-from pyvae.inspection import Inspection, has_support, inspect_pair, unwrapped
+from pyvae.inspection import Inspection, inspect_pair, is_discrete, unwrapped
 from pyvae.isolation import derive_seed, evaluation_mode, own_parameters, preserved_streams
 
 __all__ = ["Subject"]
@@ -131,4 +131,4 @@ class Subject:
 
 
 def _is_continuous(q: Distribution) -> bool:
-    return not (has_support(q) and q.support.is_discrete) and not isinstance(unwrapped(q), Delta)
+    return not is_discrete(q) and not isinstance(unwrapped(q), Delta)
