@@ -1,6 +1,6 @@
 """Importance weights of any pair, per datapoint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pyvae.checks import check_int
 from pyvae.diagnostics.compiled_runner import CompiledRunner
-from pyvae.diagnostics.particles import LogTerms, Runner, check_sites, check_weights, choose_runner
+from pyvae.diagnostics.particles import LogTerms, Runner, check_sites, check_weights, choose_runner, columns_of
 from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
 from pyvae.inspection import Inspection, check_data, inspect_pair, stochastic_sites, takes_missing
 from pyvae.isolation import evaluation_mode, own_parameters
@@ -17,7 +17,7 @@ from pyvae.tensors import check_tensors, extreme_rows
 __all__ = ["DEFAULT_MEMORY", "LogTermsMap", "log_weights"]
 
 T = TypeVar("T")
-DEFAULT_MEMORY = 2**28
+DEFAULT_MEMORY = 2**27  # more does not run faster: the processor's cache holds little of it
 _WORTH_COMPILING = 2**34  # bytes of intermediate results: some ten seconds' work without compilation
 _PROBE = 7  # rows of the trial run: few, and unlikely to be the size of another plate
 
@@ -87,10 +87,11 @@ class LogTermsMap:
         if not args or not isinstance(args[0], Tensor) or args[0].dim() == 0 or not len(args[0]):
             raise DataError("got no data; expected as first argument a tensor with one row per datapoint")
         size = len(args[0])
-        columns = [a for a in args if isinstance(a, Tensor) and a.dim() and len(a) == size]
-        check_tensors(columns, "the data", takes_missing(self._pair))
-        check_data(inspect_pair(self._pair, _rows(args, extreme_rows(columns))))
-        probe = _rows(args, slice(0, _PROBE))
+        columns = columns_of(args)
+        data = [args[i] for i in columns]
+        check_tensors(data, "the data", takes_missing(self._pair))
+        check_data(inspect_pair(self._pair, _rows(args, columns, extreme_rows(data))))
+        probe = _rows(args, columns, slice(0, _PROBE))
         with _Meter(self._pair) as meter:
             inspection = inspect_pair(self._pair, probe)
         if self._weights:
@@ -98,18 +99,21 @@ class LogTermsMap:
         plate = check_sites(inspection, len(probe[0]))
         bytes_each = (meter.bytes + _site_bytes(inspection)) // len(probe[0])
         results = 32 * (1 + len(inspection.latents)) * self._num_particles
-        rows = max(1, min(size, self._max_memory // (bytes_each + results)))
-        particles = max(1, min(self._num_particles, self._max_memory // (bytes_each * rows)))
+        # few data with all their draws: the guide's networks run once for each of them. Draws in parts of one size,
+        # as only slices of full size are compiled
+        parts = -(-self._num_particles // max(1, self._max_memory // bytes_each))
+        particles = -(-self._num_particles // parts)
+        rows = max(1, min(size, self._max_memory // (bytes_each * particles + results)))
         with evaluation_mode(self._pair), own_parameters(inspection.stray):
-            run = choose_runner(self._pair, probe, self._num_particles, plate, inspection)
+            run = choose_runner(self._pair, probe, columns, self._num_particles, plate, inspection)
             if not inspection.stray and bytes_each * (self._size or 0) * self._num_particles >= _WORTH_COMPILING:
                 self._compiled = self._compiled or CompiledRunner(self._pair, run, rows, particles)
                 run = self._compiled
-            return [reduce(self._slice(run, args, start, rows, particles)) for start in range(0, size, rows)]
+            slices = [slice(start, start + rows) for start in range(0, size, rows)]
+            return [reduce(self._slice(run, _rows(args, columns, some), some, particles)) for some in slices]
 
-    def _slice(self, run: Runner, args: Sequence[Tensor], start: int, rows: int, particles: int) -> LogTerms:
-        """The terms of some rows, so many particles at a time."""
-        batch = _rows(args, slice(start, start + rows))
+    def _slice(self, run: Runner, batch: Sequence[Tensor], rows: slice, particles: int) -> LogTerms:
+        """The terms of these rows, so many particles at a time."""
         size, total = len(batch[0]), self._num_particles
         block: Tensor | None = None
         names: list[str] = []
@@ -127,15 +131,14 @@ class LogTermsMap:
         except RUN_ERRORS as error:
             if isinstance(error, PyvaeError):
                 raise
-            last = start + rows - 1
-            raise PairError(f"{type(self._pair).__name__} failed on rows {start} to {last}: {error}") from error
+            last = rows.start + size - 1
+            raise PairError(f"{type(self._pair).__name__} failed on rows {rows.start} to {last}: {error}") from error
         return LogTerms(block[0], dict(zip(names, block[1:], strict=True)))
 
 
-def _rows(args: Sequence[Tensor], rows: slice | Tensor) -> list[Tensor]:
+def _rows(args: Sequence[Tensor], columns: Collection[int], rows: slice | Tensor) -> list[Tensor]:
     """The given rows of every argument that has one row per datapoint."""
-    size = len(args[0])
-    return [a[rows] if isinstance(a, Tensor) and a.dim() and len(a) == size else a for a in args]
+    return [a[rows] if i in columns else a for i, a in enumerate(args)]
 
 
 class _Meter:

@@ -1,6 +1,6 @@
 """Many draws of the latents of any pair in one run, and the densities of its sites, one per draw and datapoint."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import pyro
@@ -15,7 +15,16 @@ from pyvae.errors import RUN_ERRORS, PairError
 from pyvae.inspection import Inspection, check_latents, choose_plate, stochastic_sites, summed_but
 from pyvae.isolation import preserved_streams
 
-__all__ = ["LogTerms", "check_sites", "check_weights", "choose_runner", "copies", "density", "repeated_run"]
+__all__ = [
+    "LogTerms",
+    "check_sites",
+    "check_weights",
+    "choose_runner",
+    "columns_of",
+    "copies",
+    "density",
+    "repeated_run",
+]
 
 _PARTICLES = "pyvae_particles"
 
@@ -145,34 +154,50 @@ def _vectorized(dim: int, nesting: int) -> Runner:
     return run
 
 
-def _repeated(dim: int) -> Runner:
+def _repeated(dim: int, columns: Collection[int]) -> Runner:
     """Particles as copies of the data, for programs that take exactly one batch dimension."""
 
     def run(pair: nn.Module, args: Sequence[Tensor], num_particles: int) -> LogTerms:
-        return repeated_run(pair, args, num_particles, dim)[0]
+        return repeated_run(pair, args, num_particles, dim, columns)[0]
 
     return run
 
 
-def repeated_run(pair: nn.Module, args: Sequence[Tensor], num_particles: int, dim: int) -> tuple[LogTerms, Trace]:
+def repeated_run(
+    pair: nn.Module, args: Sequence[Tensor], num_particles: int, dim: int, columns: Collection[int] | None = None
+) -> tuple[LogTerms, Trace]:
     """The terms of particles as copies of the data, and the trace of the model, whose rows are S times N."""
-    repeated = copies(args, num_particles)
+    repeated = copies(args, num_particles, columns)
     guide = poutine.trace(pair.guide).get_trace(*repeated)
     model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*repeated)
     return _checked(_terms(guide, model, (dim,)), num_particles, len(args[0])), model
 
 
-def copies(args: Sequence[Tensor], count: int) -> list[Tensor]:
-    """The arguments with all data so many times over: all rows once, then all again."""
-    size = len(args[0])
-    return [
-        a.repeat(count, *[1] * (a.dim() - 1)) if isinstance(a, Tensor) and a.dim() and len(a) == size else a
-        for a in args
-    ]
+def columns_of(args: Sequence[Tensor]) -> tuple[int, ...]:
+    """The positions of the arguments that have one row per datapoint, as many as the first."""
+    return tuple(i for i, a in enumerate(args) if isinstance(a, Tensor) and a.dim() and len(a) == len(args[0]))
+
+
+def copies(args: Sequence[Tensor], count: int, columns: Collection[int] | None = None) -> list[Tensor]:
+    """The arguments with all data so many times over: all rows once, then all again.
+
+    Args:
+        args: the arguments of a pair's programs.
+        count: how many times.
+        columns: which of them have one row per datapoint; to be told where these are a few rows of the data, since a
+            constant may happen to have as many.
+    """
+    columns = columns_of(args) if columns is None else columns
+    return [a.repeat(count, *[1] * (a.dim() - 1)) if i in columns else a for i, a in enumerate(args)]
 
 
 def choose_runner(
-    pair: nn.Module, args: Sequence[Tensor], num_particles: int, plate: tuple[str, int], inspection: Inspection
+    pair: nn.Module,
+    args: Sequence[Tensor],
+    columns: Collection[int],
+    num_particles: int,
+    plate: tuple[str, int],
+    inspection: Inspection,
 ) -> Runner:
     """The vectorized run where the pair's networks take another leading dimension, else the repeated one.
 
@@ -182,14 +207,14 @@ def choose_runner(
     """
     _, dim = plate
     if num_particles == 1:
-        return _repeated(dim)
+        return _repeated(dim, columns)
     nesting = inspection.max_plate_nesting
     try:
         with preserved_streams():
             agree = _particles_agree(pair, args, nesting, dim, inspection.latents)
     except RUN_ERRORS:
         agree = False
-    return _vectorized(dim, nesting) if agree else _repeated(dim)
+    return _vectorized(dim, nesting) if agree else _repeated(dim, columns)
 
 
 def _particles_agree(

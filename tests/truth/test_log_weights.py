@@ -135,6 +135,34 @@ def test_memory_bound_changes_nothing_in_the_mean(make, max_memory):
     assert ((bounded.per_datapoint - reference.per_datapoint).abs() < 5 * spread).all()
 
 
+class OneBatchDimension(Base):
+    """Particles have to be copies of the data; the other argument is a constant."""
+
+    def model(self, x, noise):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
+            assert z.dim() == 1
+            pyro.sample("x", dist.Normal(z[:, None].expand(-1, PIXELS), noise.norm()).to_event(1), obs=x)
+
+    def guide(self, x, noise):
+        return super().guide(x)
+
+
+@pytest.mark.parametrize("max_memory", [1_000, 2_000, 4_000, 8_000, 16_000])
+def test_constants_that_are_as_long_as_a_slice_are_no_data(max_memory):
+    pair, x = OneBatchDimension(), torch.randn(23, PIXELS)
+
+    def weights(noise):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return pyvae.log_weights(pair, x, noise, num_particles=4, max_memory=max_memory)
+
+    expected = weights(torch.tensor(2.0))
+    for length in range(1, 17):
+        constant = torch.eye(1, length)[0] * 2
+        torch.testing.assert_close(weights(constant), expected)
+
+
 def test_discrete_latents_sum_to_the_marginal():
     class Mixture(nn.Module):
         def model(self, x):
