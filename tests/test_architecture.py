@@ -16,7 +16,7 @@ ALLOWED = {
     "priors": {"networks", "distributions"},
     "likelihoods": {"networks", "distributions"},
     "guides": {"networks", "distributions"},
-    "models": {"distributions"},
+    "models": {"distributions", "inspection", "tensors"},
     "objectives": {"distributions", "inspection"},
     "diagnostics": {"distributions", "compilation", "inspection", "batches", "tensors"},
     "compilation": {"inspection", "objectives"},

@@ -4,14 +4,28 @@ from torch import Tensor, nn
 
 from pyvae.checks import check_int
 from pyvae.errors import DataError
+from pyvae.inspection import takes_missing
+from pyvae.tensors import check_tensors
 
-__all__ = ["check_given", "count_data", "embed"]
+__all__ = ["check_given", "check_numbers", "count_data", "embed"]
 
 
 def check_given(x: Tensor | None) -> None:
     """Refuse to infer the latents of nothing."""
     if x is None:
         raise DataError("the guide got no x; expected the data whose latents it infers")
+
+
+def check_numbers(pair: nn.Module, x: Tensor, y: Tensor | None = None) -> None:
+    """Refuse data and labels that are not of one number, or not finite, where no density would tell.
+
+    Raises:
+        DataError: saying what is wrong, and in which row.
+    """
+    if not isinstance(x, Tensor):
+        raise DataError(f"got a {type(x).__name__}; expected a tensor with one row per datapoint")
+    count_data(x, y, 1)
+    check_tensors((x,) if y is None else (x, y), "the data", takes_missing(pair))
 
 
 def embed(context: nn.Module | None, y: Tensor | None) -> tuple[Tensor, ...]:

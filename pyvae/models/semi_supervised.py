@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pyvae.checks import check_int
 from pyvae.errors import ArgumentError, DataError
 from pyvae.isolation import evaluation_mode, preserved_streams
-from pyvae.models.arguments import check_given, count_data
+from pyvae.models.arguments import check_given, check_numbers, count_data
 from pyvae.models.components import BATCH, call_component, call_named, check_event, check_modules
 from pyvae.models.registration import register
 
@@ -111,7 +111,12 @@ class SemiSupervisedVAE(nn.Module):
 
     @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
-        """q(y | x), (N, K)."""
+        """q(y | x), (N, K).
+
+        Raises:
+            DataError: if the data are not finite.
+        """
+        check_numbers(self, x)
         with evaluation_mode(self):
             return self.classifier(x).softmax(-1)
 

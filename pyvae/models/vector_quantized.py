@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pyvae.errors import PairError
 from pyvae.isolation import evaluation_mode, preserved_streams
-from pyvae.models.arguments import check_given, count_data, embed
+from pyvae.models.arguments import check_given, check_numbers, count_data, embed
 from pyvae.models.code_sites import code_vectors, observe_codes, sample_codes, token_vectors
 from pyvae.models.components import BATCH, call_component, call_named, check_modules, example_context
 from pyvae.models.registration import register
@@ -104,7 +104,12 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The codes of data: int64, of the event shape of k."""
+        """The codes of data: int64, of the event shape of k.
+
+        Raises:
+            DataError: if the data are not finite, or not as many as the labels.
+        """
+        check_numbers(self, x, y)
         with evaluation_mode(self):
             return self.quantizer(self.encoder(x, *embed(self.context, y)).movedim(1, -1)).codes
 
@@ -113,11 +118,13 @@ class VQVAE(nn.Module):
         """The mean of p(x | e_k) of codes.
 
         Raises:
-            DataError: if the codes are no integers, of another shape, or out of range.
+            DataError: if the codes are no integers, of another shape, out of range, or not as many as the labels.
         """
         c = embed(self.context, y)
         with evaluation_mode(self):
-            return self.likelihood(token_vectors(self.quantizer, tokens, self.prior(*c)), *c).mean
+            z = token_vectors(self.quantizer, tokens, self.prior(*c))
+            count_data(tokens, y, 1)
+            return self.likelihood(z, *c).mean
 
     def _check(self) -> None:
         """Pass two data through all components, and compare the shapes."""

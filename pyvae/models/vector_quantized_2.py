@@ -4,9 +4,9 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyvae.errors import PairError
+from pyvae.errors import DataError, PairError
 from pyvae.isolation import evaluation_mode, preserved_streams
-from pyvae.models.arguments import check_given, count_data, embed
+from pyvae.models.arguments import check_given, check_numbers, count_data, embed
 from pyvae.models.code_sites import code_vectors, observe_codes, sample_codes, token_vectors
 from pyvae.models.components import BATCH, call_component, call_named, check_modules, example_context
 from pyvae.models.registration import register
@@ -111,7 +111,12 @@ class VQVAE2(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The codes of data, of the top and of the bottom: int64."""
+        """The codes of data, of the top and of the bottom: int64.
+
+        Raises:
+            DataError: if the data are not finite, or not as many as the labels.
+        """
+        check_numbers(self, x, y)
         with evaluation_mode(self):
             h_top, h_bottom = self.features(x, *embed(self.context, y))
             top = self.quantizer_top(h_top.movedim(1, -1))
@@ -123,12 +128,18 @@ class VQVAE2(nn.Module):
         """The mean of p(x | z_bottom, z_top) of codes.
 
         Raises:
-            DataError: if the codes are no integers, of another shape, or out of range.
+            DataError: if the codes are no integers, of another shape, out of range, or not as many as each other or
+                the labels.
         """
         c = embed(self.context, y)
         with evaluation_mode(self):
             z_top = token_vectors(self.quantizer_top, top, self.prior_top(*c))
             z_bottom = token_vectors(self.quantizer_bottom, bottom, self.prior_bottom(z_top, *c))
+            if len(top) != len(bottom):
+                raise DataError(
+                    f"got {len(top)} codes of the top and {len(bottom)} of the bottom; expected equally many"
+                )
+            count_data(top, y, 1)
             return self.likelihood(z_bottom, z_top, *c).mean
 
     def _check(self) -> None:

@@ -198,6 +198,27 @@ def test_tokens_that_are_none(tokens, message):
         make().decode(tokens)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x.where(x != x[3, 0], torch.nan), y), "NaN or infinity, first in row 3"),
+        (lambda x, y: (x, y[:1]), "16 data and 1 labels"),
+        (lambda x, y: (x[:0], y[:0]), "at least one row"),
+        (lambda x, y: (x.numpy(), y), "got a ndarray; expected a tensor"),
+    ],
+)
+def test_data_that_are_none(change, message, x):
+    with pytest.raises(pyvae.DataError, match=message):
+        make(context=2).encode(*change(x, torch.arange(16) % 2))
+
+
+def test_codes_need_a_label_each(x):
+    pair = make(context=2)
+    tokens = pair.encode(x, torch.arange(16) % 2)
+    with pytest.raises(pyvae.DataError, match="16 data and 1 labels"):
+        pair.decode(tokens, torch.tensor([1]))
+
+
 def test_components_that_do_not_fit():
     with pytest.raises(pyvae.PairError, match=r"codes of shape \(4,\); expected the event shape of the prior, \(3,\)"):
         VQVAE(

@@ -120,6 +120,10 @@ def test_it_is_trained_encodes_decodes_and_draws(quantizer, x):
     assert pair.model(size=3).shape == (3, 1, 4, 4)
     with pytest.raises(pyvae.DataError, match="expected ints"):
         pair.decode(bottom, top)
+    with pytest.raises(pyvae.DataError, match="1 codes of the top and 12 of the bottom"):
+        pair.decode(top[:1], bottom)
+    with pytest.raises(pyvae.DataError, match="NaN or infinity, first in row 0"):
+        pair.encode(x / 0)
 
 
 def test_levels_that_do_not_fit():
