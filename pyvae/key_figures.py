@@ -72,9 +72,8 @@ def all_warnings(evaluation: Evaluation, noticed: Sequence[str]) -> list[str]:
         else []
     )
     unused = [
-        f"{usage.dead} of {usage.num_codes} codes of {site} never occur in the test data: initialize the codebook by "
-        "k-means (quantizer.initialize), revive dead codes (revive_below), or take fewer."
+        f"{usage.dead} of {usage.num_codes} codes of {site} never occur in the test data: {usage.advice}."
         for site, usage in evaluation.codes.items()
-        if usage.usage < 0.5
+        if usage.advice
     ]
     return [*collapse, *unused, *noticed]

@@ -68,6 +68,15 @@ class CodeUsage:
         """M log₂ K, the bits of a datapoint's codes where all are as likely."""
         return self.places * float(torch.tensor(self.num_codes).double().log2())
 
+    @property
+    def advice(self) -> str:
+        """What to do if less than half of the codes occur, as a rule of thumb; else empty."""
+        if self.usage >= 0.5:
+            return ""
+        return (
+            "initialize the codebook by k-means (quantizer.initialize), revive dead codes (revive_below), or take fewer"
+        )
+
     def figures(self) -> dict[str, float]:
         """Perplexity, usage and dead codes by name."""
         return {"perplexity": self.perplexity, "usage": self.usage, "dead_codes": self.dead}

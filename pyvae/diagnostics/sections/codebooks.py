@@ -36,10 +36,6 @@ def codebooks(subject: Subject) -> Section:
 
 
 def _figures(site: str, usage: CodeUsage, bits: float, learned: bool) -> list[Figure]:
-    advice = (
-        f"{usage.dead} codes never occur: initialize the codebook by k-means (quantizer.initialize), revive dead codes "
-        "(revive_below), or take fewer"
-    )
     return [
         Figure(
             f"perplexity of {site}",
@@ -53,7 +49,7 @@ def _figures(site: str, usage: CodeUsage, bits: float, learned: bool) -> list[Fi
             f"share of {usage.num_codes} codes that occur; {usage.dead} are dead",
             "%",
             threshold="at least 50 %, as a rule of thumb" if learned else "",
-            advice=advice if learned and usage.usage < 0.5 else "",
+            advice=f"{usage.dead} codes never occur: {usage.advice}" if learned and usage.advice else "",
         ),
         Figure(
             f"bits of {site}",
