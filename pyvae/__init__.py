@@ -1,5 +1,7 @@
 """pyvae: variational auto-encoders as Pyro model/guide pairs."""
 
+from typing import TYPE_CHECKING
+
 from pyvae import (
     compilation,
     datasets,
@@ -17,8 +19,6 @@ from pyvae.checkpoint import save
 from pyvae.compilation import compile
 from pyvae.diagnostics import (
     code_usage,
-    compare,
-    diagnose,
     elbo,
     evaluate,
     impute,
@@ -51,6 +51,9 @@ from pyvae.models import (
     SingleStep,
 )
 from pyvae.traversals import interpolate, traverse
+
+if TYPE_CHECKING:
+    from pyvae.diagnostics import compare, diagnose
 
 __all__ = [
     "VAE",
@@ -99,3 +102,14 @@ __all__ = [
     "to_inference_data",
     "traverse",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is slow to import, when it is asked for."""
+    if name in ("compare", "diagnose"):
+        return getattr(diagnostics, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,8 @@
 
 import ast
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,27 @@ def test_files_and_functions_stay_small():
             if isinstance(node, ast.FunctionDef):
                 docstring = len((ast.get_docstring(node) or "").splitlines())
                 assert node.end_lineno - node.lineno + 1 - docstring <= 60, f"{path}: {node.name}"
+
+
+def test_importing_is_quick():
+    """What takes as long to import as torch is for those who use it; all names are there nevertheless."""
+    program = """
+import sys, torch, pyro
+before = set(sys.modules)
+import pyvae
+print({name.split(".")[0] for name in set(sys.modules) - before})
+for package in (pyvae, pyvae.diagnostics):
+    assert set(package.__all__) <= set(dir(package))
+    exec(f"from {package.__name__} import *")
+assert callable(diagnose) and callable(compare) and callable(disentanglement)
+try:
+    pyvae.diagnostics.diagnoze
+except AttributeError as error:
+    assert "'pyvae.diagnostics' has no attribute 'diagnoze'" in str(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    slow = {"arviz", "matplotlib", "pandas", "scipy", "sklearn", "torchvision", "xarray"}
+    assert not ast.literal_eval(done.stdout) & slow
 
 
 def test_public_names_are_documented():

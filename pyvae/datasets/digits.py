@@ -2,8 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from pyvae.datasets.data import InMemory, LabelledData
 
@@ -24,6 +22,9 @@ def digits(root: str = "data", download: bool = False) -> LabelledData:
         >>> digits().shape, len(digits().train)
         ((1, 8, 8), 1437)
     """
+    from sklearn.datasets import load_digits  # slow: only for those who use it
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     order = np.arange(len(labels))
     train, test = train_test_split(order, test_size=360, stratify=labels, random_state=0)

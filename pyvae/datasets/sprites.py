@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from numbers import Real
 
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from pyvae.checks import check_int
@@ -164,6 +163,8 @@ class Sprites:
             >>> len(data.train), len(data.test), data.test.factors.sizes
             (518, 58, (4, 3, 3, 4, 4))
         """
+        from sklearn.model_selection import train_test_split  # slow: only for those who use it
+
         factors = self.factors()
         count, classes = len(factors), len(self.shapes)
         if count < 20 * classes:
