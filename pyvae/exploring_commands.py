@@ -17,6 +17,8 @@ from pyvae.traversals import traverse as traverse_latents
 
 __all__ = ["draw_traversal", "traverse"]
 
+_FARTHEST = 1e6  # no prior draws there, and decoders give numbers still
+
 
 def traverse(
     run: str,
@@ -43,6 +45,8 @@ def traverse(
     check_int("count", count)
     check_int("steps", steps, 2)
     check_positive("span", span)
+    if span > _FARTHEST:
+        raise ArgumentError(f"span is {span}; expected at most {_FARTHEST:g} standard deviations, such as 2")
     data, pair = opened.load_data(), opened.load_pair()
     if not 0 <= index < len(data.test):
         raise ArgumentError(f"index is {index}; expected 0 to {len(data.test) - 1}, one of the test data")

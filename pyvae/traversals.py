@@ -10,15 +10,16 @@ from torch import Tensor, nn
 
 from pyvae.checks import check_int
 from pyvae.diagnostics.latent_means import centre, continuous_sites
-from pyvae.errors import ArgumentError, DataError, PairError
-from pyvae.inspection import Inspection, device_of, has_support, inspect_pair
+from pyvae.errors import RUN_ERRORS, ArgumentError, DataError, PairError, PyvaeError
+from pyvae.inspection import Inspection, device_of, first_lines, has_support
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
-from pyvae.views import decode, determining_means, shown
+from pyvae.views import decode, determining_means, inspect_trained, shown
 
 __all__ = ["continuous_site", "interpolate", "traverse"]
 
 _VALUES = tuple(torch.linspace(-2, 2, 7).tolist())
 _DRAWS = 1000
+_NORMAL_QUARTILES = 1.349  # the interquartile range of N(0, 1)
 
 Args = Tensor | Sequence[Tensor]
 
@@ -32,9 +33,10 @@ def traverse(
 ) -> Tensor:
     r"""E[x | z + (m_d + a s_d − z_d) e_d], z = E[z | x] under q: a datum decoded with one dimension of z set to others.
 
-    m_d and s_d are mean and standard deviation of z_d under the prior, in closed form or from 1000 draws. Other latents
-    keep their posterior means; those whose prior depends on this one, lower levels of a hierarchy, take the mean that
-    the model gives them, one after the other.
+    m_d and s_d are mean and standard deviation of z_d under the prior, in closed form or from 1000 draws. Of a prior
+    so heavy-tailed that one of them is not finite they are, of these draws, the median and the interquartile range in
+    units of a normal distribution's, 1.349. Other latents keep their posterior means; those whose prior depends on this
+    one, lower levels of a hierarchy, take the mean that the model gives them, one after the other.
 
     Args:
         pair: a pair whose model takes ``x=None``, ``y`` and ``size``.
@@ -67,8 +69,8 @@ def traverse(
     latents = determining_means(inspection)
     z = latents[name].flatten()
     dims = _checked_dims(range(len(z)) if dims is None else dims, len(z), name)
-    offsets = _checked_values(values).to(z)
-    prior = decode(pair, latents, labels, 1).nodes[name]["fn"]
+    offsets = _checked_values(values, z)
+    prior = decode(pair, latents, labels, 1, inspection.stray).nodes[name]["fn"]
     mean, scale = (moment.flatten()[dims, None] for moment in _moments(prior))
     varied = z.repeat(len(dims), len(offsets), 1)
     for row, dim in enumerate(dims):
@@ -79,10 +81,10 @@ def traverse(
             f"with these values {name!r} leaves the support of its prior, {prior.support}, on which its dimensions "
             "cannot be varied one by one; use interpolate, spherical=True on a sphere"
         )
-    below = _below(pair, name, labels)
+    below = _below(pair, name, labels, inspection.stray)
     kept = {n: value.expand(len(varied), *value.shape[1:]) for n, value in latents.items() if n not in below}
     with _Centred(below):
-        trace = decode(pair, {**kept, name: varied}, _repeated(labels, len(varied)), len(varied))
+        trace = decode(pair, {**kept, name: varied}, _repeated(labels, len(varied)), len(varied), inspection.stray)
     return shown(trace, mean=True).unflatten(0, (len(dims), len(offsets)))
 
 
@@ -128,7 +130,7 @@ def interpolate(pair: nn.Module, a: Args, b: Args, steps: int = 8, spherical: bo
     if codes:
         raise PairError(f"the latents {sorted(codes)} of {type(pair).__name__} are codes; nothing lies between them")
     between = {name: _between(start, ends[name], steps, spherical) for name, start in latents.items()}
-    return shown(decode(pair, between, _repeated(labels, steps), steps), mean=True)
+    return shown(decode(pair, between, _repeated(labels, steps), steps, first.stray), mean=True)
 
 
 def continuous_site(inspection: Inspection, site: str | None) -> str:
@@ -170,7 +172,7 @@ def _inspected(pair: nn.Module, args: Args) -> Inspection:
         came = ", ".join(str(tuple(a.shape)) if isinstance(a, Tensor) else type(a).__name__ for a in args)
         raise DataError(f"got data of shape {came or 'none'}; expected one datum, x or x and y with one row: x[:1]")
     with preserved_streams(0):
-        return inspect_pair(pair, [a.to(device) for a in args])
+        return inspect_trained(pair, [a.to(device) for a in args])
 
 
 def _labels(inspection: Inspection) -> Tensor | None:
@@ -182,37 +184,60 @@ def _repeated(labels: Tensor | None, rows: int) -> Tensor | None:
 
 
 def _checked_dims(dims: Sequence[int], count: int, name: str) -> list[int]:
-    dims = list(dims)
-    for dim in dims:
-        check_int("a dimension", dim, 0)
-    if not dims or max(dims) >= count:
-        raise ArgumentError(f"dims are {dims}; expected some of 0 to {count - 1}, the dimensions of {name!r}")
-    return dims
-
-
-def _checked_values(values: Sequence[float]) -> Tensor:
     try:
-        offsets = torch.as_tensor(values, dtype=torch.float64)
+        found = list(dims)
+    except TypeError:
+        found = []
+    for dim in found:
+        check_int("a dimension", dim, 0)
+    if not found or max(found) >= count:
+        raise ArgumentError(f"dims are {dims}; expected a list of some of 0 to {count - 1}, the dimensions of {name!r}")
+    return found
+
+
+def _checked_values(values: Sequence[float], z: Tensor) -> Tensor:
+    try:
+        offsets = torch.as_tensor(values, dtype=torch.float64).to(z)  # where z's type has no such number, infinity
     except (TypeError, ValueError, RuntimeError):
         offsets = torch.empty(0)
     if offsets.dim() != 1 or not len(offsets) or not offsets.isfinite().all():
-        raise ArgumentError(f"values are {values!r}; expected one or more finite numbers, in standard deviations")
+        raise ArgumentError(
+            f"values are {values!r}; expected one or more finite numbers of {z.dtype}, in standard deviations"
+        )
     return offsets
 
 
 def _moments(prior: Distribution) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, where they are finite, or what stands for them."""
     try:
-        return prior.mean, prior.stddev
+        mean, scale = prior.mean, prior.stddev
     except NotImplementedError:
-        with preserved_streams(0), torch.no_grad():
-            draws = prior.sample((_DRAWS,))
+        draws = _draws(prior)
         return draws.mean(0), draws.std(0)
+    finite = mean.isfinite() & scale.isfinite()
+    if finite.all():
+        return mean, scale
+    low, median, high = _draws(prior).sort(0).values[[_DRAWS // 4, _DRAWS // 2, 3 * _DRAWS // 4]]
+    return torch.where(finite, mean, median), torch.where(finite, scale, (high - low) / _NORMAL_QUARTILES)
 
 
-def _below(pair: nn.Module, name: str, labels: Tensor | None) -> set[str]:
+def _draws(prior: Distribution) -> Tensor:
+    with preserved_streams(0), torch.no_grad():
+        return prior.sample((_DRAWS,))
+
+
+def _below(pair: nn.Module, name: str, labels: Tensor | None, stray: Sequence[str]) -> set[str]:
     """The latents whose prior depends on this one, by way of others too."""
-    with evaluation_mode(pair), own_parameters(), preserved_streams(0):
-        parents = get_dependencies(pair.model, (None, labels), {"size": 1})["prior_dependencies"]
+    with evaluation_mode(pair), own_parameters(stray), preserved_streams(0):
+        try:
+            parents = get_dependencies(pair.model, (None, labels), {"size": 1})["prior_dependencies"]
+        except RUN_ERRORS as error:
+            if isinstance(error, PyvaeError):
+                raise
+            raise PairError(
+                f"what depends on {name!r} in {type(pair).__name__}.model cannot be told: {first_lines(error)}; "
+                "expected a model on which Pyro's get_dependencies runs; use interpolate, which asks for none"
+            ) from error
     below = {name}
     for child, others in parents.items():  # in the model's order, so that one pass is enough
         if below & others.keys():

@@ -1,6 +1,7 @@
 """What a pair shows: draws, reconstructions and latents, by Pyro's own handlers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from pyro import poutine
@@ -13,7 +14,16 @@ from pyvae.errors import RUN_ERRORS, PairError, PyvaeError
 from pyvae.inspection import Inspection, first_lines, inspect_pair, unwrapped
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
-__all__ = ["class_labels", "decode", "determining_means", "generate", "latent_means", "reconstruct", "shown"]
+__all__ = [
+    "class_labels",
+    "decode",
+    "determining_means",
+    "generate",
+    "inspect_trained",
+    "latent_means",
+    "reconstruct",
+    "shown",
+]
 
 
 def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int = 0, mean: bool = True) -> Tensor:
@@ -33,7 +43,7 @@ def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int
 
 def latent_means(pair: nn.Module, args: Sequence[Tensor]) -> dict[str, Tensor]:
     """E[z | x] under q, or of codes the most likely, by the name of the latent site."""
-    return centres(inspect_pair(pair, args))
+    return centres(inspect_trained(pair, args))
 
 
 def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
@@ -46,9 +56,20 @@ def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None =
         args: x, or x and y.
         labels: what to decode with instead of y.
     """
-    means = determining_means(inspect_pair(pair, args))
+    inspection = inspect_trained(pair, args)
     labels = labels if labels is not None else (args[1] if len(args) > 1 else None)
-    return shown(decode(pair, means, labels, len(args[0])), mean=True)
+    return shown(decode(pair, determining_means(inspection), labels, len(args[0]), inspection.stray), mean=True)
+
+
+def inspect_trained(pair: nn.Module, args: Sequence[Tensor]) -> Inspection:
+    """:func:`pyvae.inspection.inspect_pair`, run with what Pyro's param store holds of the pair's parameters."""
+    inspection = inspect_pair(pair, args)
+    if not inspection.stray:
+        return inspection
+    with evaluation_mode(pair), own_parameters(inspection.stray), preserved_streams():  # the first run had none of them
+        guide = poutine.trace(pair.guide).get_trace(*args)
+        model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*args)
+    return replace(inspection, guide=guide, model=model)
 
 
 def determining_means(inspection: Inspection) -> dict[str, Tensor]:
@@ -60,13 +81,15 @@ def determining_means(inspection: Inspection) -> dict[str, Tensor]:
     return {name: mean for name, mean in centres(inspection).items() if name not in computed}
 
 
-def decode(pair: nn.Module, latents: Mapping[str, Tensor], labels: Tensor | None, size: int) -> Trace:
-    """The model run on these latents, without data.
+def decode(
+    pair: nn.Module, latents: Mapping[str, Tensor], labels: Tensor | None, size: int, stray: Sequence[str] = ()
+) -> Trace:
+    """The model run on these latents, without data; ``stray`` names its parameters in Pyro's param store alone.
 
     Raises:
         PairError: if it cannot be.
     """
-    with evaluation_mode(pair), own_parameters(), preserved_streams(0):
+    with evaluation_mode(pair), own_parameters(stray), preserved_streams(0):
         try:
             return poutine.trace(poutine.condition(pair.model, data=latents)).get_trace(None, labels, size=size)
         except RUN_ERRORS as error:

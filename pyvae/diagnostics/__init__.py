@@ -63,6 +63,8 @@ _LATE = {
 
 def __getattr__(name: str) -> object:
     """Import what is put off, when it is asked for."""
+    if name in (*_LATE, "sections"):
+        return import_module(f"{__name__}.{name}")
     for module, names in _LATE.items():
         if name in names:
             return getattr(import_module(f"{__name__}.{module}"), name)

@@ -105,14 +105,16 @@ class Comparison:
         """What the difference between the best and the next one means, in a sentence."""
         second = list(self.estimates)[1]
         gap = self.difference(second)
-        if math.isnan(gap.standard_error):
+        if len(self.estimates[second].per_datapoint) == 1:
             return f"Of a single datapoint no standard error is known: {self.best!r} cannot be told from {second!r}."
+        if not math.isfinite(gap.value):
+            return f"{second!r} gives some data no probability at all in any of the draws: no difference can be told."
         clear = "more" if gap.exceeds else "not more"
         end = "" if gap.exceeds else ", so that these data do not tell the two apart"
         return (
-            f"{self.best!r} gives a datapoint exp({-gap.value:.3g}) times the probability (density) that {second!r} "
-            f"gives it, in the geometric mean: the difference, {-gap.value:.3g} nats, is {clear} than 2 standard "
-            f"errors ({2 * gap.standard_error:.2g}){end}."
+            f"{self.best!r} gives a datapoint exp({abs(gap.value):.3g}) times the probability (density) that "
+            f"{second!r} gives it, in the geometric mean: the difference, {abs(gap.value):.3g} nats, is {clear} than 2 "
+            f"standard errors ({2 * gap.standard_error:.2g}){end}."
         )
 
     def figures(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pyvae.diagnostics.arviz_bridge import FEWEST_DRAWS
 from pyvae.diagnostics.log_weights import DEFAULT_MEMORY
 from pyvae.diagnostics.particles import check_weights
 from pyvae.diagnostics.sections import Figure, Section, Subject
-from pyvae.errors import RUN_ERRORS, PyvaeError
+from pyvae.errors import RUN_ERRORS, ArgumentError, PyvaeError
 from pyvae.inspection import check_data, first_lines
 
 __all__ = ["SECTIONS", "Diagnosis", "diagnose"]
@@ -124,7 +124,7 @@ def diagnose(
     Raises:
         PairError: if a site lies outside the data plate, or the densities are no importance weights.
         DataError: if there are no data, or they do not fit the pair.
-        ArgumentError: if a number is out of range.
+        ArgumentError: if a number is out of range, or what is in ``sections`` is no function.
 
     References:
         Yao, Vehtari, Simpson and Gelman, *Yes, but did it work? Evaluating variational inference*, 2018. Each figure
@@ -144,6 +144,10 @@ def diagnose(
     check_data(subject.inspection)
     check_weights(subject.inspection)
     _ = subject.dim  # refuses sites outside of the plate
+    if isinstance(sections, str) or not sections or not all(hasattr(section, "__name__") for section in sections):
+        raise ArgumentError(
+            f"sections is {sections!r}; expected functions with names, as in pyvae.diagnostics.SECTIONS"
+        )
     found = _asked(sections, subject, progress)
     size = len(found["bounds"].table) if "bounds" in found else len(subject.kept[0])
     settings = {"pair": type(pair).__name__, "data": size, "draws_per_datapoint": num_particles, "seed": seed}

@@ -16,7 +16,7 @@ from pyvae.errors import PairError
 from pyvae.inspection import Inspection, is_discrete, stochastic_sites
 from pyvae.isolation import preserved_streams
 
-__all__ = ["Drawer", "GuideDraws", "Unobserved", "reads_data", "site_rows"]
+__all__ = ["Drawer", "GuideDraws", "Unobserved", "as_matrix", "reads_data", "site_rows"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,12 @@ def reads_data(pair: nn.Module, args: Sequence[Tensor]) -> bool:
         drawn.append([s["value"] for s in stochastic_sites(trace).values()])
     pairs = zip(*drawn, strict=True)
     return not all(a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs)
+
+
+def as_matrix(values: Tensor, site: dict, dim: int) -> Tensor:
+    """Values of the shape of a site's as a matrix with one row per datapoint, whose plate is at ``dim``: (N, D)."""
+    rows = values.movedim(dim - len(site["fn"].event_shape), 0)
+    return rows.reshape(len(rows), -1)
 
 
 def site_rows(name: str, site: dict, dim: int) -> tuple[Tensor, tuple[str, ...]]:

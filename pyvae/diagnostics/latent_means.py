@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from pyvae.batches import Data, batches_for
 from pyvae.checks import check_seed
+from pyvae.diagnostics.draws import as_matrix
+from pyvae.diagnostics.particles import check_sites
 from pyvae.errors import PairError
-from pyvae.inspection import Inspection, inspect_pair, is_discrete, stochastic_sites, unwrapped
+from pyvae.inspection import Inspection, check_latents, inspect_pair, is_discrete, stochastic_sites, unwrapped
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
 __all__ = ["centre", "centres", "continuous_sites", "posterior_means"]
@@ -31,7 +33,12 @@ def centre(name: str, fn: Distribution) -> Tensor:
 
 
 def centres(inspection: Inspection) -> dict[str, Tensor]:
-    """E[z | x] under q, or of codes the most likely, by the name of the latent site."""
+    """E[z | x] under q, or of codes the most likely, by the name of the latent site.
+
+    Raises:
+        PairError: if guide and model have not the same latents, or one cannot tell its mean.
+    """
+    check_latents(stochastic_sites(inspection.guide), stochastic_sites(inspection.model))
     return {name: centre(name, inspection.guide.nodes[name]["fn"]) for name in inspection.latents}
 
 
@@ -43,7 +50,7 @@ def continuous_sites(inspection: Inspection) -> list[str]:
 
 
 def posterior_means(
-    pair: nn.Module, data: Data, sites: Sequence[str] | None = None, seed: int = 0
+    pair: nn.Module, data: Data, sites: str | Sequence[str] | None = None, seed: int = 0
 ) -> dict[str, Tensor]:
     r"""E[z | x_n] under q(z | x_n), as a matrix: what most measures of a representation are of.
 
@@ -52,14 +59,15 @@ def posterior_means(
     Args:
         pair: a module with ``model`` and ``guide``.
         data: as for :func:`pyvae.fit`.
-        sites: of these latent sites; by default of all that are continuous.
+        sites: of this latent site, or of these; by default of all that are continuous.
         seed: of the draws.
 
     Returns:
         By site, (N, D), the dimensions of z flattened.
 
     Raises:
-        PairError: if the pair has no continuous latent, none of a name in ``sites``, or one without a mean.
+        PairError: if the pair has no continuous latent, none of a name in ``sites``, or one without a mean; if a site
+            lies outside of the plate over the data.
         DataError: if there are no data.
         ArgumentError: if ``seed`` is no seed.
 
@@ -74,14 +82,16 @@ def posterior_means(
     with preserved_streams(seed):
         inspection = inspect_pair(pair, batches.first())
         found = continuous_sites(inspection)
-        wanted = found if sites is None else list(sites)
+        wanted = found if sites is None else [sites] if isinstance(sites, str) else list(sites)
         if not wanted or not set(wanted) <= set(found):
             expected = f"one or more of {', '.join(found)}" if found else "a pair with one, which this is not"
             raise PairError(f"no continuous latent sites {wanted} in {type(pair).__name__}; expected {expected}")
+        _, dim = check_sites(inspection, len(inspection.arguments[0]))
         parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
         with evaluation_mode(pair), own_parameters(inspection.stray), torch.no_grad():
             for batch in batches.in_order():
                 trace = poutine.trace(pair.guide).get_trace(*batch)
                 for name, means in parts.items():
-                    means.append(centre(name, trace.nodes[name]["fn"]).reshape(len(batch[0]), -1))
+                    site = trace.nodes[name]
+                    means.append(as_matrix(centre(name, site["fn"]).expand_as(site["value"]), site, dim))
     return {name: torch.cat(means) for name, means in parts.items()}

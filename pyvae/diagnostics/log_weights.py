@@ -19,7 +19,7 @@ __all__ = ["DEFAULT_MEMORY", "LogTermsMap", "log_weights"]
 T = TypeVar("T")
 DEFAULT_MEMORY = 2**27  # more does not run faster: the processor's cache holds little of it
 _WORTH_COMPILING = 2**34  # bytes of intermediate results: some ten seconds' work without compilation
-_PROBE = 7  # rows of the trial run: few, and unlikely to be the size of another plate
+_PROBE = 11  # rows of the trial run: few, and unlikely to be the size of another plate
 
 
 def log_weights(pair: nn.Module, *args: Tensor, num_particles: int = 1, max_memory: int = DEFAULT_MEMORY) -> Tensor:
@@ -77,6 +77,7 @@ class LogTermsMap:
         self._pair, self._num_particles, self._max_memory, self._size = pair, num_particles, max_memory, size
         self._weights = weights
         self._compiled: CompiledRunner | None = None
+        self._columns: tuple[int, ...] | None = None
 
     def __call__(self, reduce: Callable[[LogTerms], T], args: Sequence[Tensor]) -> list[T]:
         """``reduce`` of the terms of every slice of these data.
@@ -87,7 +88,8 @@ class LogTermsMap:
         if not args or not isinstance(args[0], Tensor) or args[0].dim() == 0 or not len(args[0]):
             raise DataError("got no data; expected as first argument a tensor with one row per datapoint")
         size = len(args[0])
-        columns = columns_of(args)
+        # as in the first batch: a constant may be as long as the last one
+        columns = self._columns = self._columns or columns_of(args)
         data = [args[i] for i in columns]
         check_tensors(data, "the data", takes_missing(self._pair))
         check_data(inspect_pair(self._pair, _rows(args, columns, extreme_rows(data))))

@@ -56,8 +56,7 @@ def check_sites(inspection: Inspection, size: int) -> tuple[str, int]:
     Raises:
         PairError: if there is none, or guide and model do not have the same latent sites.
     """
-    guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
-    model = stochastic_sites(inspection.model)
+    guide, model = stochastic_sites(inspection.guide), stochastic_sites(inspection.model)
     check_latents(guide, model)
     if not inspection.observed:
         raise PairError("the model observes nothing when it is given data; expected a sample site with obs=x")

@@ -195,7 +195,7 @@ class DiffusionVAE(nn.Module):
 
 def _call(network: nn.Module, x: Tensor, t: int | Tensor, y: Tensor | None, event_dim: int) -> Tensor:
     """``network(x, t − 1[, y])`` on a flat batch, whatever the leading dimensions."""
-    leading = x.shape[: x.dim() - event_dim]
+    leading = torch.Size(x.shape[: x.dim() - event_dim])  # a plain tuple, of the tensors of Pyro's get_dependencies
     inputs = [torch.as_tensor(t, device=x.device) - 1, *([] if y is None else [y.to(x.device)])]
     flat = [i.expand(leading).reshape(-1) for i in inputs]
     output = network(x.reshape(-1, *x.shape[x.dim() - event_dim :]), *flat)

@@ -300,3 +300,9 @@ def test_output_may_be_cut_short(run):
     process.stdout.close()
     assert "Traceback" not in process.stderr.read()
     assert process.wait() == 1
+
+
+@pytest.mark.parametrize("asked", [[], ["bounds"], "bounds"])
+def test_sections_are_functions(asked):
+    with pytest.raises(pyvae.ArgumentError, match="expected functions with names"):
+        pyvae.diagnose(recipes.gaussian((16,), 3, [8]), bits(16), sections=asked)

@@ -4,6 +4,8 @@ import math
 import re
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ import pyvae
 from pyvae import guides, likelihoods, networks, priors
 from pyvae.__main__ import main
 from pyvae.errors import ArgumentError, DataError, PairError
+from pyvae.views import latent_means, reconstruct
 
 QUICK = ["--epochs=1", "--hidden=[8]", "--evaluation-particles=2", "--no-progress"]
 
@@ -87,18 +90,12 @@ class TwoSites(nn.Module):
     """Two latents that have nothing to do with each other, in plain Pyro."""
 
     def model(self, x=None, y=None, size=1):
-        import pyro
-        import pyro.distributions as dist
-
         with pyro.plate("data", size if x is None else len(x)):
             z = pyro.sample("z", dist.Normal(0.0, 1.0))
             w = pyro.sample("w", dist.Normal(0.0, 1.0))
             return pyro.sample("x", dist.Normal(z + 10 * w, 1.0), obs=x)
 
     def guide(self, x, y=None, size=1):
-        import pyro
-        import pyro.distributions as dist
-
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Normal(x, 1.0))
             pyro.sample("w", dist.Normal(2 * x, 1.0))
@@ -109,6 +106,71 @@ def test_other_latents_keep_their_means():
     assert pyvae.traverse(TwoSites(), x, site="z", values=[1.0]).item() == 1 + 10 * 6
     assert pyvae.traverse(TwoSites(), x, site="w", values=[1.0]).item() == 3 + 10
     assert pyvae.interpolate(TwoSites(), x, -x, steps=3).tolist() == [63, 0, -63]
+
+
+class InStore(nn.Module):
+    """z ↦ w z, with the guide's mean m x; w and m live in Pyro's param store alone. Its prior is given."""
+
+    def __init__(self, prior=None):
+        super().__init__()
+        self.prior = prior or dist.Normal(0.0, 1.0)
+
+    def model(self, x=None, y=None, size=1):
+        w = pyro.param("w", torch.tensor(1.0))
+        with pyro.plate("data", size if x is None else len(x)):
+            z = pyro.sample("z", self.prior.expand([2]).to_event(1))
+            return pyro.sample("x", dist.Normal(w * z, 1.0).to_event(1), obs=x)
+
+    def guide(self, x, y=None, size=1):
+        m = pyro.param("m", torch.tensor(0.5))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(m * x, 0.7).to_event(1))
+
+
+def test_what_is_trained_in_the_param_store_counts():
+    pyro.param("w", torch.tensor(10.0))
+    pyro.param("m", torch.tensor(2.0))
+    pyro.param("another model's", torch.tensor(1.0))
+    x = torch.tensor([[0.3, -0.7], [1.1, 0.2]])
+    torch.testing.assert_close(pyvae.interpolate(InStore(), x[:1], x[1:], steps=2), 20 * x)
+    walk = pyvae.traverse(InStore(), x[:1], dims=[1], values=[0.0, 1.0])[0]
+    torch.testing.assert_close(walk, torch.tensor([[6.0, 0.0], [6.0, 10.0]]))
+    torch.testing.assert_close(latent_means(InStore(), [x])["z"], 2 * x)
+    torch.testing.assert_close(reconstruct(InStore(), [x]), 20 * x)
+    assert set(pyro.get_param_store()) == {"w", "m", "another model's"}
+
+
+@pytest.mark.parametrize(
+    ("prior", "quartile"),
+    [(dist.StudentT(2.0, 5.0, 3.0), 3 * 0.8165), (dist.Cauchy(5.0, 3.0), 3.0)],
+)
+def test_of_heavy_tails_median_and_quartiles_give_the_scale(prior, quartile):
+    x = torch.tensor([[0.3, -0.7]])
+    walk = pyvae.traverse(InStore(prior), x, dims=[1], values=[0.0, 1.349])[0, :, 1]
+    assert walk.tolist() == pytest.approx([5, 5 + 2 * quartile], rel=0.15)  # by 1000 draws
+    assert torch.equal(walk, pyvae.traverse(InStore(prior), x, dims=[1], values=[0.0, 1.349])[0, :, 1])
+
+
+def test_dimensions_with_moments_keep_them_beside_those_without():
+    pair = InStore(dist.StudentT(torch.tensor([2.0, 4.0])))
+    walk = pyvae.traverse(pair, torch.tensor([[0.0, 0.0]]), values=[0.0, 1.0])
+    assert walk.isfinite().all()
+    assert walk[1, :, 1].tolist() == pytest.approx([0, math.sqrt(2)])
+
+
+def test_a_step_of_a_diffusion():
+    pair = pyvae.recipes.diffusion((1, 8, 8), steps=3, channels=[4])
+    x = torch.rand(1, 1, 8, 8).round()
+    assert pyvae.traverse(pair, x, site="x_3", dims=[0, 9], values=[-1.0, 1.0]).shape == (2, 2, 1, 8, 8)
+
+
+def test_a_model_whose_dependencies_cannot_be_told_is_told():
+    class Untold(TwoSites):
+        def model(self, x=None, y=None, size=1):
+            assert type(super().model(x, y, size)) is torch.Tensor, "a subclass of it"
+
+    with pytest.raises(PairError, match=r"depends on 'z' in Untold\.model cannot be told: a subclass of it"):
+        pyvae.traverse(Untold(), torch.tensor([3.0]), site="z")
 
 
 def test_interpolation_along_the_line_and_the_arc():
@@ -169,8 +231,10 @@ def test_nothing_is_left_behind():
         (lambda p, x: pyvae.traverse(p, x, dims=[0, 3]), ArgumentError, r"dims are \[0, 3\].*0 to 2"),
         (lambda p, x: pyvae.traverse(p, x, dims=[-1]), ArgumentError, "-1"),
         (lambda p, x: pyvae.traverse(p, x, dims=[]), ArgumentError, r"dims are \[\]"),
+        (lambda p, x: pyvae.traverse(p, x, dims=1), ArgumentError, "dims are 1; expected a list of some of 0 to 2"),
         (lambda p, x: pyvae.traverse(p, x, values=[]), ArgumentError, "one or more finite numbers"),
         (lambda p, x: pyvae.traverse(p, x, values=[math.nan]), ArgumentError, "one or more finite numbers"),
+        (lambda p, x: pyvae.traverse(p, x, values=[1e300]), ArgumentError, "finite numbers of torch.float32"),
         (lambda p, x: pyvae.traverse(p, x, values="far"), ArgumentError, "'far'"),
         (lambda p, x: pyvae.interpolate(p, x, x, steps=1), ArgumentError, "steps is 1"),
         (lambda p, x: pyvae.interpolate(p, x, (x, x, x, x)), PairError, "failed on a batch"),
@@ -242,6 +306,7 @@ def test_vectors_and_hierarchies_on_the_command_line(runs, capsys):
         (["--count=0"], "count is 0"),
         (["--steps=1"], "steps is 1"),
         (["--span=-1"], "span is -1"),
+        (["--span=1e300"], r"span is 1e\+300; expected at most 1e\+06"),
         (["--site=w"], "'w'; expected one of z"),
         (["--output=run.txt"], r"run\.txt: expected a \.png or \.npy"),
     ],

@@ -46,11 +46,7 @@ def aggregated_posterior(subject: Subject) -> Section:
         posterior = poutine.trace(subject.pair.guide).get_trace(*args)
         prior = subject.draw_model(args)
         drawn, expected = (
-            {
-                name: trace.nodes[name]["value"].reshape(len(args[0]), -1).cpu().double().numpy()
-                for name in subject.drawn
-            }
-            for trace in (posterior, prior)
+            {name: subject.drawn_rows(trace, name) for name in subject.drawn} for trace in (posterior, prior)
         )
         figures = [_discrepancy(name, drawn[name], expected[name]) for name in subject.drawn[:_LISTED]]
         table = _by_dimension(drawn, expected)
@@ -124,7 +120,7 @@ def _farthest(table: pd.DataFrame, count: int) -> Figure:
 def _surgery(subject: Subject) -> list[Figure]:
     """I(x; z) and KL(q̄ ‖ p), for pairs whose prior does not depend on the data's context."""
     sites = [subject.inspection.guide.nodes[n]["fn"] for n in subject.inspection.latents]
-    if len(subject.kept) > 1 or subject.too_long() or subject.dim != -1 or not has_weights(subject.inspection):
+    if len(subject.kept) > 1 or subject.too_long() or subject.nested() or not has_weights(subject.inspection):
         return []
     quick = len(sites) == 1 and not unwrapped(sites[0]).event_shape
     args = subject.rows(_ROWS if quick else _CONDITIONED)
@@ -169,11 +165,13 @@ def _log_density(trace: poutine.Trace, subject: Subject) -> Tensor:
 
 
 def _cross(subject: Subject, guide: poutine.Trace, args: tuple[Tensor, ...]) -> Tensor:
-    """log q(z_n | x_m) of all pairs, (N, N): at once for one latent, else by a run for each n."""
+    """log q(z_n | x_m) of all pairs, (N, N): for one latent without a run, else by one for each n."""
     (first, *others) = subject.inspection.latents
     if not others:
-        site = guide.nodes[first]
-        return site["fn"].log_prob(site["value"].unsqueeze(1)).double()
+        fn, value = guide.nodes[first]["fn"], guide.nodes[first]["value"]
+        # some arrays of (rows, N, D) are made on the way
+        at_once = max(1, subject.max_memory // (8 * value.element_size() * value.numel()))
+        return torch.cat([fn.log_prob(rows.unsqueeze(1)).double() for rows in value.split(at_once)])
     rows = []
     for index in range(len(args[0])):
         one = {n: guide.nodes[n]["value"][index].expand_as(guide.nodes[n]["value"]) for n in subject.inspection.latents}

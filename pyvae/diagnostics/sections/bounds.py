@@ -121,7 +121,7 @@ def _khat(khat: pd.Series, draws: int) -> Figure:
     threshold = good_k(draws)
     share = 100 * float((khat > threshold).mean())
     advice = (
-        "for these data the guide is too narrow, or misses a part of the posterior: try a richer guide "
+        "for these data the guide is too narrow, shifted, or misses a part of the posterior: try a richer guide "
         "(FullRankNormal, InverseAutoregressiveFlow), train with DReG or ImportanceWeightedELBO, or take more draws"
     )
     return Figure(

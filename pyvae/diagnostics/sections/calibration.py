@@ -17,6 +17,7 @@ __all__ = ["calibration"]
 _SIMULATIONS, _DRAWS, _AT_ONCE = 1000, 99, 2**22
 _NOMINAL = 0.9
 _REJECTED = 0.01
+_SURE = 4  # standard errors
 _TITLE = "Are intervals of the guide right, on data of the model itself?"
 _TALTS = "Talts, Betancourt, Simpson, Vehtari and Gelman, Validating Bayesian inference algorithms, 2018, theorem 1"
 
@@ -37,7 +38,8 @@ def calibration(subject: Subject) -> Section:
         inside = np.abs(uniform - 0.5) < _NOMINAL / 2
         for d in range(rank.shape[1]):
             p_value = kstest(uniform[:, d], "uniform").pvalue
-            rows.append({"site": name, "dimension": d, "p_value": p_value, "coverage": inside[:, d].mean()})
+            told = {"p_value": p_value, "coverage": inside[:, d].mean(), "mean_rank": uniform[:, d].mean()}
+            rows.append({"site": name, "dimension": d, **told})
     table = pd.DataFrame(rows)
     picture = Picture(
         "Ranks",
@@ -57,14 +59,14 @@ def _ranks(subject: Subject) -> dict[str, np.ndarray]:
     drawn = model.nodes[subject.inspection.observed[0]]["value"]
     x = args[0] = torch.where(args[0].isnan(), args[0], drawn) if args[0].is_floating_point() else drawn
     parts: dict[str, list[np.ndarray]] = {name: [] for name in subject.drawn}
+    truth = {name: subject.drawn_rows(model, name) for name in subject.drawn}
     rows = max(1, _AT_ONCE // (x[0].numel() * _DRAWS))
     for start in range(0, len(x), rows):
         some = [a[start : start + rows] if a.dim() and len(a) == len(x) else a for a in args]
         guide = poutine.trace(subject.pair.guide).get_trace(*copies(some, _DRAWS))
         for name in subject.drawn:
-            truth = model.nodes[name]["value"][start : start + rows]
-            draws = guide.nodes[name]["value"].unflatten(0, (_DRAWS, len(truth)))
-            parts[name].append((draws < truth).sum(0).reshape(len(truth), -1).cpu().numpy())
+            draws = subject.drawn_rows(guide, name).reshape(_DRAWS, len(some[0]), -1)
+            parts[name].append((draws < truth[name][start : start + rows]).sum(0))
     return {name: np.concatenate(found) for name, found in parts.items()}
 
 
@@ -72,8 +74,6 @@ def _figures(table: pd.DataFrame, count: int) -> list[Figure]:
     worst = table.loc[(table["coverage"] - _NOMINAL).abs().idxmax()]
     coverage, p_value = float(worst["coverage"]), min(1.0, float(table["p_value"].min()) * len(table))
     least, most = (end / count for end in binom.interval(1 - _REJECTED / 10 / len(table), count, _NOMINAL))
-    kind = "narrow" if coverage < _NOMINAL else "wide"
-    wrong = f"the guide is too {kind}: do not quote its intervals; use its importance weights, or take a richer guide"
     unlike = (
         "q(z | x) is not the posterior p(z | x) of this model; whether the difference matters is told by the coverage "
         "and by the inference gap"
@@ -88,7 +88,7 @@ def _figures(table: pd.DataFrame, count: int) -> list[Figure]:
             100 * (coverage * (1 - coverage) / count) ** 0.5,
             threshold=f"{100 * least:.0f} to {100 * most:.0f} %",
             source=_TALTS,
-            advice="" if least <= coverage <= most else wrong,
+            advice="" if least <= coverage <= most else _wrong(coverage, float(worst["mean_rank"]), count),
         ),
         Figure(
             "p-value of the ranks",
@@ -99,6 +99,18 @@ def _figures(table: pd.DataFrame, count: int) -> list[Figure]:
             advice="" if p_value >= _REJECTED else unlike,
         ),
     ]
+
+
+def _wrong(coverage: float, mean_rank: float, count: int) -> str:
+    """What is wrong with a guide of this coverage: another place, or another width."""
+    if coverage < _NOMINAL and abs(mean_rank - 0.5) > _SURE / (12 * count) ** 0.5:
+        side = "low" if mean_rank > 0.5 else "high"
+        return (
+            f"the guide's draws are too {side}: do not quote its intervals; use its importance weights, train longer, "
+            "or take a larger encoder"
+        )
+    kind = "narrow, or wrong by another amount for each datum" if coverage < _NOMINAL else "wide"
+    return f"the guide is too {kind}: do not quote its intervals; use its importance weights, or take a richer guide"
 
 
 def _draw(table: pd.DataFrame, ranks: dict[str, np.ndarray]) -> Drawing:

@@ -54,7 +54,8 @@ def _figures(site: str, usage: CodeUsage, bits: float, learned: bool) -> list[Fi
         Figure(
             f"bits of {site}",
             bits,
-            f"for the {usage.places} codes of a datum under the prior; {usage.uniform_bits:.1f} if all were as likely",
+            f"for the {usage.places} codes of a datum under the prior, less those by which the guide draws them; "
+            f"{usage.uniform_bits:.1f} if all were as likely and none drawn",
             "bits",
         ),
     ]

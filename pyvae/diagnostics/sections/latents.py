@@ -11,6 +11,7 @@ from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
+from pyvae.diagnostics.draws import as_matrix
 from pyvae.diagnostics.sections.section import Figure, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.inspection import unwrapped
@@ -18,10 +19,11 @@ from pyvae.inspection import unwrapped
 __all__ = ["latents"]
 
 _ROWS, _DRAWS = 1000, 10
-_ACTIVE = 0.01
+_ACTIVE, _SURE = 0.01, 4  # standard errors
 _EPSILON, _DELTA = 0.01, 0.01
 _TITLE = "Which latents are used?"
 _LISTED = 12
+_QUARTILES = 1.349  # between those of a standard normal
 _LUCAS = "Lucas, Tucker, Grosse and Norouzi, Don't blame the ELBO!, 2019"
 
 
@@ -40,8 +42,10 @@ def latents(subject: Subject) -> Section:
     rows = []
     for name in subject.drawn:
         kl = _averaged([run[name].kl for run in runs])
-        spread = _prior_variance(runs[0][name], prior.nodes[name]["value"])
-        activity = _activity(torch.stack([run[name].centred for run in runs])) / spread
+        site = prior.nodes[name]
+        spread = _prior_variance(runs[0][name], _matrix(site["value"], site, subject.dim))
+        activity, error = (v / spread for v in _activity(torch.stack([run[name].centred for run in runs])))
+        active = (activity > _ACTIVE) & (activity > _SURE * error)
         judged = kl is not None and runs[0][name].exact
         for index in range(activity.numel()):
             rows.append(
@@ -50,7 +54,7 @@ def latents(subject: Subject) -> Section:
                     "dimension": index,
                     "kl": math.nan if kl is None else float(kl[:, index].mean()),
                     "activity": float(activity[index]),
-                    "active": bool(activity[index] > _ACTIVE),
+                    "active": bool(active[index]),
                     "collapsed": judged and float((kl[:, index] < _EPSILON).double().mean()) >= 1 - _DELTA,
                     "judged": judged,
                 }
@@ -100,12 +104,14 @@ def _of_run(subject: Subject, args: tuple[Tensor, ...]) -> dict[str, _Site]:
         if len(args) > 1 and expected is not None:
             centre = centre - expected
         variance = _moment(p, "variance", z) if place == 0 else None
-        found[name] = _Site(_rows(centre), None if kl is None else _rows(kl), exact, variance)
+        site = guide.nodes[name]
+        parts = [None if v is None else _matrix(v, site, subject.dim) for v in (centre, kl, variance)]
+        found[name] = _Site(parts[0], parts[1], exact, parts[2])
     return found
 
 
-def _rows(values: Tensor) -> Tensor:
-    return values.reshape(len(values), -1).double().cpu()
+def _matrix(values: Tensor, site: dict, dim: int) -> Tensor:
+    return as_matrix(values, site, dim).double().cpu()
 
 
 def _is_masked(site: dict) -> bool:
@@ -129,15 +135,20 @@ def _averaged(parts: list[Tensor | None]) -> Tensor | None:
 
 
 def _prior_variance(site: _Site, drawn: Tensor) -> Tensor:
-    """Var_p z_d, (D,): by formula, averaged over contexts, or of draws."""
-    variance = _rows(drawn).var(0) if site.variance is None else _rows(site.variance).mean(0)
+    """Var_p z_d, (D,): by formula, averaged over contexts, or of draws (N, D); by their quartiles if p has none."""
+    variance = drawn.var(0) if site.variance is None else site.variance.mean(0)
+    low, high = drawn.quantile(torch.tensor([0.25, 0.75]).to(drawn), 0)
+    variance = torch.where(variance.isfinite(), variance, ((high - low) / _QUARTILES).square())
     return variance.clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def _activity(means: Tensor) -> Tensor:
-    """Var_x E_q[z] from the means of several runs, (R, N, D), less what their average has of the runs' own noise."""
+def _activity(means: Tensor) -> tuple[Tensor, Tensor]:
+    """Var_x E_q[z] from the means of several runs, (R, N, D), less what their average has of the runs' own noise.
+
+    And the standard error that is left of that noise, (D,).
+    """
     noise = means.var(0).mean(0) / len(means)
-    return (means.mean(0).var(0) - noise).clamp(min=0)
+    return (means.mean(0).var(0) - noise).clamp(min=0), noise * (2 / (means.shape[1] - 1)) ** 0.5
 
 
 def _elementwise(q: Distribution, p: Distribution, z: Tensor, at_draw: bool) -> tuple[Tensor | None, bool]:
@@ -152,7 +163,10 @@ def _elementwise(q: Distribution, p: Distribution, z: Tensor, at_draw: bool) -> 
 
 def _figures(table: pd.DataFrame) -> list[Figure]:
     active, total, told = int(table["active"].sum()), len(table), float(table["kl"].sum())
-    collapse = "no latent depends on the data: the posterior has collapsed; warm up the KL (WeightedELBO with WarmUp)"
+    if told > 1:
+        advice = f"though the KL is {told:.1f} nats: the prior is far wider than the data's latents; take a learned one"
+    else:
+        advice = "no latent depends on the data: the posterior has collapsed; warm up the KL (WeightedELBO with WarmUp)"
     figures = [
         Figure(
             "active dimensions",
@@ -160,7 +174,7 @@ def _figures(table: pd.DataFrame) -> list[Figure]:
             f"of {total}: their posterior mean varies with x, by {_ACTIVE:.0%} of the prior's variance or more",
             threshold="at least 1",
             source="Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, section 5",
-            advice="" if active or told > 1 else collapse,
+            advice="" if active else advice,
         )
     ]
     if table["judged"].any():

@@ -91,8 +91,8 @@ def _unfit(subject: Subject) -> str:
         return reason
     if not has_weights(subject.inspection) or set(subject.drawn) != set(subject.inspection.latents):
         return f"not all latents of {list(subject.inspection.latents)} are continuous draws, which could be refined"
-    if subject.dim != -1:
-        return f"the plate over the data is at dimension {subject.dim}; expected it to be the last one"
+    if reason := subject.nested():
+        return reason
     for name in subject.drawn:
         fn = subject.inspection.guide.nodes[name]["fn"]
         support = fn.support

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from pyro import poutine
 from pyro.distributions import Delta
@@ -14,7 +15,7 @@ from torch.distributions import Distribution
 from torch.utils.data import DataLoader
 
 from pyvae.batches import Data, batches_for
-from pyvae.diagnostics.draws import Unobserved, reads_data
+from pyvae.diagnostics.draws import Unobserved, as_matrix, reads_data
 from pyvae.diagnostics.particles import check_sites
 from pyvae.inspection import Inspection, inspect_pair, is_discrete, unwrapped
 from pyvae.isolation import derive_seed, evaluation_mode, own_parameters, preserved_streams
@@ -23,7 +24,7 @@ __all__ = ["Subject"]
 
 _KEPT = 2048  # rows of which sections take parts
 _MOST_SITES = 50
-_PROBE = 7  # rows of a trial run: few, and unlikely to be the size of another plate
+_PROBE = 11  # rows of a trial run: few, and unlikely to be the size of another plate
 _FEWEST = 20
 
 
@@ -97,6 +98,19 @@ class Subject:
         guide = poutine.trace(self.pair.guide).get_trace(*args)
         return guide, poutine.trace(poutine.replay(self.pair.model, trace=guide)).get_trace(*args)
 
+    def drawn_rows(self, trace: Trace, name: str) -> np.ndarray:
+        """What was drawn at a site, (N, D) float64."""
+        site = trace.nodes[name]
+        return as_matrix(site["value"], site, self.dim).cpu().double().numpy()
+
+    def nested(self) -> str:
+        """Why datapoints cannot be exchanged one by one; empty if they can."""
+        for name in self.inspection.latents:
+            shape = tuple(self.inspection.guide.nodes[name]["fn"].batch_shape)
+            if len(shape) > 1:
+                return f"site {name!r} has batch shape {shape}; expected that of the plate over the data alone"
+        return ""
+
     def too_long(self) -> str:
         """Why a chain of latents cannot be drawn often; empty if it can."""
         count = len(self.inspection.latents)
@@ -112,11 +126,16 @@ class Subject:
         if len(observed) != 1:
             return f"the model observes {list(observed)}; expected one site"
         with self.at_rest(0):
+            if not self._observes_first():
+                return f"site {observed[0]!r} observes something else than the first argument as it is"
             if reads_data(self.pair, self.rows(_PROBE)):
                 return "the model reads its data other than to observe them, so it cannot draw data of its own"
-            if self.draw_model(self.rows(_PROBE)).nodes[observed[0]]["value"].shape != self.rows(_PROBE)[0].shape:
-                return "what the model draws has another shape than the data"
         return ""
+
+    def _observes_first(self) -> bool:
+        """Whether the one observed site has the data as its value, but for what is missing."""
+        x, value = self.rows(_PROBE)[0], self.inspection.model.nodes[self.inspection.observed[0]]["value"]
+        return value.shape == x.shape and bool(((value.double() == x.double()) | x.isnan()).all())
 
     def too_few(self) -> str:
         """Why nothing can be told of how latents vary over the data; empty if it can."""
