@@ -72,7 +72,9 @@ def check_latents(guide: dict[str, dict], model: dict[str, dict]) -> None:
     drawn, latent = ({n for n, site in sites.items() if not site["is_observed"]} for sites in (guide, model))
     for one, other, names in (("guide", "model", drawn - latent), ("model", "guide", latent - drawn)):
         if names:
-            raise PairError(f"the {one} samples {sorted(names)}, which the {other} does not: no weight is defined")
+            raise PairError(
+                f"the {one} samples {sorted(names)}, which the {other} does not; expected the same latents in both"
+            )
 
 
 def choose_plate(plates: set[tuple]) -> tuple:

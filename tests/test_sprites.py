@@ -56,6 +56,19 @@ def test_places_turns_and_sizes_are_what_the_factors_say():
         assert float(along + across) == pytest.approx(radius**2 / 4 * (1 + 0.25), rel=0.01)  # a²/4 + b²/4
 
 
+def test_large_images_are_drawn_few_at_a_time(monkeypatch):
+    """What is drawn at once is bounded by its pixels, however large an image is, and is the same in any number."""
+    drawn, sizes = Sprites._drawn, []
+    monkeypatch.setattr(Sprites, "_drawn", lambda self, values: sizes.append(len(values)) or drawn(self, values))
+    for size in (16, 33, 128, 2048):
+        sprites = Sprites(size, scales=2, orientations=2, positions=5, colours=["white"])
+        values = sprites.factors().values[: 2 if size == 2048 else None]
+        sizes.clear()
+        images = sprites.draw(values)
+        assert max(sizes) * size**2 <= 2**20 or max(sizes) == 1
+        assert torch.equal(images[::40], torch.cat([sprites.draw(one[None]) for one in values[::40]]))
+
+
 def test_colours():
     sprites = Sprites(shapes=["square"], scales=1, orientations=1, positions=1, colours=["red", "yellow"])
     centre = sprites.draw(torch.tensor([[0], [1]]))[:, :, 16, 16]
@@ -115,6 +128,9 @@ def test_captions_tell_what_is_to_be_seen():
         ({"shapes": ["circle"]}, "circle.*square, ellipse, triangle, heart"),
         ({"shapes": "square"}, "shapes are 'square'"),
         ({"shapes": []}, "shapes are"),
+        ({"shapes": 3}, "shapes are 3; expected a list of some of square, ellipse"),
+        ({"shapes": [["square"]]}, r"shapes are \[\['square'\]\]; expected a list"),
+        ({"colours": None}, "colours are None; expected a list of some of red"),
         ({"colours": ["red", "red"]}, "each once"),
         ({"positions": 0}, "positions is 0"),
         ({"image_size": 16.0}, "image_size is 16.0"),

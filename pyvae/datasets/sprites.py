@@ -1,6 +1,6 @@
 """Images of one shape each, drawn from known factors: what a representation should find is known here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 
@@ -29,7 +29,7 @@ COLOURS = {
 
 _TURN = 90  # degrees, after which a square looks as before; the other shapes need more
 _INSIDE = 0.95  # of half an image: so far from the centre a sprite may reach
-_ROWS = 4096
+_PIXELS = 2**20  # of the images drawn at once
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,10 @@ class Sprites:
             check_int(name, getattr(self, name))
         for name, known in (("shapes", OUTLINES), ("colours", COLOURS)):
             given = getattr(self, name)
-            if isinstance(given, str) or not given or not set(given) <= set(known) or len(set(given)) < len(given):
-                raise ArgumentError(f"{name} are {given!r}; expected some of {', '.join(known)}, each once")
-            object.__setattr__(self, name, tuple(given))
+            chosen = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else ()
+            if not chosen or len({one for one in chosen if isinstance(one, str) and one in known}) < len(chosen):
+                raise ArgumentError(f"{name} are {given!r}; expected a list of some of {', '.join(known)}, each once")
+            object.__setattr__(self, name, chosen)
         radii = tuple(self.radii) if isinstance(self.radii, Sequence) else ()
         numbers = len(radii) == 2 and all(isinstance(radius, Real) for radius in radii)
         if not (numbers and 0 < radii[0] < radii[1] < _INSIDE):
@@ -137,7 +138,8 @@ class Sprites:
             >>> Sprites().draw(torch.tensor([[0, 0, 0, 3, 3, 2]])).shape
             torch.Size([1, 3, 32, 32])
         """
-        return torch.cat([self._drawn(some) for some in self._complete(values).split(_ROWS)])
+        at_once = max(1, _PIXELS // self.image_size**2)
+        return torch.cat([self._drawn(some) for some in self._complete(values).split(at_once)])
 
     def captions(self, values: Tensor) -> list[str]:
         """What is to be seen, in English; of size and place only three degrees are told.
@@ -217,10 +219,7 @@ class Sprites:
         size = _degree(("small ", "", "large "), scale, self.scales)
         across = _degree(("left", "", "right"), x, self.positions)
         down = _degree(("top", "", "bottom"), y, self.positions)
-        if down or not across:
-            place = f"at the {down} {across}".strip() if down else "in the centre"
-        else:
-            place = f"on the {across}"
+        place = f"at the {down} {across}".strip() if down else f"on the {across}" if across else "in the centre"
         name = f"{size}{self.colours[colour]} {self.shapes[shape]}"
         turned = f", turned by {_TURN * orientation / self.orientations:g} degrees" if orientation else ""
         return f"{'an' if name[0] in 'aeiou' else 'a'} {name}{turned}, {place}"

@@ -40,7 +40,7 @@ def mutual_information(codes: ArrayLike | Tensor, factors: ArrayLike | Tensor, b
     check_int("bins", bins, 2)
     z = checked_codes(codes)
     v = checked_factors(factors, len(z))
-    binned = [np.digitize(column, np.histogram_bin_edges(column, bins)[1:-1]) for column in z.T]
+    binned = [np.digitize(column, np.linspace(column.min(), column.max(), bins + 1)[1:-1]) for column in z.T]
     return torch.tensor([[mutual_info_score(k, b) for k in v.T] for b in binned], dtype=torch.float64)
 
 

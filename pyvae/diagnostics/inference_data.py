@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,7 +26,7 @@ from pyvae.isolation import draw_seed, evaluation_mode, own_parameters, preserve
 __all__ = ["to_inference_data"]
 
 _ROWS = 64  # of a batch
-_PROBE = 7  # rows of the trial run: few, and unlikely to be the size of another plate
+_PROBE = 11  # rows of the trial run: few, and unlikely to be the size of another plate
 _PREDICTIVE = ("posterior_predictive", "prior", "prior_predictive")
 _CONDITIONAL = (
     "log p(x | z) given latents of the same datapoint, not the predictive density of x: leave-one-out and WAIC "
@@ -117,7 +117,7 @@ def to_inference_data(
         wanted = Wanted(num_samples, new_draws, new_rows, kept, weighted, bool(log_likelihood), max_memory)
         wanted.check_memory(inspection, batches.size() or 1)
         constants = constant_arguments(pair, inspection)
-        layout = _layout(inspection, plate[1], (kept, tuple(constants.values())), dims, coords, batches.size())
+        layout = _layout(inspection, plate[1], (kept, constants), dims, coords, batches.size())
         with evaluation_mode(pair), own_parameters(inspection.stray):
             drawer = Drawer(pair, inspection, plate, kept)
             with failures_told(pair, DRAWING):
@@ -187,22 +187,33 @@ def _chosen(sites: Sequence[str] | None, inspection: Inspection) -> tuple[str, .
 def _layout(
     inspection: Inspection,
     dim: int,
-    others: tuple[Sequence[str], Sequence[str]],
+    others: tuple[Sequence[str], Mapping[int, str]],
     dims: Mapping[str, Sequence[str]] | None,
     coords: Mapping[str, Sequence[Any]] | None,
     size: int | None,
 ) -> Layout:
     """Names for all dimensions, tried on a few rows before anything is drawn; the others are latents and constants."""
-    (latents, constants), observed = others, inspection.observed
+    (latents, indices), observed = others, inspection.observed
     nodes = inspection.model.nodes
     values = {name: site_rows(name, nodes[name], dim) for name in (*latents, *observed)}
-    unknown = [name for name in dims or {} if name not in (*values, *constants)]
-    if unknown:
-        raise ArgumentError(f"dims names {unknown}; the variables are {[*values, *constants]}")
+    constants = {name: inspection.arguments[index] for index, name in indices.items()}
+    _check_known("dims", dims or {}, "variables", (*values, *constants))
     layout = Layout({name: plates for name, (_, plates) in values.items()}, dims or {}, coords or {}, size)
-    for group in (latents, observed):
-        layout.draws({name: values[name][0][None] for name in group})
+    tried = [layout.draws({name: values[name][0][None] for name in group}) for group in (latents, observed)]
+    _check_known("coords", coords or {}, "dimensions", [d for g in (*tried, layout.rows(constants)) for d in g.sizes])
     return layout
+
+
+def _check_known(argument: str, given: Iterable[str], kind: str, known: Iterable[str]) -> None:
+    """Refuse names that there are not.
+
+    Raises:
+        ArgumentError: saying which there are.
+    """
+    known = list(dict.fromkeys(known))
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise ArgumentError(f"{argument} names {unknown}; the {kind} are {known}")
 
 
 def _origin() -> dict[str, str]:

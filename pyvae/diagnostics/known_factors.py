@@ -1,27 +1,38 @@
 """Codes and the factors of the same data as arrays, and how they are checked and split."""
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from pyvae.checks import check_seed
-from pyvae.errors import ArgumentError, DataError
+from pyvae.errors import RUN_ERRORS, ArgumentError, DataError
 
 __all__ = ["checked_codes", "checked_factors", "held_out"]
 
 _LEAST = 10
+_ROUNDING = 8 * np.finfo(np.float64).eps  # of numbers of which the largest is between ½ and 1
 
 
 def _as_array(name: str, values: ArrayLike | Tensor) -> np.ndarray:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype is torch.bfloat16 else values  # which numpy does not know
+    try:
+        array = np.asarray(values)
+    except RUN_ERRORS as error:
+        raise DataError(f"the {name} are no array ({error}); expected a matrix, with rows of equal length") from error
     if array.ndim != 2 or not array.shape[1]:
         raise DataError(f"the {name} have shape {array.shape}; expected (N, number of {name}), a row per datapoint")
     return array
 
 
 def checked_codes(codes: ArrayLike | Tensor) -> np.ndarray:
-    """Codes as a float64 matrix.
+    """Codes as a float64 matrix, each dimension scaled by a power of 2; one that is constant but for rounding is 0.
+
+    No measure depends on the scale of a dimension, but variances under- and overflow, and trees take what varies by
+    less than 1e-7 for constant.
 
     Raises:
         DataError: if they are no matrix of finite numbers, or have fewer than 10 rows.
@@ -35,7 +46,10 @@ def checked_codes(codes: ArrayLike | Tensor) -> np.ndarray:
         raise DataError(f"code {column} of row {row} is {array[row, column]}; expected finite numbers")
     if len(array) < _LEAST:
         raise DataError(f"there are {len(array)} rows of codes; expected at least {_LEAST}")
-    return array.astype(np.float64)
+    codes = array.astype(np.float64)
+    _, exponents = np.frexp(np.abs(codes).max(0))
+    codes = np.ldexp(codes, -exponents)
+    return np.where(np.ptp(codes, axis=0) > _ROUNDING, codes, 0.0)
 
 
 def checked_factors(factors: ArrayLike | Tensor, rows: int) -> np.ndarray:

@@ -51,6 +51,8 @@ class Layout:
         arrays, sizes = {}, {}
         for name, (value, leading) in values.items():
             dims = (*leading, *self._named(name, value.dim() - len(leading)))
+            if len(set(dims)) < len(dims):
+                raise ArgumentError(f"the dimensions of {name!r} are {dims}; expected each once: name them otherwise")
             for dim, size in zip(dims, value.shape, strict=True):
                 if sizes.setdefault(dim, size) != size:
                     raise ArgumentError(f"dimension {dim!r} has {size} entries in {name!r} and {sizes[dim]} in others")

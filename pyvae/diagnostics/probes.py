@@ -87,7 +87,8 @@ def dci(
 
     Raises:
         DataError: if codes or factors are not as expected, of unequal lengths, or a factor is constant.
-        ArgumentError: if the classifier has no importances, ``test_size`` is not between 0 and 1, or ``seed`` no seed.
+        ArgumentError: if the classifier is none of scikit-learn or has no importances, ``test_size`` is not between 0
+            and 1, or ``seed`` no seed.
 
     References:
         Eastwood and Williams, *A framework for the quantitative evaluation of disentangled representations*, 2018,
@@ -103,6 +104,11 @@ def dci(
     train, test = held_out(len(z), test_size, seed)
     if classifier is None:
         classifier = RandomForestClassifier(_TREES, max_features=None, random_state=seed)
+    if not isinstance(classifier, ClassifierMixin):
+        raise ArgumentError(
+            f"classifier is {classifier!r}; expected an unfitted classifier of scikit-learn, such as "
+            "RandomForestClassifier(100)"
+        )
     importances, accuracies = [], []
     for k in v.T:
         fitted = clone(classifier).fit(z[train], k[train])

@@ -335,13 +335,29 @@ def test_what_cannot_be_converted_is_told_by_its_site(make, match):
         ({"dims": {"w": ["a"]}}, r"dims names \['w'\]; the variables are \['z', 'x'\]"),
         ({"dims": {"z": ["a", "b"]}}, "expected 1 names"),
         ({"dims": {"x": ["x", "row", "column"]}}, "a dimension of that name"),
+        ({"dims": {"x": ["c", "r", "r"]}}, r"dimensions of 'x' are .*'c', 'r', 'r'\); expected each once"),
+        ({"dims": {"z": ["obs_id"]}}, "dimensions of 'z' are .*expected each once"),
         ({"coords": {"obs_id": [1, 2]}}, "expected 9 entries"),
+        (
+            {"dims": {"x": ["c", "r", "s"]}, "coords": {"r": range(8), "foo": [1]}},
+            r"coords names \['foo'\]; the dimensions are \['chain', 'draw', 'obs_id', 'z_dim_0', 'c', 'r', 's'\]",
+        ),
         ({"seed": -1}, "seed is -1"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(arguments, match):
     with pytest.raises((ArgumentError, PairError), match=match):
         pyvae.to_inference_data(recipes.gaussian(SHAPE, 2, [8]), images(), **arguments)
+
+
+def test_dimensions_of_further_tensors_have_coordinates_too():
+    pair, data, *_ = cases()["deep Markov"]
+    coords = {"mini_batch_mask_dim_0": list("abcd"), "chain": ["only"]}
+    tree = pyvae.to_inference_data(pair, data, num_samples=3, coords=coords, seed=0)
+    assert list(tree["constant_data"]["mini_batch_mask_dim_0"].values) == list("abcd")
+    assert list(tree["posterior"]["chain"].values) == ["only"]
+    with pytest.raises(ArgumentError, match=r"coords names \['mask'\].*'mini_batch_mask_dim_0'"):
+        pyvae.to_inference_data(pair, data, num_samples=3, coords={"mask": list("abcd")})
 
 
 def test_the_memory_of_a_stream_is_looked_at_as_it_comes():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chi2, entropy, norm
-from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
@@ -165,6 +165,28 @@ def test_the_factor_vae_score_does_not_depend_on_scales(factors):
     assert factor_vae_score(z * torch.tensor([1e-3, 1.0, 1e3]), factors) == 1
 
 
+@pytest.mark.parametrize("measure", EVERY, ids=lambda m: m.__name__)
+@pytest.mark.parametrize("scales", [(2.0**-1060, 1, 2.0**990), (2.0**-30, 2.0**20, 1)])
+def test_no_measure_depends_on_the_scale_of_a_dimension(factors, measure, scales):
+    z = factors[:500].double() + 0.1 * torch.randn(500, 3)
+    z = z.mul(2**8).round()  # whole numbers, which stay exact where numbers are denormal
+    found, expected = (measure(codes, factors[:500]) for codes in (z * torch.tensor(scales, dtype=z.dtype), z))
+    if measure is dci:
+        found, expected = found.importances, expected.importances
+    assert torch.equal(torch.as_tensor(found), torch.as_tensor(expected))
+
+
+def test_what_varies_by_rounding_alone_is_constant(perfect, factors):
+    rounded = torch.cat([perfect[:, :3], 1e5 * (1 + 4e-16 * factors[:, :1].double())], 1)
+    assert (rounded[:, 3] != rounded[0, 3]).any()
+    constant = torch.cat([perfect[:, :3], torch.ones(ROWS, 1)], 1)
+    for measure in (mutual_information, mutual_information_gap, sap, linear_probe):
+        assert torch.equal(measure(rounded, factors), measure(constant, factors))
+    assert not mutual_information(1 + 1e-12 * factors.double(), factors, bins=10**5).isnan().any()
+    with pytest.raises(DataError, match="no dimension of the codes varies"):
+        factor_vae_score(rounded[:, 3:], factors)
+
+
 def test_dci_from_importances():
     found = DCI(torch.tensor([[0.75, 0.5], [0.25, 0.5]], dtype=torch.float64), torch.ones(2))
     rows = [1 - entropy([0.6, 0.4], base=2), 1 - entropy([1 / 3, 2 / 3], base=2)]
@@ -243,6 +265,13 @@ def test_of_a_pair_whose_means_are_known(perfect, factors):
     assert "dci_completeness 1.000" in repr(found)
 
 
+def test_of_a_pair_in_bfloat16(perfect, factors):
+    x = perfect.bfloat16()
+    found = disentanglement(pair_of(4).bfloat16(), x, factors)
+    assert torch.equal(found.mutual_information, mutual_information(x.double(), factors))
+    assert found.factor_vae_score == 1
+
+
 def test_several_sites_and_other_forms_of_data():
     pair = pyvae.recipes.hierarchical((5,), latent_dims=[2, 3], hidden=[4])
     x, v = torch.rand(2000, 5).round(), drawn_factors(2000)
@@ -292,6 +321,8 @@ def changed(tensor, row, column, value):
         (lambda z, v: (changed(z, 3, 0, -torch.inf), v), "code 0 of row 3 is -inf"),
         (lambda z, v: (z[:9], v[:9]), "9 rows.*at least 10"),
         (lambda z, v: (z.cfloat(), v), "complex64.*real"),
+        (lambda z, v: ([[1.0, 2.0], [3.0]] * 20, v), "codes are no array.*rows of equal length"),
+        (lambda z, v: (z, [[0, 1], [1]] * (ROWS // 2)), "factors are no array.*rows of equal length"),
     ],
 )
 def test_bad_input_is_told(independent, factors, measure, spoil, message):
@@ -307,6 +338,9 @@ def test_bad_input_is_told(independent, factors, measure, spoil, message):
         (lambda z, v: linear_probe(z, v, test_size=100), "test_size is 100"),
         (lambda z, v: dci(z, v, seed=-1), "seed is -1"),
         (lambda z, v: dci(z, v, classifier=LogisticRegression()), "LogisticRegression.*feature_importances_"),
+        (lambda z, v: dci(z, v, classifier="forest"), "classifier is 'forest'; expected an unfitted classifier"),
+        (lambda z, v: dci(z, v, classifier=DecisionTreeClassifier), "classifier is <class.*DecisionTreeClassifier"),
+        (lambda z, v: dci(z, v, classifier=RandomForestRegressor()), r"classifier is RandomForestRegressor\(\)"),
         (lambda z, v: factor_vae_score(z, v, num_votes=0), "num_votes is 0"),
         (lambda z, v: factor_vae_score(z, v, batch_size=1), "batch_size is 1"),
         (lambda z, v: factor_vae_score(z, v, seed=0.5), "seed is 0.5"),
