@@ -18,7 +18,7 @@ from pyvae.diagnostics.draws import Drawer, reads_data, site_rows
 from pyvae.diagnostics.estimates import Evaluation
 from pyvae.diagnostics.evaluation import check_points, has_weights, inspected, observed_numbers
 from pyvae.diagnostics.layout import Layout
-from pyvae.diagnostics.particles import check_sites
+from pyvae.diagnostics.particles import PROBE_ROWS, check_sites
 from pyvae.errors import ArgumentError
 from pyvae.inspection import Inspection, inspect_pair
 from pyvae.isolation import draw_seed, evaluation_mode, own_parameters, preserved_streams
@@ -26,7 +26,6 @@ from pyvae.isolation import draw_seed, evaluation_mode, own_parameters, preserve
 __all__ = ["to_inference_data"]
 
 _ROWS = 64  # of a batch
-_PROBE = 11  # rows of the trial run: few, and unlikely to be the size of another plate
 _PREDICTIVE = ("posterior_predictive", "prior", "prior_predictive")
 _CONDITIONAL = (
     "log p(x | z) given latents of the same datapoint, not the predictive density of x: leave-one-out and WAIC "
@@ -172,7 +171,7 @@ def _predictive(predictive: tuple[int, int] | None, num_samples: int) -> tuple[i
 def _first_rows(batches: Batches) -> tuple[Tensor, ...]:
     """A few rows of the data."""
     first = batches.first()
-    return tuple(a[:_PROBE] if len(a) == len(first[0]) else a for a in first)
+    return tuple(a[:PROBE_ROWS] if len(a) == len(first[0]) else a for a in first)
 
 
 def _chosen(sites: Sequence[str] | None, inspection: Inspection) -> tuple[str, ...]:

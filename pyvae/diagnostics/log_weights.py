@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 from pyvae.checks import check_int
 from pyvae.diagnostics.compiled_runner import CompiledRunner
-from pyvae.diagnostics.particles import LogTerms, Runner, check_sites, check_weights, choose_runner, columns_of
+from pyvae.diagnostics.particles import (
+    PROBE_ROWS,
+    LogTerms,
+    Runner,
+    check_sites,
+    check_weights,
+    choose_runner,
+    columns_of,
+)
 from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
 from pyvae.inspection import Inspection, check_data, inspect_pair, stochastic_sites, takes_missing
 from pyvae.isolation import evaluation_mode, own_parameters
@@ -19,7 +27,6 @@ __all__ = ["DEFAULT_MEMORY", "LogTermsMap", "log_weights"]
 T = TypeVar("T")
 DEFAULT_MEMORY = 2**27  # more does not run faster: the processor's cache holds little of it
 _WORTH_COMPILING = 2**34  # bytes of intermediate results: some ten seconds' work without compilation
-_PROBE = 11  # rows of the trial run: few, and unlikely to be the size of another plate
 
 
 def log_weights(pair: nn.Module, *args: Tensor, num_particles: int = 1, max_memory: int = DEFAULT_MEMORY) -> Tensor:
@@ -93,7 +100,7 @@ class LogTermsMap:
         data = [args[i] for i in columns]
         check_tensors(data, "the data", takes_missing(self._pair))
         check_data(inspect_pair(self._pair, _rows(args, columns, extreme_rows(data))))
-        probe = _rows(args, columns, slice(0, _PROBE))
+        probe = _rows(args, columns, slice(0, PROBE_ROWS))
         with _Meter(self._pair) as meter:
             inspection = inspect_pair(self._pair, probe)
         if self._weights:

@@ -16,6 +16,7 @@ from pyvae.inspection import Inspection, check_latents, choose_plate, stochastic
 from pyvae.isolation import preserved_streams
 
 __all__ = [
+    "PROBE_ROWS",
     "LogTerms",
     "check_sites",
     "check_weights",
@@ -26,6 +27,7 @@ __all__ = [
     "repeated_run",
 ]
 
+PROBE_ROWS = 11  # of a trial run: few, and unlikely to be the size of another plate
 _PARTICLES = "pyvae_particles"
 
 

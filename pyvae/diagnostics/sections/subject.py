@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from pyvae.batches import Data, batches_for
 from pyvae.diagnostics.draws import Unobserved, as_matrix, reads_data
-from pyvae.diagnostics.particles import check_sites
+from pyvae.diagnostics.particles import PROBE_ROWS, check_sites
 from pyvae.inspection import Inspection, inspect_pair, is_discrete, unwrapped
 from pyvae.isolation import derive_seed, evaluation_mode, own_parameters, preserved_streams
 
@@ -24,7 +24,6 @@ __all__ = ["Subject"]
 
 _KEPT = 2048  # rows of which sections take parts
 _MOST_SITES = 50
-_PROBE = 11  # rows of a trial run: few, and unlikely to be the size of another plate
 _FEWEST = 20
 
 
@@ -66,12 +65,12 @@ class Subject:
     def inspection(self) -> Inspection:
         """A run on a few of the data."""
         with preserved_streams(self.seed):
-            return inspect_pair(self.pair, self.rows(_PROBE))
+            return inspect_pair(self.pair, self.rows(PROBE_ROWS))
 
     @cached_property
     def dim(self) -> int:
         """The dimension of the plate over the data."""
-        return check_sites(self.inspection, len(self.rows(_PROBE)[0]))[1]
+        return check_sites(self.inspection, len(self.rows(PROBE_ROWS)[0]))[1]
 
     @property
     def drawn(self) -> tuple[str, ...]:
@@ -128,13 +127,13 @@ class Subject:
         with self.at_rest(0):
             if not self._observes_first():
                 return f"site {observed[0]!r} observes something else than the first argument as it is"
-            if reads_data(self.pair, self.rows(_PROBE)):
+            if reads_data(self.pair, self.rows(PROBE_ROWS)):
                 return "the model reads its data other than to observe them, so it cannot draw data of its own"
         return ""
 
     def _observes_first(self) -> bool:
         """Whether the one observed site has the data as its value, but for what is missing."""
-        x, value = self.rows(_PROBE)[0], self.inspection.model.nodes[self.inspection.observed[0]]["value"]
+        x, value = self.rows(PROBE_ROWS)[0], self.inspection.model.nodes[self.inspection.observed[0]]["value"]
         return value.shape == x.shape and bool(((value.double() == x.double()) | x.isnan()).all())
 
     def too_few(self) -> str:
