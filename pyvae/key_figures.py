@@ -57,8 +57,7 @@ def _code_figures(site: str, evaluation: Evaluation) -> list[dict[str, str]]:
         {
             "name": f"Bits of {site}",
             "value": f"{figures['bits']:.1f} bits",
-            "meaning": f"for the {usage.places} codes of a datum under the prior, less those by which the guide draws "
-            f"them; {usage.uniform_bits:.1f} if all were as likely and none drawn",
+            "meaning": usage.meaning_of_bits,
         },
     ]
 

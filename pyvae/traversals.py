@@ -9,7 +9,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyvae.checks import check_int
-from pyvae.diagnostics.latent_means import centre, continuous_sites
+from pyvae.diagnostics.latent_means import centre, continuous_sites, robust_moments
 from pyvae.errors import RUN_ERRORS, ArgumentError, DataError, PairError, PyvaeError
 from pyvae.inspection import Inspection, device_of, first_lines, has_support
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
@@ -19,7 +19,6 @@ __all__ = ["continuous_site", "interpolate", "traverse"]
 
 _VALUES = tuple(torch.linspace(-2, 2, 7).tolist())
 _DRAWS = 1000
-_NORMAL_QUARTILES = 1.349  # the interquartile range of N(0, 1)
 
 Args = Tensor | Sequence[Tensor]
 
@@ -217,8 +216,8 @@ def _moments(prior: Distribution) -> tuple[Tensor, Tensor]:
     finite = mean.isfinite() & scale.isfinite()
     if finite.all():
         return mean, scale
-    low, median, high = _draws(prior).sort(0).values[[_DRAWS // 4, _DRAWS // 2, 3 * _DRAWS // 4]]
-    return torch.where(finite, mean, median), torch.where(finite, scale, (high - low) / _NORMAL_QUARTILES)
+    median, spread = robust_moments(_draws(prior))
+    return torch.where(finite, mean, median), torch.where(finite, scale, spread)
 
 
 def _draws(prior: Distribution) -> Tensor:

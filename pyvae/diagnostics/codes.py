@@ -69,6 +69,14 @@ class CodeUsage:
         return self.places * float(torch.tensor(self.num_codes).double().log2())
 
     @property
+    def meaning_of_bits(self) -> str:
+        """What the KL of these codes in bits is, in words."""
+        return (
+            f"for the {self.places} codes of a datum under the prior, less those by which the guide draws them; "
+            f"{self.uniform_bits:.1f} if all were as likely and none drawn"
+        )
+
+    @property
     def advice(self) -> str:
         """What to do if less than half of the codes occur, as a rule of thumb; else empty."""
         if self.usage >= 0.5:

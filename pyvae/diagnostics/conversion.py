@@ -17,7 +17,7 @@ from pyvae.diagnostics.estimates import (
     elbo_estimate,
     likelihood_estimate,
 )
-from pyvae.diagnostics.particles import LogTerms
+from pyvae.diagnostics.particles import LogTerms, rows_of
 from pyvae.errors import RUN_ERRORS, ArgumentError, PairError, PyvaeError
 from pyvae.inspection import Inspection, first_lines
 
@@ -110,7 +110,7 @@ class Conversion:
         if new_rows:
             drawn = _joined([b.new for b in blocks if b.new])
             self._keep("posterior_predictive", {n: v[:, :new_rows].clone() for n, v in drawn.items()})
-            self._add_prior([a[:new_rows] if len(a) == size else a for a in args])
+            self._add_prior(rows_of(args, slice(new_rows)))
         self.size += size
 
     def group(self, name: str) -> dict[str, Tensor]:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from pyvae.batches import Batches, Data, batches_for, check_order
+from pyvae.batches import Data, batches_for, check_order
 from pyvae.checks import check_int, check_seed
 from pyvae.diagnostics.arviz_bridge import container
 from pyvae.diagnostics.conversion import BOUND, DRAWING, Conversion, Wanted, constant_arguments, failures_told
@@ -18,7 +18,7 @@ from pyvae.diagnostics.draws import Drawer, reads_data, site_rows
 from pyvae.diagnostics.estimates import Evaluation
 from pyvae.diagnostics.evaluation import check_points, has_weights, inspected, observed_numbers
 from pyvae.diagnostics.layout import Layout
-from pyvae.diagnostics.particles import PROBE_ROWS, check_sites
+from pyvae.diagnostics.particles import PROBE_ROWS, check_sites, rows_of
 from pyvae.errors import ArgumentError
 from pyvae.inspection import Inspection, inspect_pair
 from pyvae.isolation import draw_seed, evaluation_mode, own_parameters, preserved_streams
@@ -110,7 +110,7 @@ def to_inference_data(
     check_points(inspected(pair, data))
     with preserved_streams(seed):
         batches = batches_for(pair, data, _ROWS)
-        inspection = inspect_pair(pair, _first_rows(batches))
+        inspection = inspect_pair(pair, rows_of(batches.first(), slice(PROBE_ROWS)))
         plate = check_sites(inspection, len(inspection.arguments[0]))
         kept, weighted = _chosen(sites, inspection), has_weights(inspection)
         wanted = Wanted(num_samples, new_draws, new_rows, kept, weighted, bool(log_likelihood), max_memory)
@@ -166,12 +166,6 @@ def _predictive(predictive: tuple[int, int] | None, num_samples: int) -> tuple[i
     for value in predictive:
         check_int("each number in predictive", value)
     return min(predictive[0], num_samples), predictive[1]
-
-
-def _first_rows(batches: Batches) -> tuple[Tensor, ...]:
-    """A few rows of the data."""
-    first = batches.first()
-    return tuple(a[:PROBE_ROWS] if len(a) == len(first[0]) else a for a in first)
 
 
 def _chosen(sites: Sequence[str] | None, inspection: Inspection) -> tuple[str, ...]:

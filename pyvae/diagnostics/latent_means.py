@@ -15,9 +15,10 @@ from pyvae.errors import PairError
 from pyvae.inspection import Inspection, check_latents, inspect_pair, is_discrete, stochastic_sites, unwrapped
 from pyvae.isolation import evaluation_mode, own_parameters, preserved_streams
 
-__all__ = ["centre", "centres", "continuous_sites", "posterior_means"]
+__all__ = ["centre", "centres", "continuous_sites", "posterior_means", "robust_moments"]
 
 _ROWS = 1024
+_QUARTILES = 1.349  # between those of a standard normal
 
 
 def centre(name: str, fn: Distribution) -> Tensor:
@@ -30,6 +31,16 @@ def centre(name: str, fn: Distribution) -> Tensor:
         return fn.mode if is_discrete(fn) else fn.mean
     except NotImplementedError as error:
         raise PairError(f"site {name!r} is {type(unwrapped(fn)).__name__}, which cannot tell its mean") from error
+
+
+def robust_moments(draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Median and scaled interquartile range of draws, (S, …): what stands for mean and sd where tails are heavy.
+
+    Of a normal distribution they are mean and standard deviation.
+    """
+    count = len(draws)
+    low, median, high = draws.sort(0).values[[count // 4, count // 2, 3 * count // 4]]
+    return median, (high - low) / _QUARTILES
 
 
 def centres(inspection: Inspection) -> dict[str, Tensor]:

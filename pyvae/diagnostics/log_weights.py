@@ -1,6 +1,6 @@
 """Importance weights of any pair, per datapoint."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -16,6 +16,7 @@ from pyvae.diagnostics.particles import (
     check_weights,
     choose_runner,
     columns_of,
+    rows_of,
 )
 from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
 from pyvae.inspection import Inspection, check_data, inspect_pair, stochastic_sites, takes_missing
@@ -99,8 +100,8 @@ class LogTermsMap:
         columns = self._columns = self._columns or columns_of(args)
         data = [args[i] for i in columns]
         check_tensors(data, "the data", takes_missing(self._pair))
-        check_data(inspect_pair(self._pair, _rows(args, columns, extreme_rows(data))))
-        probe = _rows(args, columns, slice(0, PROBE_ROWS))
+        check_data(inspect_pair(self._pair, rows_of(args, extreme_rows(data), columns)))
+        probe = rows_of(args, slice(PROBE_ROWS), columns)
         with _Meter(self._pair) as meter:
             inspection = inspect_pair(self._pair, probe)
         if self._weights:
@@ -119,7 +120,7 @@ class LogTermsMap:
                 self._compiled = self._compiled or CompiledRunner(self._pair, run, rows, particles)
                 run = self._compiled
             slices = [slice(start, start + rows) for start in range(0, size, rows)]
-            return [reduce(self._slice(run, _rows(args, columns, some), some, particles)) for some in slices]
+            return [reduce(self._slice(run, rows_of(args, some, columns), some, particles)) for some in slices]
 
     def _slice(self, run: Runner, batch: Sequence[Tensor], rows: slice, particles: int) -> LogTerms:
         """The terms of these rows, so many particles at a time."""
@@ -143,11 +144,6 @@ class LogTermsMap:
             last = rows.start + size - 1
             raise PairError(f"{type(self._pair).__name__} failed on rows {rows.start} to {last}: {error}") from error
         return LogTerms(block[0], dict(zip(names, block[1:], strict=True)))
-
-
-def _rows(args: Sequence[Tensor], columns: Collection[int], rows: slice | Tensor) -> list[Tensor]:
-    """The given rows of every argument that has one row per datapoint."""
-    return [a[rows] if i in columns else a for i, a in enumerate(args)]
 
 
 class _Meter:

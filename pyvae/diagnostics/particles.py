@@ -25,6 +25,7 @@ __all__ = [
     "copies",
     "density",
     "repeated_run",
+    "rows_of",
 ]
 
 PROBE_ROWS = 11  # of a trial run: few, and unlikely to be the size of another plate
@@ -177,6 +178,12 @@ def repeated_run(
 def columns_of(args: Sequence[Tensor]) -> tuple[int, ...]:
     """The positions of the arguments that have one row per datapoint, as many as the first."""
     return tuple(i for i, a in enumerate(args) if isinstance(a, Tensor) and a.dim() and len(a) == len(args[0]))
+
+
+def rows_of(args: Sequence[Tensor], rows: slice | Tensor, columns: Collection[int] | None = None) -> list[Tensor]:
+    """The given rows of every argument that has one row per datapoint; ``columns`` as for :func:`copies`."""
+    columns = columns_of(args) if columns is None else columns
+    return [a[rows] if i in columns else a for i, a in enumerate(args)]
 
 
 def copies(args: Sequence[Tensor], count: int, columns: Collection[int] | None = None) -> list[Tensor]:

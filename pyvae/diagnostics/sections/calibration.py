@@ -2,13 +2,12 @@
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from pyro import poutine
 from scipy.stats import binom, kstest
 
-from pyvae.diagnostics.particles import copies
+from pyvae.diagnostics.particles import copies, rows_of
 from pyvae.diagnostics.sections.section import Figure, Picture, Section, draw_first_six
 from pyvae.diagnostics.sections.subject import Subject
 
@@ -54,15 +53,14 @@ def _ranks(subject: Subject) -> dict[str, np.ndarray]:
     """By site: how many of the guide's draws lie below what the model has drawn, (simulations, D)."""
     args = subject.rows(_SIMULATIONS)
     times = -(-_SIMULATIONS // len(args[0]))
-    args = copies(args, times) if times > 1 else list(args)
-    model = subject.draw_model(args)
-    drawn = model.nodes[subject.inspection.observed[0]]["value"]
-    x = args[0] = torch.where(args[0].isnan(), args[0], drawn) if args[0].is_floating_point() else drawn
+    args = copies(args, times)
+    args[0], model = subject.drawn_data(args)
+    x = args[0]
     parts: dict[str, list[np.ndarray]] = {name: [] for name in subject.drawn}
     truth = {name: subject.drawn_rows(model, name) for name in subject.drawn}
     rows = max(1, _AT_ONCE // (x[0].numel() * _DRAWS))
     for start in range(0, len(x), rows):
-        some = [a[start : start + rows] if a.dim() and len(a) == len(x) else a for a in args]
+        some = rows_of(args, slice(start, start + rows))
         guide = poutine.trace(subject.pair.guide).get_trace(*copies(some, _DRAWS))
         for name in subject.drawn:
             draws = subject.drawn_rows(guide, name).reshape(_DRAWS, len(some[0]), -1)

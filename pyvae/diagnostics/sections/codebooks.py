@@ -51,13 +51,7 @@ def _figures(site: str, usage: CodeUsage, bits: float, learned: bool) -> list[Fi
             threshold="at least 50 %, as a rule of thumb" if learned else "",
             advice=f"{usage.dead} codes never occur: {usage.advice}" if learned and usage.advice else "",
         ),
-        Figure(
-            f"bits of {site}",
-            bits,
-            f"for the {usage.places} codes of a datum under the prior, less those by which the guide draws them; "
-            f"{usage.uniform_bits:.1f} if all were as likely and none drawn",
-            "bits",
-        ),
+        Figure(f"bits of {site}", bits, usage.meaning_of_bits, "bits"),
     ]
 
 

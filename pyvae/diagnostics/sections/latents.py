@@ -11,7 +11,7 @@ from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from pyvae.diagnostics.draws import as_matrix
+from pyvae.diagnostics.latent_means import robust_moments
 from pyvae.diagnostics.sections.section import Figure, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.inspection import unwrapped
@@ -23,7 +23,6 @@ _ACTIVE, _SURE = 0.01, 4  # standard errors
 _EPSILON, _DELTA = 0.01, 0.01
 _TITLE = "Which latents are used?"
 _LISTED = 12
-_QUARTILES = 1.349  # between those of a standard normal
 _LUCAS = "Lucas, Tucker, Grosse and Norouzi, Don't blame the ELBO!, 2019"
 
 
@@ -43,7 +42,7 @@ def latents(subject: Subject) -> Section:
     for name in subject.drawn:
         kl = _averaged([run[name].kl for run in runs])
         site = prior.nodes[name]
-        spread = _prior_variance(runs[0][name], _matrix(site["value"], site, subject.dim))
+        spread = _prior_variance(runs[0][name], subject.matrix(site["value"], site))
         activity, error = (v / spread for v in _activity(torch.stack([run[name].centred for run in runs])))
         active = (activity > _ACTIVE) & (activity > _SURE * error)
         judged = kl is not None and runs[0][name].exact
@@ -105,13 +104,9 @@ def _of_run(subject: Subject, args: tuple[Tensor, ...]) -> dict[str, _Site]:
             centre = centre - expected
         variance = _moment(p, "variance", z) if place == 0 else None
         site = guide.nodes[name]
-        parts = [None if v is None else _matrix(v, site, subject.dim) for v in (centre, kl, variance)]
-        found[name] = _Site(parts[0], parts[1], exact, parts[2])
+        centre, kl, variance = (None if v is None else subject.matrix(v, site) for v in (centre, kl, variance))
+        found[name] = _Site(centre, kl, exact, variance)
     return found
-
-
-def _matrix(values: Tensor, site: dict, dim: int) -> Tensor:
-    return as_matrix(values, site, dim).double().cpu()
 
 
 def _is_masked(site: dict) -> bool:
@@ -137,8 +132,8 @@ def _averaged(parts: list[Tensor | None]) -> Tensor | None:
 def _prior_variance(site: _Site, drawn: Tensor) -> Tensor:
     """Var_p z_d, (D,): by formula, averaged over contexts, or of draws (N, D); by their quartiles if p has none."""
     variance = drawn.var(0) if site.variance is None else site.variance.mean(0)
-    low, high = drawn.quantile(torch.tensor([0.25, 0.75]).to(drawn), 0)
-    variance = torch.where(variance.isfinite(), variance, ((high - low) / _QUARTILES).square())
+    if not variance.isfinite().all():
+        variance = torch.where(variance.isfinite(), variance, robust_moments(drawn)[1].square())
     return variance.clamp(min=torch.finfo(torch.float32).tiny)
 
 

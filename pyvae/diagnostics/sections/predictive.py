@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure as Drawing
 from pyro import poutine
 from torch import Tensor
@@ -63,13 +62,12 @@ def _told(x: Tensor) -> np.ndarray:
 
 def _drawn(subject: Subject, args: tuple[Tensor, ...], given: bool) -> np.ndarray:
     """Statistics (R, T) of data sets from the prior, or from the guide's latents of the data; with the data's gaps."""
-    name, x = subject.inspection.observed[0], args[0]
     found = []
     for _ in range(_REPEATS):
         guide = poutine.trace(subject.pair.guide).get_trace(*args) if given else poutine.Trace()
         with poutine.replay(trace=guide):
-            new = subject.draw_model(args).nodes[name]["value"]
-        found.append(_told(torch.where(x.isnan(), x, new) if x.is_floating_point() else new))
+            new, _ = subject.drawn_data(args)
+        found.append(_told(new))
     return np.stack(found)
 
 

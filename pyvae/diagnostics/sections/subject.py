@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from pyvae.batches import Data, batches_for
 from pyvae.diagnostics.draws import Unobserved, as_matrix, reads_data
-from pyvae.diagnostics.particles import PROBE_ROWS, check_sites
+from pyvae.diagnostics.particles import PROBE_ROWS, check_sites, rows_of
 from pyvae.inspection import Inspection, inspect_pair, is_discrete, unwrapped
 from pyvae.isolation import derive_seed, evaluation_mode, own_parameters, preserved_streams
 
@@ -81,8 +81,7 @@ class Subject:
 
     def rows(self, count: int) -> tuple[Tensor, ...]:
         """The arguments for some of the data."""
-        size = len(self.kept[0])
-        return tuple(a[:count] if a.dim() and len(a) == size else a for a in self.kept)
+        return tuple(rows_of(self.kept, slice(count)))
 
     @contextmanager
     def at_rest(self, stream: int) -> Iterator[None]:
@@ -97,10 +96,13 @@ class Subject:
         guide = poutine.trace(self.pair.guide).get_trace(*args)
         return guide, poutine.trace(poutine.replay(self.pair.model, trace=guide)).get_trace(*args)
 
+    def matrix(self, values: Tensor, site: dict) -> Tensor:
+        """Values of the shape of a site's, (N, D) float64, in main memory."""
+        return as_matrix(values, site, self.dim).cpu().double()
+
     def drawn_rows(self, trace: Trace, name: str) -> np.ndarray:
         """What was drawn at a site, (N, D) float64."""
-        site = trace.nodes[name]
-        return as_matrix(site["value"], site, self.dim).cpu().double().numpy()
+        return self.matrix(trace.nodes[name]["value"], trace.nodes[name]).numpy()
 
     def nested(self) -> str:
         """Why datapoints cannot be exchanged one by one; empty if they can."""
@@ -118,6 +120,12 @@ class Subject:
     def draw_model(self, args: Sequence[Tensor]) -> Trace:
         """A run of the model that draws what it observes."""
         return poutine.trace(Unobserved()(self.pair.model)).get_trace(*args)
+
+    def drawn_data(self, args: Sequence[Tensor]) -> tuple[Tensor, Trace]:
+        """Data that the model draws, with the gaps of the given ones, and the run in which it did."""
+        trace, x = self.draw_model(args), args[0]
+        new = trace.nodes[self.inspection.observed[0]]["value"]
+        return torch.where(x.isnan(), x, new) if x.is_floating_point() else new, trace
 
     def no_data_of_its_own(self) -> str:
         """Why the model cannot draw data like the given ones; empty if it can."""
