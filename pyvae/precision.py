@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
+
+from pyvae.core.torch_internals import pytree
 
 __all__ = ["Precision", "computed_in"]
 

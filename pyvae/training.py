@@ -96,9 +96,9 @@ class Trainer:
             return self._step(batch)
         except PairError as error:
             raise PairError(f"{type(self._pair).__name__}: {error} {where}") from error
-        except PyvaeError:
-            raise
         except RUN_ERRORS as error:
+            if isinstance(error, PyvaeError) and not isinstance(error, TraceError):
+                raise
             raise self._diagnosed(batch, where, error) from error
 
     def _trace(self, batch: Batch) -> None:
@@ -143,7 +143,7 @@ class Trainer:
             try:
                 self.eager.loss.backward(batch)
             except PyvaeError as met:
-                return type(met)(f"{met} {where}")
+                return type(met)(f"{first_lines(met)} {where}")
             except RUN_ERRORS as met:
                 error = met
         culprit = first_nonfinite(self._pair, batch)

@@ -18,6 +18,14 @@ def _fresh_pyro():
 
 
 @pytest.fixture
+def float64():
+    """Where equality is the point, and not precision: new floats have 53 bits, on any processor."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
 def interpreted(monkeypatch):
     """In place of the compiler, which takes seconds, run recordings as they are: operation after operation of aten.
 

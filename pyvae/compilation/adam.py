@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+
+from pyvae.core.torch_internals import has_step_hooks
 
 __all__ = ["RecordableAdam"]
 
@@ -46,11 +47,8 @@ class RecordableAdam:
         """Whether this optimizer's step is the one that is written here."""
         if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
             return False
-        hooks = (
-            *(optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks),
-            *(_global_optimizer_pre_hooks, _global_optimizer_post_hooks),
-        )
-        return not any(hooks) and all(_is_plain(group, optimizer.state) for group in optimizer.param_groups)
+        plain = all(_is_plain(group, optimizer.state) for group in optimizer.param_groups)
+        return plain and not has_step_hooks(optimizer)
 
     def constants(self) -> tuple:
         """What is recorded as constants; if it changes, the recording is out of date."""
@@ -84,7 +82,7 @@ class RecordableAdam:
         count = len(self._groups)
         moments = iter(inputs[count:])
         for group, indices, numbers in zip(self._optimizer.param_groups, self._indices, inputs[:count], strict=True):
-            decoupled = group.get("decoupled_weight_decay", False)
+            decoupled = group.get("decoupled_weight_decay", isinstance(self._optimizer, torch.optim.AdamW))
             factors: dict[torch.dtype, _Factors] = {}
             for index in indices:
                 m, v = next(moments), next(moments)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, fx
 
+from pyvae.core.torch_internals import has_onednn_product, onednn_product
+
 __all__ = ["choices", "choose_products", "remember"]
 
 _MARGIN = 1.25  # what oneDNN must win by, so that noise does not decide, and a repeated run decides alike
@@ -20,11 +22,7 @@ _library = torch.library.Library("pyvae", "DEF")
 _library.define("onednn_product(Tensor a, Tensor b) -> Tensor")
 
 
-def _onednn(a: Tensor, b: Tensor) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
-
-
-_library.impl("onednn_product", _onednn, "CPU")
+_library.impl("onednn_product", onednn_product, "CPU")
 _library.impl("onednn_product", lambda a, b: a.new_empty(a.shape[0], b.shape[1]), "Meta")
 
 _choices: dict[str, bool] = {}
@@ -42,7 +40,7 @@ def remember(earlier: Mapping[str, bool]) -> None:
 
 def choose_products(graph: fx.GraphModule) -> None:
     """Replace, in place, the products of a recorded graph that oneDNN computes faster on this machine."""
-    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+    if not has_onednn_product():
         return
     aten = torch.ops.aten
     for node in graph.graph.nodes:

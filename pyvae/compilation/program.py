@@ -5,11 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from pyvae.compilation.indices import guard_indices
 from pyvae.compilation.products import choose_products
 from pyvae.compilation.python_state import PythonState
 from pyvae.compilation.tracing import reason, record
+from pyvae.core.torch_internals import compile_graph, pytree
 from pyvae.errors import TraceError
 
 __all__ = ["Program", "Programs", "described"]
@@ -20,16 +21,6 @@ def described(value: Any) -> Any:
     if not isinstance(value, Tensor):
         return type(value), value
     return value.shape, value.stride(), value.dtype, value.device, value.requires_grad
-
-
-def _options() -> dict[str, bool]:
-    """The compiler's settings, but those that the user has made."""
-    # aten's own random numbers: the stream of the eager run, and on CPUs the faster ones
-    options = {"fallback_random": True}
-    if torch._inductor.config.cpp.vec_isa_ok is None:
-        # the processor is asked what it can do; trying that out on the compiler too takes six of fifteen seconds
-        options["cpp.vec_isa_ok"] = True
-    return options
 
 
 class Program:
@@ -52,9 +43,10 @@ class Program:
         self._constants, self._structure = recording.constants, recording.structure
         example = [t.detach() for t in (*self.state(module), *inputs, *self._constants) if isinstance(t, Tensor)]
         choose_products(recording.graph)
+        self._reports_indices = guard_indices(recording.graph)
         try:
             with torch.no_grad():
-                self._run = torch._inductor.compile(recording.graph, example, _options())
+                self._run = compile_graph(recording.graph, example)
         except Exception as error:  # whatever it is, without a compiler or a place to write: there is the eager way
             raise TraceError(f"the compiler failed: {reason(error)}") from error
 
@@ -65,9 +57,19 @@ class Program:
 
     @torch.no_grad()
     def __call__(self, state: Sequence[Tensor], *inputs: Any) -> Any:
-        """The function's results for this state of the module and these inputs, without their gradients."""
+        """The function's results for this state of the module and these inputs, without their gradients.
+
+        Raises:
+            TraceError: if the compiled program fails, or an index into a tensor is out of range.
+        """
         tensors = (i for i in inputs if isinstance(i, Tensor))
-        return pytree.tree_unflatten(list(self._run(*state, *tensors, *self._constants)), self._structure)
+        try:
+            results = list(self._run(*state, *tensors, *self._constants))
+        except Exception as error:
+            raise TraceError(f"the compiled program failed: {reason(error)}") from error
+        if self._reports_indices and not results.pop():
+            raise TraceError("an index into a tensor is out of range")
+        return pytree.tree_unflatten(results, self._structure)
 
 
 class Programs:

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 
+from pyvae.core.torch_internals import MODULE_ATTRIBUTES
+
 __all__ = ["PythonState"]
 
 _VALUES = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 _CONTAINERS = (list, dict, set)
-_OF_EVERY_MODULE = frozenset(vars(nn.Module())) - {"training"}
 
 
 class _Same:
@@ -45,7 +46,7 @@ class PythonState:
     def _entries(self, name: str, submodule: nn.Module) -> list[Hashable]:
         attributes = vars(submodule)
         self._saved.append((attributes, dict(attributes)))
-        own = [(name, k, self._frozen(v)) for k, v in attributes.items() if k not in _OF_EVERY_MODULE]
+        own = [(name, k, self._frozen(v)) for k, v in attributes.items() if k not in MODULE_ATTRIBUTES]
         return [(name, "", _Same(submodule)), *own]
 
     def _frozen(self, value: Any) -> Hashable:

@@ -2,7 +2,9 @@
 
 import numbers
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +12,14 @@ import numpy as np
 import pyro
 import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.func import functional_call
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from pyvae.compilation.budget import Budget
 from pyvae.compilation.layouts import ChannelsLast
 from pyvae.compilation.python_state import PythonState
-from pyvae.errors import RUN_ERRORS, PyvaeError, TraceError
+from pyvae.core.torch_internals import FakeTensor, pytree, trace_graph
+from pyvae.errors import PyvaeError, TraceError
 from pyvae.inspection import first_lines
 from pyvae.isolation import own_parameters, preserved_streams
 
@@ -85,31 +85,49 @@ def as_tensor(number: Any) -> Tensor:
 
 
 class _Reading(TorchFunctionMode):
-    """While it is on, ``.item()`` is what ``answer`` makes of the tensor; other ways to read a value are refused."""
+    """While it is on, ``.item()`` gives a number that is not known yet, and all reading of values is noted.
 
-    def __init__(self, answer: Callable[[Tensor], Any]) -> None:
+    What is noted is refused after the run. To refuse it on the spot would raise an exception inside of torch's C++
+    code, and not all of that can be left so. Tensors without content refuse to be read themselves.
+
+    Attributes:
+        refusal: why there can be no recording, as far as is known.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self._answer = answer
+        self.refusal: str | None = None
+        self._items_allowed = True
+
+    @contextmanager
+    def refusing_items(self) -> Iterator[None]:
+        """A block in which ``.item()`` is refused too."""
+        before, self._items_allowed = self._items_allowed, False
+        try:
+            yield
+        finally:
+            self._items_allowed = before
 
     def __torch_function__(
         self, function: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict | None = None
     ) -> Any:
         if function is Tensor.item:
-            return self._answer(args[0])
+            if not self._items_allowed:
+                self.refusal = self.refusal or "it reads a number out of a tensor with .item()"
+            return _Number(args[0].detach())
         if function in _READERS:
-            raise TraceError(_DECIDES)
+            self.refusal = self.refusal or _DECIDES
         return function(*args, **(kwargs or {}))
 
 
-def _refuse(tensor: Tensor) -> None:
-    raise TraceError("it reads a number out of a tensor with .item()")
+_reading: ContextVar[_Reading] = ContextVar("_reading")
 
 
 def without_items(program: Callable) -> Callable:
     """The program of a pair, in which ``.item()`` is refused while it is recorded."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        with _Reading(_refuse):
+        with _reading.get().refusing_items():
             return program(*args, **kwargs)
 
     return run
@@ -172,8 +190,9 @@ def record(
         state = {f"module.{n}": next(found).detach().requires_grad_(p.requires_grad) for n, p in parameters.items()}
         state |= {f"module.{n}": next(found) for n in buffers}
         arguments = tuple(next(found) if isinstance(i, Tensor) else i for i in inputs)
-        with Budget(most_operations):
+        with Budget(most_operations) as budget:
             results = functional_call(body, state, arguments)
+        budget.check()
         leaves, structure = pytree.tree_flatten(results)
         return leaves
 
@@ -185,19 +204,23 @@ def record(
 
 def _guarded(module: nn.Module, flat: Callable, examples: Sequence[Tensor]) -> fx.GraphModule:
     """Record, and refuse what leaves traces that no recording would leave again."""
-    before = PythonState(module)
+    before, reading = PythonState(module), _Reading()
+    token = _reading.set(reading)
     with preserved_streams(), own_parameters(), pyro.validation_enabled(False), torch.enable_grad():
         streams = _other_streams()
         try:
-            with ChannelsLast(), _Reading(lambda tensor: _Number(tensor.detach())):
-                graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
-        except RUN_ERRORS as error:
+            with ChannelsLast(), reading:
+                graph = trace_graph(flat, *examples)
+        except Exception as error:  # of any kind: what cannot be recorded can still be run as it is
             if isinstance(error, PyvaeError) and not isinstance(error, TraceError):
                 raise
-            raise TraceError(reason(error)) from error
+            raise TraceError(reading.refusal or reason(error)) from error
         finally:
+            _reading.reset(token)
             changed = PythonState(module).difference(before)
             before.restore()
+        if reading.refusal:
+            raise TraceError(reading.refusal)
         if changed:
             raise TraceError(f"it changes the attribute {changed!r} of the pair as it runs")
         if _other_streams() != streams:

@@ -35,14 +35,14 @@ class CompiledRunner:
         signature = [described(a) for a in args]
         if (len(args[0]), num_particles) != self._full or signature != (self._signature or signature):
             return self._run(pair, args, num_particles)
-        if self._program is None:
-            self._signature = signature
-            try:
+        try:
+            if self._program is None:
+                self._signature = signature
                 self._program = Program(pair, lambda *rows: self._terms(pair, rows), args, _MOST_OPERATIONS)
-            except TraceError:
-                self._full = (0, 0)
-                return self._run(pair, args, num_particles)
-        return LogTerms(*self._program(self._state, *args))
+            return LogTerms(*self._program(self._state, *args))
+        except TraceError:
+            self._full = (0, 0)
+            return self._run(pair, args, num_particles)
 
     @torch.no_grad()
     def _terms(self, pair: nn.Module, args: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

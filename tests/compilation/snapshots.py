@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 import pyro
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
+
+from pyvae.core.torch_internals import FakeTensor
 
 
 def snapshot(pair):

@@ -5,10 +5,10 @@ import torch
 from pyro.infer import TraceMeanField_ELBO
 from safetensors import safe_open
 from torch import nn
-from torch.fx.experimental.proxy_tensor import make_fx
 
 import pyvae
 from pyvae.compilation import products
+from pyvae.core.torch_internals import trace_graph
 from tests.compilation.comparing import assert_equal_to_eager
 from tests.compilation.pairs import WIDTH, ByHand
 from tests.compilation.training_runs import assert_trains_alike
@@ -24,7 +24,7 @@ def _no_choices(monkeypatch):
 
 
 def recorded(function, *tensors):
-    return make_fx(function, tracing_mode="fake")(*tensors)
+    return trace_graph(function, *tensors)
 
 
 def targets(graph):

@@ -13,6 +13,8 @@ from pyvae import recipes
 from tests.compilation.pairs import PAIRS, WIDTH, ByHand, Chain, Registered
 from tests.compilation.training_runs import assert_trains_alike, run
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 ROWS = 40  # 5 batches of 8, for 6 epochs
 
 

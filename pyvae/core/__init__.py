@@ -1,0 +1,1 @@
+"""Core: what every other folder may use."""
