@@ -11,6 +11,7 @@ from pyvae.batches import Batch
 from pyvae.errors import RUN_ERRORS
 from pyvae.inspection import stochastic_sites
 from pyvae.isolation import preserved_streams
+from pyvae.tensors import numbers_of
 
 __all__ = ["first_nonfinite", "first_nonfinite_parameter"]
 
@@ -39,7 +40,7 @@ def first_nonfinite_parameter(pair: nn.Module) -> str | None:
 
 
 def _bad(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and not bool(tensor.isfinite().all())
+    return tensor.is_floating_point() and not bool(numbers_of(tensor).isfinite().all())
 
 
 def _first_site(pair: nn.Module, batch: Batch) -> str | None:

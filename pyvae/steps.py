@@ -18,6 +18,7 @@ from pyvae.inspection import Inspection, device_of, validated_sites
 from pyvae.metrics import ELBOTerms, estimates_elbo, weighs_terms
 from pyvae.precision import Precision, computed_in
 from pyvae.processes import Processes
+from pyvae.tensors import numbers_of
 
 __all__ = ["EagerStep", "Loss", "Update", "clip_factor"]
 
@@ -125,7 +126,7 @@ class Update:
         sums = torch.tensor([count, rows, float(loss), *map(float, terms)], dtype=torch.float64)
         self._gather(gradients, sums)
         count, rows, loss, *terms = sums.tolist()
-        norm = float(nn.utils.get_total_norm(gradients)) / count
+        norm = float(nn.utils.get_total_norm(map(numbers_of, gradients))) / count
         if math.isfinite(loss) and math.isfinite(norm):
             shrink = 1.0 if self.clip_norm is None else clip_factor(norm, self.clip_norm)
             for gradient in gradients:

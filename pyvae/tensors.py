@@ -1,4 +1,4 @@
-"""What is to be known of data in memory before they are used."""
+"""What is to be known of tensors before they are used."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,9 +8,14 @@ from torch import Tensor
 
 from pyvae.errors import DataError
 
-__all__ = ["check_tensors", "extreme_rows"]
+__all__ = ["check_tensors", "extreme_rows", "numbers_of"]
 
 _HINT = ", or where values are missing use likelihoods.MissingAtRandom"
+
+
+def numbers_of(tensor: Tensor) -> Tensor:
+    """The numbers that a tensor holds; of a sparse one, those that are not zero."""
+    return tensor.coalesce().values() if tensor.is_sparse else tensor
 
 
 def extreme_rows(tensors: Sequence[Tensor]) -> Tensor:

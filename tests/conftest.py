@@ -1,3 +1,7 @@
+import platform
+import re
+from importlib import metadata
+
 import pyro
 import pytest
 import torch
@@ -8,6 +12,13 @@ from pyvae.compilation import products
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_report_header():
+    """The versions of what pyvae asks for: of a failure on another machine, the first thing to compare."""
+    names = {re.match(r"[\w.-]+", line)[0] for line in metadata.requires("pyro-vae") if "extra ==" not in line}
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in sorted(names))
+    return f"{platform.machine()}, Python {platform.python_version()}; {versions}"
 
 
 @pytest.fixture(autouse=True)

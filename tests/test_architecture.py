@@ -23,6 +23,7 @@ ALLOWED = {
     "diagnostics": {"distributions", "compilation", "inspection", "batches", "tensors"},
     "compilation": {"inspection", "objectives"},
     "datasets": set(),
+    "core": set(),
 }
 FAMILIES = {"models", "recipes", "loading", "priors", "likelihoods", "guides", "networks"}
 KNOW_NO_FAMILY = (
@@ -55,9 +56,25 @@ def test_imports_point_one_way(path):
     folder = path.relative_to(PACKAGE).parts[0]
     rooms = {name.split(".")[1] for name in imports_of(path) if "." in name}
     if folder in ALLOWED:
-        assert rooms <= ALLOWED[folder] | {folder, "errors", "isolation", "checks"}
+        assert rooms <= ALLOWED[folder] | {folder, "core", "errors", "isolation", "checks"}
     if path.parent == PACKAGE and path.stem in KNOW_NO_FAMILY:
         assert not rooms & FAMILIES
+
+
+def private_names_of_torch(path):
+    """Names that begin with an underscore, in imports from torch and in what is taken from it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torch":
+            yield from (name for a in node.names for name in (*node.module.split("."), a.name) if name.startswith("_"))
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith(
+            ("torch._", "torch.ops.mkldnn", "optimizer._")
+        ):
+            yield from (name for name in ast.unparse(node).split(".") if name.startswith("_") and name[:2] != "__")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_one_file_knows_the_private_parts_of_torch(path):
+    assert any(private_names_of_torch(path)) == (path == PACKAGE / "core" / "torch_internals.py")
 
 
 def test_no_import_cycle():

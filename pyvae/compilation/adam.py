@@ -82,7 +82,7 @@ class RecordableAdam:
         count = len(self._groups)
         moments = iter(inputs[count:])
         for group, indices, numbers in zip(self._optimizer.param_groups, self._indices, inputs[:count], strict=True):
-            decoupled = group.get("decoupled_weight_decay", isinstance(self._optimizer, torch.optim.AdamW))
+            decoupled = group["decoupled_weight_decay"]
             factors: dict[torch.dtype, _Factors] = {}
             for index in indices:
                 m, v = next(moments), next(moments)

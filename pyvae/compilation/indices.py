@@ -32,7 +32,7 @@ def guard_indices(graph: fx.GraphModule) -> bool:
     verdicts = [_guard(graph.graph, node, index) for node in list(graph.graph.nodes) for index in _indices(node)]
     if not verdicts:
         return False
-    output = next(reversed(graph.graph.nodes))
+    (output,) = graph.graph.find_nodes(op="output")
     with graph.graph.inserting_before(output):
         call = graph.graph.call_function
         everything = functools.reduce(lambda a, b: call(_aten.logical_and.default, (a, b)), verdicts)

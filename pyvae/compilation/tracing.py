@@ -181,7 +181,7 @@ def record(
             or on attributes of the module that it changes itself; or if it assigns to a buffer.
     """
     parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
-    body = _Body(module, function)
+    body, budget = _Body(module, function), Budget(most_operations)
     structure = None
 
     def flat(*tensors: Tensor) -> list[Tensor]:
@@ -190,19 +190,18 @@ def record(
         state = {f"module.{n}": next(found).detach().requires_grad_(p.requires_grad) for n, p in parameters.items()}
         state |= {f"module.{n}": next(found) for n in buffers}
         arguments = tuple(next(found) if isinstance(i, Tensor) else i for i in inputs)
-        with Budget(most_operations) as budget:
+        with budget:
             results = functional_call(body, state, arguments)
-        budget.check()
         leaves, structure = pytree.tree_flatten(results)
         return leaves
 
     examples = [t.detach() for t in (*parameters.values(), *buffers.values())]
     examples += [i.detach() for i in inputs if isinstance(i, Tensor)]
-    graph = _guarded(module, flat, examples)
+    graph = _guarded(module, flat, examples, budget)
     return Recording(graph, _lift_constants(graph), structure)
 
 
-def _guarded(module: nn.Module, flat: Callable, examples: Sequence[Tensor]) -> fx.GraphModule:
+def _guarded(module: nn.Module, flat: Callable, examples: Sequence[Tensor], budget: Budget) -> fx.GraphModule:
     """Record, and refuse what leaves traces that no recording would leave again."""
     before, reading = PythonState(module), _Reading()
     token = _reading.set(reading)
@@ -214,11 +213,13 @@ def _guarded(module: nn.Module, flat: Callable, examples: Sequence[Tensor]) -> f
         except Exception as error:  # of any kind: what cannot be recorded can still be run as it is
             if isinstance(error, PyvaeError) and not isinstance(error, TraceError):
                 raise
+            budget.check()  # what comes after it is used up means nothing
             raise TraceError(reading.refusal or reason(error)) from error
         finally:
             _reading.reset(token)
             changed = PythonState(module).difference(before)
             before.restore()
+        budget.check()
         if reading.refusal:
             raise TraceError(reading.refusal)
         if changed:
@@ -259,7 +260,7 @@ def _lift_constants(graph: fx.GraphModule) -> list[Tensor]:
             constants.append(tensor.detach())
             with graph.graph.inserting_after(last):
                 last = inputs[name] = graph.graph.placeholder(f"constant_{len(inputs)}")
-            last.meta = node.meta
+            last.meta = {"val": constants[-1], **node.meta}
         node.replace_all_uses_with(inputs[name])
         graph.graph.erase_node(node)
     graph.recompile()

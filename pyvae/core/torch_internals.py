@@ -1,7 +1,7 @@
 """Every private part of torch that pyvae uses: the one file to look at when a new version of torch has moved it.
 
 A test keeps private names of torch out of all other files. ``tests/compilation/test_relied_on.py`` pins what is
-relied on here; it holds for torch 2.6 to 2.15.
+relied on here; it holds for torch 2.8 to 2.15.
 """
 
 from collections.abc import Callable, Sequence
