@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.tables import environment, limit_threads, table
-from pyvae.guides.quantizer import nearest_codes
 from pyvae.networks import CausalTransformer, PixelCNN
 from pyvae.priors import AutoregressiveCodes
+from pyvae.quantizers.quantizer import nearest_codes
 
 
 def seconds(way: Callable[[], object], rounds: int) -> float:

@@ -11,7 +11,7 @@ from benchmarks.tables import environment, limit_threads, table
 from benchmarks.timing import COMPARED, Measurement, measure, quartiles, reason, start_up
 from benchmarks.ways import NAMES, NotApplicable
 from benchmarks.workloads import named
-from pyvae.allocator import keep_memory
+from pyvae.cli.allocator import keep_memory
 
 BASELINE = "eager"
 Case = tuple[str, int]

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 import pyvae
 from benchmarks.workloads import Workload
-from pyvae.isolation import derive_seed, own_parameters, preserved_streams
-from pyvae.training import Trainer
+from pyvae.core.modules import own_parameters
+from pyvae.core.random_streams import derive_seed, preserved_streams
+from pyvae.training.loop import Trainer
 
 __all__ = ["EagerEpochs", "Epochs", "Fit"]
 

@@ -13,20 +13,11 @@ from pyvae import (
     networks,
     objectives,
     priors,
+    quantizers,
     recipes,
 )
 from pyvae.checkpoint import save
 from pyvae.compilation import compile
-from pyvae.diagnostics import (
-    code_usage,
-    elbo,
-    evaluate,
-    impute,
-    log_likelihood,
-    log_weights,
-    to_inference_data,
-)
-from pyvae.encoding import encoded
 from pyvae.errors import (
     ArgumentError,
     CheckpointError,
@@ -37,8 +28,16 @@ from pyvae.errors import (
     RunError,
     TraceError,
 )
-from pyvae.fit import FitResult, fit
-from pyvae.loading import load
+from pyvae.evaluation import (
+    code_usage,
+    elbo,
+    evaluate,
+    impute,
+    log_likelihood,
+    log_weights,
+)
+from pyvae.inference_data import to_inference_data
+from pyvae.latent_space import encoded, interpolate, traverse
 from pyvae.models import (
     VAE,
     VQVAE,
@@ -50,7 +49,8 @@ from pyvae.models import (
     SemiSupervisedVAE,
     SingleStep,
 )
-from pyvae.traversals import interpolate, traverse
+from pyvae.recipes.loading import load
+from pyvae.training import FitResult, fit
 
 if TYPE_CHECKING:
     from pyvae.diagnostics import compare, diagnose
@@ -97,6 +97,7 @@ __all__ = [
     "networks",
     "objectives",
     "priors",
+    "quantizers",
     "recipes",
     "save",
     "to_inference_data",

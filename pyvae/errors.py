@@ -10,6 +10,7 @@ __all__ = [
     "PyvaeError",
     "RunError",
     "TraceError",
+    "first_lines",
 ]
 
 #: what a program written by a user raises when it is given arguments that it cannot take
@@ -55,3 +56,8 @@ class RunError(PyvaeError, RuntimeError):
 
 class TraceError(PyvaeError, RuntimeError):
     """What a pair does cannot be recorded as a graph of tensor operations, or the graph cannot be compiled."""
+
+
+def first_lines(error: Exception) -> str:
+    """An error's message without the table of shapes that Pyro appends."""
+    return str(error).split("Trace Shapes:")[0].strip()

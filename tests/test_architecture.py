@@ -11,25 +11,23 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "pyvae"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-#: what the files of a folder may import from pyvae, besides the folder itself, errors, isolation and checks
-ALLOWED = {
-    "networks": set(),
-    "distributions": set(),
-    "priors": {"networks", "distributions"},
-    "likelihoods": {"networks", "distributions"},
-    "guides": {"networks", "distributions"},
-    "models": {"distributions", "inspection", "tensors"},
-    "objectives": {"distributions", "inspection"},
-    "diagnostics": {"distributions", "compilation", "inspection", "batches", "tensors"},
-    "compilation": {"inspection", "objectives"},
-    "datasets": set(),
-    "core": set(),
-}
-FAMILIES = {"models", "recipes", "loading", "priors", "likelihoods", "guides", "networks"}
-KNOW_NO_FAMILY = (
-    *("fit", "steps", "traced_step", "training", "training_state", "checkpoint"),
-    *("metrics", "preflight", "precision", "batches", "sharding", "processes", "inspection"),
+#: the rooms from the bottom up: each imports from those below it alone, and from itself
+LAYERS = (
+    {"errors"},
+    {"core"},
+    {"networks", "distributions", "quantizers", "datasets", "checkpoint", "pages"},
+    {"components", "inspection"},
+    {"guides", "priors", "likelihoods", "models", "objectives", "batching"},
+    {"recipes", "compilation", "latent_space"},
+    {"evaluation", "disentanglement"},
+    {"training", "inference_data"},
+    {"diagnostics"},
+    {"cli"},
+    {"__init__", "__main__"},
 )
+HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
+FAMILIES = {"models", "recipes", "priors", "likelihoods", "guides", "networks", "quantizers"}
+KNOW_NO_FAMILY = {"inspection", "batching", "compilation", "evaluation", "training", "inference_data"}
 
 
 def module_of(path):
@@ -53,12 +51,20 @@ def imports_of(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_one_way(path):
-    folder = path.relative_to(PACKAGE).parts[0]
-    rooms = {name.split(".")[1] for name in imports_of(path) if "." in name}
-    if folder in ALLOWED:
-        assert rooms <= ALLOWED[folder] | {folder, "core", "errors", "isolation", "checks"}
-    if path.parent == PACKAGE and path.stem in KNOW_NO_FAMILY:
-        assert not rooms & FAMILIES
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    others = {[*name.split("."), "__init__"][1] for name in imports_of(path)} - {room}
+    assert not {other for other in others if HEIGHT[other] >= HEIGHT[room]}
+    if room in KNOW_NO_FAMILY:
+        assert not others & FAMILIES
+
+
+def test_every_room_is_a_folder():
+    assert {p.name.removesuffix(".py") for p in PACKAGE.iterdir() if p.suffix == ".py" or p.is_dir()} <= {
+        *HEIGHT,
+        "__pycache__",
+    }
+    at_the_root = {p.stem for p in PACKAGE.glob("*.py")}
+    assert at_the_root == {"__init__", "__main__", "errors", "checkpoint", "components"}
 
 
 def private_names_of_torch(path):

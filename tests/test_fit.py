@@ -9,7 +9,7 @@ from torch import nn
 
 import pyvae
 from pyvae import guides, likelihoods, priors, recipes
-from pyvae.inspection import inspect_pair
+from pyvae.inspection.inspection import inspect_pair
 from pyvae.objectives import default_objective
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from pyvae import datasets
-from pyvae.__main__ import main
+from pyvae.cli.data import load_data
+from pyvae.cli.main import main
 from pyvae.datasets import Sprites
 from pyvae.errors import ArgumentError, DataError
-from pyvae.runs import load_data
 
 SMALL = Sprites(image_size=16, orientations=3, positions=4, colours=["white"])
 

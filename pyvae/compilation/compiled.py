@@ -9,7 +9,7 @@ from pyvae.compilation.program import Programs
 from pyvae.compilation.python_state import PythonState
 from pyvae.compilation.tracing import as_tensor, without_items
 from pyvae.errors import TraceError
-from pyvae.inspection import inspect_pair
+from pyvae.inspection.inspection import inspect_pair
 from pyvae.objectives.default import default_objective, settled
 
 __all__ = ["CompiledELBO", "compile"]

@@ -6,8 +6,8 @@ import torch
 from pyro.infer import Predictive
 from torch import Tensor, nn
 
-from pyvae.checks import check_int
 from pyvae.compilation.program import Programs
+from pyvae.core.arguments import check_int
 
 __all__ = ["CompiledPredictive"]
 

@@ -18,10 +18,10 @@ from torch.overrides import TorchFunctionMode
 from pyvae.compilation.budget import Budget
 from pyvae.compilation.layouts import ChannelsLast
 from pyvae.compilation.python_state import PythonState
+from pyvae.core.modules import own_parameters
+from pyvae.core.random_streams import preserved_streams
 from pyvae.core.torch_internals import FakeTensor, pytree, trace_graph
-from pyvae.errors import PyvaeError, TraceError
-from pyvae.inspection import first_lines
-from pyvae.isolation import own_parameters, preserved_streams
+from pyvae.errors import PyvaeError, TraceError, first_lines
 
 __all__ = ["Recording", "as_tensor", "reason", "record", "without_items"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.datasets.data import InMemory, LabelledData
 from pyvae.errors import ArgumentError, DataError
 

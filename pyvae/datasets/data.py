@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from pyvae.core.random_streams import preserved_streams
 from pyvae.datasets.factors import Factors
 from pyvae.errors import ArgumentError, DataError
-from pyvae.isolation import preserved_streams
 
 __all__ = ["InMemory", "LabelledData", "unit_interval"]
 

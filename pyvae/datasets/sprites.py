@@ -7,7 +7,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.datasets.data import InMemory, LabelledData
 from pyvae.datasets.factors import Factors
 from pyvae.datasets.outlines import OUTLINES

@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.datasets.data import InMemory, LabelledData
 from pyvae.errors import DataError
 

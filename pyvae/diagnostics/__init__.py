@@ -1,23 +1,42 @@
-"""Diagnostics: numbers from any pair."""
+"""Diagnostics: can the posterior of a pair be trusted?
+
+The figures of :mod:`pyvae.evaluation`, :mod:`pyvae.inference_data` and :mod:`pyvae.disentanglement` are here too.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pyvae.diagnostics.arviz_bridge import good_k, pareto_smoothed
-from pyvae.diagnostics.codes import CodeUsage, code_usage
-from pyvae.diagnostics.estimates import ELBOEstimate, Estimate, Evaluation
-from pyvae.diagnostics.evaluation import elbo, evaluate, log_likelihood
-from pyvae.diagnostics.imputation import impute
-from pyvae.diagnostics.inference_data import to_inference_data
-from pyvae.diagnostics.latent_means import posterior_means
-from pyvae.diagnostics.log_weights import log_weights
+from pyvae.evaluation import (
+    CodeUsage,
+    ELBOEstimate,
+    Estimate,
+    Evaluation,
+    code_usage,
+    elbo,
+    evaluate,
+    good_k,
+    impute,
+    log_likelihood,
+    log_weights,
+    pareto_smoothed,
+)
+from pyvae.inference_data import to_inference_data
+from pyvae.latent_space import posterior_means
 
 if TYPE_CHECKING:
-    from pyvae.diagnostics.comparison import Comparison, Difference, compare
     from pyvae.diagnostics.diagnosis import SECTIONS, Diagnosis, diagnose
-    from pyvae.diagnostics.factor_scores import factor_vae_score, mutual_information, mutual_information_gap, sap
-    from pyvae.diagnostics.probes import DCI, dci, linear_probe
-    from pyvae.diagnostics.representation import Disentanglement, disentanglement
+    from pyvae.disentanglement import (
+        DCI,
+        Disentanglement,
+        dci,
+        disentanglement,
+        factor_vae_score,
+        linear_probe,
+        mutual_information,
+        mutual_information_gap,
+        sap,
+    )
+    from pyvae.evaluation.comparison import Comparison, Difference, compare
 
 __all__ = [
     "DCI",
@@ -53,21 +72,22 @@ __all__ = [
 
 #: what needs pandas, SciPy, scikit-learn or Matplotlib: to import them takes as long as torch, so that is put off
 _LATE = {
-    "comparison": ("Comparison", "Difference", "compare"),
-    "diagnosis": ("SECTIONS", "Diagnosis", "diagnose"),
-    "factor_scores": ("factor_vae_score", "mutual_information", "mutual_information_gap", "sap"),
-    "probes": ("DCI", "dci", "linear_probe"),
-    "representation": ("Disentanglement", "disentanglement"),
+    "pyvae.evaluation.comparison": ("Comparison", "Difference", "compare"),
+    "pyvae.diagnostics.diagnosis": ("SECTIONS", "Diagnosis", "diagnose"),
+    "pyvae.disentanglement": (
+        *("DCI", "Disentanglement", "dci", "disentanglement", "factor_vae_score", "linear_probe"),
+        *("mutual_information", "mutual_information_gap", "sap"),
+    ),
 }
 
 
 def __getattr__(name: str) -> object:
     """Import what is put off, when it is asked for."""
-    if name in (*_LATE, "sections"):
+    if name in ("diagnosis", "sections"):
         return import_module(f"{__name__}.{name}")
     for module, names in _LATE.items():
         if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
+            return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,6 +1,5 @@
 """Can the posterior be trusted: all diagnostics of a pair, in one table and on one page."""
 
-import base64
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -8,20 +7,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from jinja2 import Environment, PackageLoader, select_autoescape
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 
-from pyvae.batches import Data
-from pyvae.checks import check_int, check_seed
+from pyvae.batching.batches import Data
+from pyvae.core.arguments import check_int, check_seed
 from pyvae.diagnostics import sections as built_in
-from pyvae.diagnostics.arviz_bridge import FEWEST_DRAWS
-from pyvae.diagnostics.log_weights import DEFAULT_MEMORY
-from pyvae.diagnostics.particles import check_weights
 from pyvae.diagnostics.sections import Figure, Section, Subject
-from pyvae.errors import RUN_ERRORS, ArgumentError, PyvaeError
-from pyvae.inspection import check_data, first_lines
+from pyvae.errors import RUN_ERRORS, ArgumentError, PyvaeError, first_lines
+from pyvae.evaluation.arviz_bridge import FEWEST_DRAWS
+from pyvae.evaluation.log_weights import DEFAULT_MEMORY
+from pyvae.evaluation.particles import check_weights
+from pyvae.inspection.checks import check_data
+from pyvae.pages.page import embedded, render
 
 __all__ = ["SECTIONS", "Diagnosis", "diagnose"]
 
@@ -70,8 +69,8 @@ class Diagnosis:
 
     def to_html(self, title: str = "Can this posterior be trusted?", subtitle: str = "") -> str:
         """One page with all pictures in it, which needs nothing else."""
-        environment = Environment(loader=PackageLoader("pyvae", "."), autoescape=select_autoescape(default=True))
-        return environment.get_template("diagnosis.html.jinja").render(
+        return render(
+            "diagnosis",
             title=title,
             subtitle=subtitle or ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in list(self.settings.items())[1:3]),
             advices=self.advice,
@@ -186,9 +185,8 @@ def _shown(section: Section) -> dict[str, object]:
     for picture in section.pictures:
         buffer, figure = io.BytesIO(), picture.draw()
         figure.savefig(buffer, format="png", dpi=120)
-        encoded = base64.b64encode(buffer.getvalue()).decode()
         wide = figure.get_figwidth() > 7
-        pictures.append({"title": picture.title, "meaning": picture.meaning, "base64": encoded, "wide": wide})
+        pictures.append(embedded(picture.title, picture.meaning, buffer.getvalue(), wide))
     return {"title": section.title, "skipped": section.skipped, "figures": figures, "pictures": pictures}
 
 

@@ -7,7 +7,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyvae.checks import as_shape, check_code_dtype, check_int, check_module
+from pyvae.core.arguments import as_shape, check_code_dtype, check_int, check_module
 from pyvae.errors import ArgumentError, DataError, PairError
 
 __all__ = ["Autoregressive"]

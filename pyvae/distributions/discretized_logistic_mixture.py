@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Categorical, constraints
 from torch.nn import functional
 
-from pyvae.checks import as_shape, check_int
+from pyvae.core.arguments import as_shape, check_int
 from pyvae.errors import ArgumentError
 
 __all__ = ["DiscretizedLogisticMixture"]

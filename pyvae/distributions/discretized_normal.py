@@ -8,7 +8,7 @@ from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions import constraints
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 
 __all__ = ["DiscretizedNormal"]
 

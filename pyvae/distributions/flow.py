@@ -12,7 +12,7 @@ from pyro.distributions.util import sum_rightmost
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
-from pyvae.isolation import preserved_streams
+from pyvae.core.random_streams import preserved_streams
 
 __all__ = ["Flow", "import_zuko"]
 

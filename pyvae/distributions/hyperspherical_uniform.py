@@ -7,7 +7,7 @@ from pyro.distributions import TorchDistribution
 from pyro.distributions import constraints as pyro_constraints
 from torch import Tensor
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 
 __all__ = ["HypersphericalUniform", "log_area"]
 

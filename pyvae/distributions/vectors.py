@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyvae.checks import as_shape
+from pyvae.core.arguments import as_shape
 from pyvae.errors import ArgumentError
 
 __all__ = ["vector_length"]

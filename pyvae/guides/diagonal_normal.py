@@ -3,8 +3,8 @@
 import pyro.distributions as dist
 from torch import Tensor
 
+from pyvae.components import NormalOverNetwork
 from pyvae.guides.guide import Guide
-from pyvae.networks.shapes import NormalOverNetwork
 
 __all__ = ["DiagonalNormal"]
 

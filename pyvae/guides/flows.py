@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, Distribution, Transform
 
-from pyvae.checks import check_int
+from pyvae.components import OverNetwork
+from pyvae.core.arguments import check_int
 from pyvae.distributions import Flow
 from pyvae.distributions.flow import import_zuko
 from pyvae.distributions.vectors import vector_length
 from pyvae.guides.guide import Guide
-from pyvae.networks.shapes import OverNetwork, as_widths
+from pyvae.networks.shapes import as_widths
 
 __all__ = ["ConditionalSplineFlow", "InverseAutoregressiveFlow"]
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pyvae.components import OverNetwork
 from pyvae.distributions import MultivariateNormal
 from pyvae.distributions.vectors import vector_length
 from pyvae.guides.guide import Guide
-from pyvae.networks.shapes import OverNetwork
 
 __all__ = ["FullRankNormal"]
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_int
+from pyvae.components import OverNetwork
+from pyvae.core.arguments import check_int
 from pyvae.distributions import LowRankMultivariateNormal
 from pyvae.distributions.vectors import vector_length
 from pyvae.guides.guide import Guide
-from pyvae.networks.shapes import OverNetwork
 
 __all__ = ["LowRankNormal"]
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from pyvae import distributions
+from pyvae.components import OverNetwork
 from pyvae.distributions.vectors import vector_length
 from pyvae.guides.guide import Guide
-from pyvae.networks.shapes import OverNetwork
 
 __all__ = ["PowerSpherical"]
 

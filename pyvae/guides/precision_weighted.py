@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pyvae.components import call_location_log_variance
 from pyvae.guides.level_guide import LevelGuide
-from pyvae.networks.shapes import call_location_log_variance
 
 __all__ = ["PrecisionWeighted"]
 

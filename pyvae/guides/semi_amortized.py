@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_int, check_module, check_positive
+from pyvae.core.arguments import check_int, check_module, check_positive
 from pyvae.errors import PairError
 from pyvae.guides.guide import Guide
 

@@ -4,8 +4,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyvae.components import call_location_scale
 from pyvae.guides.level_guide import LevelGuide
-from pyvae.networks.shapes import call_location_scale
 
 __all__ = ["TopDownNormal"]
 

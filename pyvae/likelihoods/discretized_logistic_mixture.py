@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyvae import distributions
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.likelihoods.likelihood import Likelihood
 
 __all__ = ["DiscretizedLogisticMixture"]

@@ -3,8 +3,8 @@
 import pyro.distributions as dist
 from torch import Tensor
 
+from pyvae.components import NormalOverNetwork
 from pyvae.likelihoods.likelihood import Likelihood
-from pyvae.networks.shapes import NormalOverNetwork
 
 __all__ = ["HeteroscedasticNormal"]
 

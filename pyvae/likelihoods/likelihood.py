@@ -3,7 +3,7 @@
 from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyvae.networks.shapes import OverNetwork
+from pyvae.components import OverNetwork
 
 __all__ = ["Likelihood"]
 

@@ -7,7 +7,7 @@ import torch
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
-from pyvae.checks import check_positive
+from pyvae.core.arguments import check_positive
 from pyvae.likelihoods.likelihood import Likelihood
 
 __all__ = ["LocationScale"]

@@ -6,7 +6,7 @@ import torch
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
-from pyvae.checks import check_maker
+from pyvae.core.arguments import check_maker
 from pyvae.distributions import PartiallyObserved
 from pyvae.errors import PairError
 from pyvae.likelihoods.likelihood import Likelihood

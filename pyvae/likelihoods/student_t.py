@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_positive
+from pyvae.core.arguments import check_positive
 from pyvae.likelihoods.location_scale import LocationScale
 
 __all__ = ["StudentT"]

@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
+from pyvae.core.tensors import check_tensors
 from pyvae.errors import DataError
-from pyvae.inspection import takes_missing
-from pyvae.tensors import check_tensors
+from pyvae.inspection.inspection import takes_missing
 
 __all__ = ["check_given", "check_numbers", "count_data", "embed"]
 

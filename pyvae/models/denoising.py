@@ -5,9 +5,9 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
+from pyvae.core.modules import evaluation_mode
 from pyvae.errors import ArgumentError
-from pyvae.isolation import evaluation_mode
 from pyvae.models.arguments import count_data
 from pyvae.models.diffusion import DiffusionVAE
 from pyvae.models.forward_process import ForwardProcess

@@ -9,12 +9,13 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import as_shape, check_choice, check_int
+from pyvae.core.arguments import as_shape, check_choice, check_int
+from pyvae.core.modules import evaluation_mode
+from pyvae.core.random_streams import preserved_streams
 from pyvae.distributions import DiscretizedNormal
 from pyvae.errors import DataError, PairError
-from pyvae.isolation import evaluation_mode, preserved_streams
 from pyvae.models.arguments import check_given, count_data
-from pyvae.models.components import call_named, check_modules
+from pyvae.models.checks import call_named, check_modules
 from pyvae.models.forward_process import ForwardProcess
 from pyvae.models.registration import register
 

@@ -6,10 +6,11 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyvae.core.modules import evaluation_mode
+from pyvae.core.random_streams import preserved_streams
 from pyvae.errors import PairError
-from pyvae.isolation import evaluation_mode, preserved_streams
 from pyvae.models.arguments import check_given, count_data, embed
-from pyvae.models.components import BATCH, call_component, call_named, check_event, check_modules, example_context
+from pyvae.models.checks import BATCH, call_component, call_named, check_event, check_modules, example_context
 from pyvae.models.registration import register
 
 __all__ = ["LadderVAE", "MarkovVAE"]

@@ -8,11 +8,12 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
+from pyvae.core.modules import evaluation_mode
+from pyvae.core.random_streams import preserved_streams
 from pyvae.errors import ArgumentError, DataError
-from pyvae.isolation import evaluation_mode, preserved_streams
 from pyvae.models.arguments import check_given, check_numbers, count_data
-from pyvae.models.components import BATCH, call_component, call_named, check_event, check_modules
+from pyvae.models.checks import BATCH, call_component, call_named, check_event, check_modules
 from pyvae.models.registration import register
 
 __all__ = ["SemiSupervisedVAE"]

@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_choice
+from pyvae.core.arguments import check_choice
 from pyvae.distributions import StratifiedSteps, Weighted
 from pyvae.errors import ArgumentError, DataError
 from pyvae.models.arguments import check_given

@@ -4,7 +4,7 @@ import pyro
 from torch import Tensor, nn
 
 from pyvae.models.arguments import check_given, count_data, embed
-from pyvae.models.components import check_components
+from pyvae.models.checks import check_components
 from pyvae.models.registration import register
 
 __all__ = ["VAE"]

@@ -4,11 +4,12 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyvae.core.modules import evaluation_mode
+from pyvae.core.random_streams import preserved_streams
 from pyvae.errors import PairError
-from pyvae.isolation import evaluation_mode, preserved_streams
 from pyvae.models.arguments import check_given, check_numbers, count_data, embed
+from pyvae.models.checks import BATCH, call_component, call_named, check_modules, example_context
 from pyvae.models.code_sites import code_vectors, observe_codes, sample_codes, token_vectors
-from pyvae.models.components import BATCH, call_component, call_named, check_modules, example_context
 from pyvae.models.registration import register
 
 __all__ = ["VQVAE", "CodePrior"]
@@ -33,7 +34,7 @@ class VQVAE(nn.Module):
         prior: p(k), called as ``prior(*context)``; of the event shape of k.
         likelihood: p(x | z), called as ``likelihood(z, *context)`` with z of shape (…, dim, \*positions).
         encoder: f, called as ``encoder(x, *context)``; gives (…, dim, \*positions), such as feature maps.
-        quantizer: a :class:`pyvae.guides.Quantizer` of vectors of length dim.
+        quantizer: a :class:`pyvae.quantizers.Quantizer` of vectors of length dim.
         context: c, from labels or attributes y to vectors.
         distance: d, called with two batches of data, gives one number, in nats, for each datum; None for none.
 
@@ -45,12 +46,12 @@ class VQVAE(nn.Module):
         van den Oord, Vinyals and Kavukcuoglu, *Neural discrete representation learning*, 2017, equations 1 to 3.
 
     Example:
-        >>> from pyvae import guides, likelihoods, priors
+        >>> from pyvae import likelihoods, priors, quantizers
         >>> pair = VQVAE(
         ...     prior=priors.FactorizedCodes((4,), num_codes=8),
         ...     likelihood=likelihoods.Normal(nn.Sequential(nn.Flatten(-2), nn.Linear(12, 5)), event_shape=5),
         ...     encoder=nn.Sequential(nn.Linear(5, 12), nn.Unflatten(-1, (3, 4))),
-        ...     quantizer=guides.VectorQuantizer(num_codes=8, dim=3),
+        ...     quantizer=quantizers.VectorQuantizer(num_codes=8, dim=3),
         ... )
         >>> tokens = pair.encode(torch.randn(7, 5))
         >>> tokens.shape, pair.decode(tokens).shape

@@ -4,11 +4,12 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyvae.core.modules import evaluation_mode
+from pyvae.core.random_streams import preserved_streams
 from pyvae.errors import DataError, PairError
-from pyvae.isolation import evaluation_mode, preserved_streams
 from pyvae.models.arguments import check_given, check_numbers, count_data, embed
+from pyvae.models.checks import BATCH, call_component, call_named, check_modules, example_context
 from pyvae.models.code_sites import code_vectors, observe_codes, sample_codes, token_vectors
-from pyvae.models.components import BATCH, call_component, call_named, check_modules, example_context
 from pyvae.models.registration import register
 
 __all__ = ["VQVAE2"]
@@ -29,7 +30,7 @@ class VQVAE2(nn.Module):
         features: x to (h_top, h_bottom), called as ``features(x, *context)``; such as
             :class:`pyvae.networks.Features`. h_top is (…, dim, \*grid), as the top's quantizer takes it.
         condition: (h_bottom, z_top) to what the bottom's quantizer takes.
-        quantizer_top: a :class:`pyvae.guides.Quantizer`.
+        quantizer_top: a :class:`pyvae.quantizers.Quantizer`.
         quantizer_bottom: another.
         context: c, from labels or attributes y to vectors.
 
@@ -41,7 +42,7 @@ class VQVAE2(nn.Module):
         Razavi, van den Oord and Vinyals, *Generating diverse high-fidelity images with VQ-VAE-2*, 2019, algorithm 1.
 
     Example:
-        >>> from pyvae import guides, likelihoods, networks, priors
+        >>> from pyvae import likelihoods, networks, priors, quantizers
         >>> class Joined(nn.Module):
         ...     def __init__(self, inputs: int, outputs: int) -> None:
         ...         super().__init__()
@@ -55,8 +56,8 @@ class VQVAE2(nn.Module):
         ...     likelihood=likelihoods.Normal(Joined(8, 5), event_shape=(3, 5)),
         ...     features=networks.Features([nn.Linear(5, 4), nn.Linear(4, 4)]),
         ...     condition=Joined(8, 4),
-        ...     quantizer_top=guides.VectorQuantizer(num_codes=8, dim=3),
-        ...     quantizer_bottom=guides.VectorQuantizer(num_codes=8, dim=3),
+        ...     quantizer_top=quantizers.VectorQuantizer(num_codes=8, dim=3),
+        ...     quantizer_bottom=quantizers.VectorQuantizer(num_codes=8, dim=3),
         ... )
         >>> [k.shape for k in pair.encode(torch.randn(7, 3, 5))]
         [torch.Size([7, 4]), torch.Size([7, 4])]

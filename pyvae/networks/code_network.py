@@ -5,7 +5,7 @@ from collections.abc import Generator, Sequence
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_code_dtype
+from pyvae.core.arguments import check_code_dtype
 from pyvae.errors import ArgumentError
 from pyvae.networks.leading_dims import AnyLeadingDims
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyvae.checks import as_shape, check_int
+from pyvae.core.arguments import as_shape, check_int
 from pyvae.networks.leading_dims import AnyLeadingDims
 from pyvae.networks.shapes import check_event
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 
 __all__ = ["CosineNoise", "LearnedNoise", "LinearNoise"]
 

@@ -5,7 +5,7 @@ from pyro.infer.util import is_validation_enabled
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.errors import DataError
 
 __all__ = ["OneHot"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyvae.checks import as_shape, check_int
+from pyvae.core.arguments import as_shape, check_int
 from pyvae.errors import ArgumentError
 from pyvae.networks.code_network import CodeNetwork
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_positive
+from pyvae.core.arguments import check_positive
 from pyvae.errors import ArgumentError
 from pyvae.networks.shapes import as_widths
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.errors import ArgumentError
 from pyvae.networks.leading_dims import AnyLeadingDims
 from pyvae.networks.shapes import as_shape, as_widths, check_event

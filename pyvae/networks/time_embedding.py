@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.errors import ArgumentError
 
 __all__ = ["TimeEmbedding"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.errors import ArgumentError
 from pyvae.networks.conditioning import Conditioning, check_call
 from pyvae.networks.leading_dims import AnyLeadingDims

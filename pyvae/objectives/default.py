@@ -7,7 +7,8 @@ import pyro.distributions as dist
 from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 from torch.distributions.kl import kl_divergence
 
-from pyvae.inspection import Inspection, stochastic_sites, unwrapped
+from pyvae.inspection.inspection import Inspection
+from pyvae.inspection.sites import stochastic_sites, unwrapped
 
 __all__ = ["default_objective", "has_analytic_kl", "settled"]
 

@@ -7,7 +7,7 @@ from pyro.poutine import Trace
 from torch import Tensor
 
 from pyvae.errors import PairError
-from pyvae.inspection import stochastic_sites
+from pyvae.inspection.sites import stochastic_sites
 from pyvae.objectives.detached_draws import DetachedDraws
 from pyvae.objectives.per_datapoint import Weights
 

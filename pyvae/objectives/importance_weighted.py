@@ -7,7 +7,7 @@ from numbers import Real
 from pyro.poutine import Trace
 from torch import Tensor
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.errors import ArgumentError
 from pyvae.objectives.per_datapoint import PerDatapointELBO, Weights
 

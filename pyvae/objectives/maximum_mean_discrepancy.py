@@ -8,7 +8,7 @@ from pyro.distributions import Delta, Distribution
 from torch import Tensor
 
 from pyvae.errors import ArgumentError, PairError
-from pyvae.inspection import unwrapped
+from pyvae.inspection.sites import unwrapped
 from pyvae.objectives.weighted import WeightedELBO, checked_weight, refuse_mask
 
 __all__ = ["InfoVAE"]

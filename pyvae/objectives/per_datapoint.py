@@ -17,9 +17,10 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.errors import PairError
-from pyvae.inspection import PARTICLES, check_latents, choose_plate, stochastic_sites, summed_but, unwrapped
+from pyvae.inspection.plates import choose_plate
+from pyvae.inspection.sites import PARTICLES, check_latents, stochastic_sites, summed_but, unwrapped
 
 __all__ = ["PerDatapointELBO", "Weights"]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 
-from pyvae.checks import check_int, check_positive
+from pyvae.core.arguments import check_int, check_positive
 from pyvae.errors import ArgumentError
 
 __all__ = ["Cyclical", "Ramp", "Schedule", "WarmUp"]

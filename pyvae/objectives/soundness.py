@@ -3,7 +3,8 @@
 from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceMeanField_ELBO, TraceTailAdaptive_ELBO
 
 from pyvae.errors import PairError
-from pyvae.inspection import Inspection, stochastic_sites, unwrapped
+from pyvae.inspection.inspection import Inspection
+from pyvae.inspection.sites import stochastic_sites, unwrapped
 from pyvae.objectives.per_datapoint import PerDatapointELBO
 from pyvae.objectives.weighted import WeightedELBO
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.errors import PairError
-from pyvae.inspection import unwrapped
+from pyvae.inspection.sites import unwrapped
 from pyvae.objectives.schedules import Schedule
 from pyvae.objectives.weighted import WeightedELBO, checked_weight, refuse_mask
 

@@ -31,7 +31,7 @@ class VIMCO(PerDatapointELBO):
 
     Example:
         >>> import pyvae, torch
-        >>> quantizer = pyvae.guides.SoftmaxQuantizer(num_codes=4, dim=2)
+        >>> quantizer = pyvae.quantizers.SoftmaxQuantizer(num_codes=4, dim=2)
         >>> pair = pyvae.recipes.vqvae(shape=(1, 4, 4), channels=[4], quantizer=quantizer)
         >>> result = pyvae.fit(pair, torch.zeros(7, 1, 4, 4), objective=VIMCO(3), epochs=1, seed=0, progress=False)
         >>> result.history[0]["train_loss"] > 0

@@ -13,9 +13,10 @@ from pyro.poutine import Trace
 from torch import Tensor
 from torch.distributions.kl import kl_divergence
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.errors import ArgumentError, PairError
-from pyvae.inspection import PARTICLES, choose_plate, stochastic_sites, unwrapped
+from pyvae.inspection.plates import choose_plate
+from pyvae.inspection.sites import PARTICLES, stochastic_sites, unwrapped
 from pyvae.objectives.default import has_analytic_kl
 from pyvae.objectives.schedules import Schedule
 

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import as_shape, check_int, check_module
+from pyvae.core.arguments import as_shape, check_int, check_module
 from pyvae.distributions import Autoregressive
 from pyvae.errors import ArgumentError
 from pyvae.priors.prior import Prior

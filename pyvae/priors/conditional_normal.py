@@ -3,7 +3,7 @@
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyvae.networks.shapes import NormalOverNetwork
+from pyvae.components import NormalOverNetwork
 from pyvae.priors.prior import Prior
 
 __all__ = ["ConditionalNormal"]

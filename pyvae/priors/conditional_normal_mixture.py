@@ -6,8 +6,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_int
-from pyvae.networks.shapes import OverNetwork
+from pyvae.components import OverNetwork
+from pyvae.core.arguments import check_int
 from pyvae.priors.prior import Prior
 
 __all__ = ["ConditionalNormalMixture"]

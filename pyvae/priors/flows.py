@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.distributions import Flow
 from pyvae.distributions.flow import import_zuko
 from pyvae.distributions.vectors import vector_length

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.checks import check_int
+from pyvae.core.arguments import check_int
 from pyvae.networks.shapes import as_shape
 from pyvae.priors.prior import Prior
 

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from pyvae.errors import ArgumentError
-from pyvae.guides import Quantizer, ResidualQuantizer, VectorQuantizer
 from pyvae.likelihoods import Bernoulli, Normal
 from pyvae.models import VQVAE, VQVAE2
 from pyvae.networks import (
@@ -23,6 +22,7 @@ from pyvae.networks import (
 )
 from pyvae.networks.shapes import as_shape
 from pyvae.priors import AutoregressiveCodes, LowerCodes
+from pyvae.quantizers import Quantizer, ResidualQuantizer, VectorQuantizer
 from pyvae.recipes.recipe import MakeLikelihood, decoded, recipe
 
 __all__ = ["conditional_vqvae", "speech", "vqvae", "vqvae2"]
@@ -232,7 +232,7 @@ def speech(
         num_classes: the number of speakers y.
         num_codes: K.
         levels: how many codes stand for each vector, each of what those before it leave over
-            (:class:`~pyvae.guides.ResidualQuantizer`).
+            (:class:`~pyvae.quantizers.ResidualQuantizer`).
         dim: length of the code vectors.
         channels: channels of the encoder's convolutions; the decoder has them in reverse.
         strides: by which each convolution makes the grid coarser.

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from pyvae.checks import check_int, check_maker
+from pyvae.core.arguments import check_int, check_maker
 from pyvae.errors import ArgumentError
 from pyvae.guides import Guide
 from pyvae.likelihoods import Likelihood

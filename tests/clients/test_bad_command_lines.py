@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from pyvae.__main__ import main
+from pyvae.cli.main import main
 
 CHECKPOINT = "checkpoint.safetensors"
 NOWHERE = ["--data_root", "/nowhere"]
@@ -76,7 +76,7 @@ def untrained(monkeypatch):
     def step(*_):
         raise AssertionError("training has begun")
 
-    monkeypatch.setattr("pyvae.training.Trainer.epoch", step)
+    monkeypatch.setattr("pyvae.training.loop.Trainer.epoch", step)
 
 
 WORDS = {
@@ -547,8 +547,8 @@ def test_output_is_checked_before_the_work(command, refused, trained, tmp_path, 
     def work(*_, **__):
         raise AssertionError("the work has begun")
 
-    for name in ("generate", "reconstruct_data", "evaluate_pair"):
-        monkeypatch.setattr(f"pyvae.commands.{name}", work)
+    for name in ("sample.generate", "reconstruct.reconstruct_data", "evaluate.evaluate_pair"):
+        monkeypatch.setattr(f"pyvae.cli.{name}", work)
     arguments, existing = COMMANDS[command]
     (tmp_path / "work" / existing).write_text("precious")
     refused("exists already", command, trained / "gaussian", *arguments, "--output", existing)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import pyvae
-from pyvae.__main__ import main
+from pyvae.cli.main import main
 
 QUICK = ["--epochs=2", "--hidden=[16]", "--latent-dim=3", "--evaluation-particles=5", "--no-progress"]
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import pyvae
-from pyvae.__main__ import main
+from pyvae.cli.main import main
 from tests.clients.recordings import write_recordings
 
 SMALL = ["--num-codes=8", "--dim=4"]
@@ -194,8 +194,8 @@ def test_pairs_without_codes_have_no_tokens(tmp_path, capsys):
 
 
 QUANTIZERS = {
-    "finite": '{"class_path":"pyvae.guides.FiniteScalarQuantizer","init_args":{"levels":[3,3]}}',
-    "softmax": '{"class_path":"pyvae.guides.SoftmaxQuantizer","init_args":{"num_codes":6,"dim":3}}',
+    "finite": '{"class_path":"pyvae.quantizers.FiniteScalarQuantizer","init_args":{"levels":[3,3]}}',
+    "softmax": '{"class_path":"pyvae.quantizers.SoftmaxQuantizer","init_args":{"num_codes":6,"dim":3}}',
     "gradient": '{"class_path":"pyvae.guides.VectorQuantizer","init_args":{"num_codes":6,"dim":3,"cosine":true}}',
 }
 

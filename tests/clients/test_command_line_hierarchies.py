@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pyvae
-from pyvae.__main__ import main
+from pyvae.cli.main import main
 
 OPTIONS = {
     "hierarchical": ["--latent-dims=[2,3]", "--hidden=[16]"],

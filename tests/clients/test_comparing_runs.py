@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from pyvae.__main__ import main
+from pyvae.cli.main import main
 
 QUICK = ["--epochs=1", "--hidden=[8]", "--latent-dim=2", "--evaluation-particles=2", "--no-progress"]
 

@@ -15,7 +15,7 @@ from torch import nn
 
 import pyvae
 from pyvae import guides, priors, recipes
-from pyvae.__main__ import main
+from pyvae.cli.main import main
 from pyvae.diagnostics import sections
 from tests.clients.converted import SSVAE, DeepMarkovModel
 from tests.clients.diffusions import vectors

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier
 
 from pyvae import datasets
-from pyvae.__main__ import main
+from pyvae.cli.main import main
 from tests.clients.real_data import ROOT, on_mnist
 
 pytestmark = on_mnist

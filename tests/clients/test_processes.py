@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyvae
-from pyvae.sharding import Shard
+from pyvae.batching.sharding import Shard
 
 SCRIPT = Path(__file__).with_name("together.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -83,7 +83,7 @@ def test_a_killed_process_ends_the_job_and_the_run_goes_on_with_the_same_bits(tm
     assert job.returncode != 0
     # the other process says so, unless torchrun, which names the one that was killed, is faster to end it
     assert "has lost the others" in errors or "SIGKILL" in errors, errors
-    epochs = pyvae.training_state.read_tensors(checkpoint)[1]["history"]
+    epochs = pyvae.training.state.read_tensors(checkpoint)[1]["history"]
     assert epochs
 
     directory = tmp_path / "again"

@@ -149,7 +149,7 @@ def test_grey_values_train_where_validation_is_off_with_a_warning():
 
 def test_default_objective_has_analytic_kl():
     x = data_for(HandWritten())
-    from pyvae.inspection import inspect_pair
+    from pyvae.inspection.inspection import inspect_pair
     from pyvae.objectives import default_objective
 
     assert type(default_objective(inspect_pair(HandWritten(), (x,)))) is TraceMeanField_ELBO

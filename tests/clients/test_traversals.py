@@ -12,9 +12,9 @@ from torch import nn
 
 import pyvae
 from pyvae import guides, likelihoods, networks, priors
-from pyvae.__main__ import main
+from pyvae.cli.main import main
 from pyvae.errors import ArgumentError, DataError, PairError
-from pyvae.views import latent_means, reconstruct
+from pyvae.latent_space.decoding import latent_means, reconstruct
 
 QUICK = ["--epochs=1", "--hidden=[8]", "--evaluation-particles=2", "--no-progress"]
 

@@ -44,8 +44,8 @@ def vae():
 
 
 def test_fit_says_that_it_trains_without_compilation_unless_told_to(vae, interpreted, monkeypatch):
-    monkeypatch.setattr(sys.modules["pyvae.fit"], "_MOST_OPERATIONS", 20)
-    monkeypatch.setattr(sys.modules["pyvae.fit"], "_WORTH_COMPILING", 1)
+    monkeypatch.setattr(sys.modules["pyvae.training.fit"], "_MOST_OPERATIONS", 20)
+    monkeypatch.setattr(sys.modules["pyvae.training.fit"], "_WORTH_COMPILING", 1)
     x = torch.rand(64, 4).round()
     with pytest.warns(UserWarning, match="without compilation: it takes more than 20 operations"):
         pyvae.fit(vae, x, epochs=1, batch_size=16, seed=0, progress=False)
@@ -84,11 +84,11 @@ print(most)
 
 
 def test_evaluations_of_long_programs_run_as_they_are(vae, interpreted, monkeypatch):
-    monkeypatch.setattr(sys.modules["pyvae.diagnostics.log_weights"], "_WORTH_COMPILING", 0)
+    monkeypatch.setattr(sys.modules["pyvae.evaluation.log_weights"], "_WORTH_COMPILING", 0)
     x = torch.rand(64, 4).round()
     compiled = diagnostics.elbo(vae, x, seed=0)
     assert len(interpreted) == 1
-    monkeypatch.setattr(sys.modules["pyvae.diagnostics.compiled_runner"], "_MOST_OPERATIONS", 20)
+    monkeypatch.setattr(sys.modules["pyvae.evaluation.compiled_runner"], "_MOST_OPERATIONS", 20)
     eager = diagnostics.elbo(vae, x, seed=0)
     assert len(interpreted) == 1
     torch.testing.assert_close(eager.per_datapoint, compiled.per_datapoint)

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import pyvae
 from pyvae import recipes
-from pyvae.precision import computed_in
+from pyvae.training.precision import computed_in
 from tests.compilation.pairs import WIDTH, ByHand, Chain, vae
 from tests.compilation.training_runs import run
 

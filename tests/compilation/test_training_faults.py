@@ -106,7 +106,7 @@ def test_a_resumed_run_ends_with_the_same_bits(interpreted, tmp_path, case, rows
 @pytest.fixture
 def few_are_worth_it(monkeypatch):
     """Runs are compiled by default from 20 steps on."""
-    monkeypatch.setattr(sys.modules["pyvae.fit"], "_WORTH_COMPILING", 20)
+    monkeypatch.setattr(sys.modules["pyvae.training.fit"], "_WORTH_COMPILING", 20)
 
 
 def test_long_runs_are_compiled_by_default_and_shorter_ones_are_not(interpreted, few_are_worth_it):

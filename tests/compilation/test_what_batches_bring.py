@@ -115,7 +115,7 @@ class AnyWidth(nn.Module):
     ids=["width", "type", "layout"],
 )
 def test_evaluation_of_batches_of_another_kind(monkeypatch, second):
-    module = importlib.import_module("pyvae.diagnostics.log_weights")
+    module = importlib.import_module("pyvae.evaluation.log_weights")
     loader = DataLoader([torch.randn(8, 5), second, torch.randn(8, 5)], batch_size=None)
     figures = []
     for threshold in (2**60, 1):
@@ -125,7 +125,7 @@ def test_evaluation_of_batches_of_another_kind(monkeypatch, second):
 
 
 def test_evaluations_are_compiled(monkeypatch, interpreted):
-    module = importlib.import_module("pyvae.diagnostics.log_weights")
+    module = importlib.import_module("pyvae.evaluation.log_weights")
     monkeypatch.setattr(module, "_WORTH_COMPILING", 1)
     vae = recipes.gaussian((WIDTH,), 2, [4], likelihood=likelihoods.Normal)
     pyvae.log_likelihood(vae, binary(), num_particles=5)

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from pyvae import guides, likelihoods, networks, priors
+from pyvae import guides, likelihoods, networks, priors, quantizers
 
 LATENTS, PIXELS, CONTEXT = 3, 4, 2
 GRID, CODES = (2, 2), 3
@@ -100,8 +100,7 @@ def make_level(cls):
 PRIORS = _concrete(priors, priors.Prior)
 WITH_CONTEXT = [cls for cls in PRIORS if {"context_dim", "posterior"} & set(inspect.signature(cls).parameters)]
 LIKELIHOODS = _concrete(likelihoods, likelihoods.Likelihood)
-QUANTIZING = (guides.Quantizer, guides.Quantized)
 # SemiAmortized is over other components, and its distribution depends on a draw: it has tests of its own
-GUIDES = _concrete(guides, guides.Guide, guides.LevelGuide, guides.SemiAmortized, *QUANTIZING)
-LEVELS = _concrete(guides, guides.LevelGuide, guides.Guide, *QUANTIZING)
-QUANTIZERS = _concrete(guides, guides.Quantizer, guides.Guide, guides.LevelGuide, guides.Quantized)
+GUIDES = _concrete(guides, guides.Guide, guides.LevelGuide, guides.SemiAmortized)
+LEVELS = _concrete(guides, guides.LevelGuide, guides.Guide)
+QUANTIZERS = _concrete(quantizers, quantizers.Quantizer, quantizers.Quantized)

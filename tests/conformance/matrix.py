@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
-from pyvae import VAE, guides, likelihoods, networks, objectives, priors, recipes
+from pyvae import VAE, guides, likelihoods, networks, objectives, priors, quantizers, recipes
 from pyvae.errors import PyvaeError
-from pyvae.fit import fit
+from pyvae.training.fit import fit
 from tests.conformance.components import GUIDES, LEVELS_OF_GREY, LIKELIHOODS, PRIORS, over
 
 ROWS, PIXELS, LATENTS, CLASSES = 6, 4, 2, 3
@@ -82,7 +82,7 @@ FAMILIES = {
     "DiffusionVAE": lambda: recipes.diffusion((PIXELS,), steps=3, channels=[8]),
     "VQVAE": lambda: recipes.vqvae((PIXELS,), num_codes=4, dim=2, channels=[4, 4]),
     "VQVAE, codes drawn": lambda: recipes.vqvae(
-        (PIXELS,), channels=[4, 4], quantizer=guides.SoftmaxQuantizer(num_codes=4, dim=2)
+        (PIXELS,), channels=[4, 4], quantizer=quantizers.SoftmaxQuantizer(num_codes=4, dim=2)
     ),
     "VQVAE2": lambda: recipes.vqvae2((1, 4, 4), num_codes=4, dim=2, channels=[4, 4]),
     "SemiSupervisedVAE": lambda: recipes.semi_supervised((PIXELS,), CLASSES, latent_dim=2, hidden=[4]),

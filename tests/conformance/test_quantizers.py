@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import pyvae
 from pyvae.core.torch_internals import trace_graph
-from pyvae.guides import FiniteScalarQuantizer, Quantized, ResidualQuantizer, SoftmaxQuantizer, VectorQuantizer
+from pyvae.quantizers import FiniteScalarQuantizer, Quantized, ResidualQuantizer, SoftmaxQuantizer, VectorQuantizer
 
 from .components import QUANTIZERS
 

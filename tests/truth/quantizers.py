@@ -2,7 +2,7 @@
 
 import torch
 
-from pyvae.guides import VectorQuantizer
+from pyvae.quantizers import VectorQuantizer
 
 
 def brute_force(z, codebook):

@@ -10,7 +10,7 @@ from pyro import poutine
 from torch import nn
 
 import pyvae
-from pyvae import guides, likelihoods, priors
+from pyvae import likelihoods, priors, quantizers
 from pyvae.diagnostics import CodeUsage
 
 
@@ -140,7 +140,7 @@ def vqvae():
         prior=priors.FactorizedCodes((4,), num_codes=6),
         likelihood=likelihoods.Normal(nn.Sequential(nn.Flatten(-2), nn.Linear(12, 5)), event_shape=5),
         encoder=nn.Sequential(nn.Linear(5, 12), nn.Unflatten(-1, (3, 4))),
-        quantizer=guides.VectorQuantizer(num_codes=6, dim=3, decay=0.9, revive_below=0.5),
+        quantizer=quantizers.VectorQuantizer(num_codes=6, dim=3, decay=0.9, revive_below=0.5),
     )
 
 

@@ -9,7 +9,7 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch.distributions import kl_divergence
 
 import pyvae
-from pyvae.inspection import inspect_pair
+from pyvae.inspection.inspection import inspect_pair
 from pyvae.networks import LearnedNoise
 from pyvae.objectives import default_objective
 from tests.truth.diffusions import (

@@ -25,7 +25,7 @@ from pyvae.diagnostics import (
     posterior_means,
     sap,
 )
-from pyvae.diagnostics.known_factors import held_out
+from pyvae.disentanglement.factors import held_out
 from pyvae.errors import ArgumentError, DataError, PairError
 
 SIZES = (2, 3, 5)

@@ -11,7 +11,7 @@ from pyro.infer import SVI
 from torch import nn
 
 import pyvae
-from pyvae import guides, likelihoods, priors
+from pyvae import likelihoods, priors, quantizers
 from pyvae.objectives import VIMCO, ImportanceWeightedELBO
 from tests.compilation.comparing import assert_equal_to_eager
 
@@ -190,7 +190,7 @@ def codes():
         prior=priors.FactorizedCodes((GRID,), num_codes=CODES),
         likelihood=likelihoods.Normal(nn.Sequential(nn.Flatten(-2), nn.Linear(GRID * 2, 4)), event_shape=4),
         encoder=nn.Sequential(nn.Linear(4, GRID * 2), nn.Unflatten(-1, (2, GRID))),
-        quantizer=guides.SoftmaxQuantizer(CODES, 2),
+        quantizer=quantizers.SoftmaxQuantizer(CODES, 2),
     )
 
 

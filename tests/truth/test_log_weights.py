@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributions import Bernoulli, Normal
 
 import pyvae
-from pyvae.diagnostics.estimates import elbo_estimate, likelihood_estimate
+from pyvae.evaluation.estimates import elbo_estimate, likelihood_estimate
 
 ROWS, PIXELS = 6, 4
 

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from pyvae.core.torch_internals import trace_graph
-from pyvae.guides import VectorQuantizer
-from pyvae.guides import quantizer as searching
-from pyvae.guides.quantizer import nearest_codes
+from pyvae.quantizers import VectorQuantizer
+from pyvae.quantizers import quantizer as searching
+from pyvae.quantizers.quantizer import nearest_codes
 from tests.truth.quantizers import brute_force, one_step, with_codebook
 
 

@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import pyvae
-from pyvae.guides import FiniteScalarQuantizer, ResidualQuantizer, VectorQuantizer
-from pyvae.guides.quantizer import fingerprint
+from pyvae.quantizers import FiniteScalarQuantizer, ResidualQuantizer, VectorQuantizer
+from pyvae.quantizers.quantizer import fingerprint
 from tests.truth.quantizers import brute_force, one_step, with_codebook
 
 

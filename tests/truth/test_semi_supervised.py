@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import pyvae
 from pyvae import likelihoods, priors, recipes
-from pyvae.inspection import inspect_pair
+from pyvae.inspection.inspection import inspect_pair
 from pyvae.objectives import default_objective
 
 PIXELS, CLASSES, LATENTS, ROWS = 6, 3, 2, 12

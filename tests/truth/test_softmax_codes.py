@@ -9,7 +9,7 @@ from pyro.infer import Trace_ELBO, TraceGraph_ELBO
 from torch import nn
 
 import pyvae
-from pyvae import guides, likelihoods, priors
+from pyvae import likelihoods, priors, quantizers
 from tests.compilation.comparing import assert_equal_to_eager
 
 CODES, DIM, GRID, WIDTH = 3, 2, 2, 4
@@ -22,7 +22,7 @@ def pair():
         prior=priors.FactorizedCodes((GRID,), num_codes=CODES),
         likelihood=likelihoods.Normal(nn.Sequential(nn.Flatten(-2), nn.Linear(GRID * DIM, WIDTH)), event_shape=WIDTH),
         encoder=nn.Sequential(nn.Linear(WIDTH, GRID * DIM), nn.Unflatten(-1, (DIM, GRID))),
-        quantizer=guides.SoftmaxQuantizer(CODES, DIM, temperature=0.7),
+        quantizer=quantizers.SoftmaxQuantizer(CODES, DIM, temperature=0.7),
     )
 
 
@@ -136,8 +136,8 @@ def test_drawn_codes_of_a_top_level_pass_the_gradient_of_the_prior_below():
         likelihood=likelihoods.Normal(Flat(Joined(2 * DIM, WIDTH)), event_shape=WIDTH),
         features=Both(),
         condition=Joined(WIDTH + DIM, DIM),
-        quantizer_top=guides.SoftmaxQuantizer(CODES, DIM),
-        quantizer_bottom=guides.SoftmaxQuantizer(CODES, DIM),
+        quantizer_top=quantizers.SoftmaxQuantizer(CODES, DIM),
+        quantizer_bottom=quantizers.SoftmaxQuantizer(CODES, DIM),
     )
     x = torch.randn(6, WIDTH)
     loss = 0.0

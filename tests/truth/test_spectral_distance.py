@@ -9,7 +9,7 @@ from scipy.signal import ShortTimeFFT
 from torch import nn
 
 import pyvae
-from pyvae import guides, likelihoods, priors
+from pyvae import likelihoods, priors, quantizers
 from pyvae.networks import SpectralDistance
 
 
@@ -75,7 +75,7 @@ def make(distance):
         prior=priors.FactorizedCodes((4,), num_codes=6),
         likelihood=likelihoods.Normal(nn.Sequential(nn.Flatten(-2), nn.Linear(12, 5)), event_shape=5),
         encoder=nn.Sequential(nn.Linear(5, 12), nn.Unflatten(-1, (3, 4))),
-        quantizer=guides.VectorQuantizer(num_codes=6, dim=3),
+        quantizer=quantizers.VectorQuantizer(num_codes=6, dim=3),
         distance=distance,
     )
 

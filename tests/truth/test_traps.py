@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.functional import softmax
 
 import pyvae
-from pyvae.inspection import inspect_pair
+from pyvae.inspection.inspection import inspect_pair
 from pyvae.objectives import default_objective
 
 

@@ -10,7 +10,7 @@ from pyro.infer import SVI, Predictive, Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 
 import pyvae
-from pyvae import guides, likelihoods, networks, priors
+from pyvae import likelihoods, networks, priors, quantizers
 from pyvae.models import VQVAE, CodePrior
 
 BETA, CODES, DIM, GRID, WIDTH = 0.3, 6, 3, 4, 5
@@ -24,7 +24,7 @@ def make(quantizer=None, prior=None, context=0):
         prior=prior or priors.FactorizedCodes((GRID,), CODES, uniform=True),
         likelihood=likelihoods.Normal(decoder, WIDTH, scale=SCALE),
         encoder=networks.MLP(WIDTH, (DIM, GRID), [8], context_dim=context),
-        quantizer=quantizer or guides.VectorQuantizer(CODES, DIM, commitment=BETA),
+        quantizer=quantizer or quantizers.VectorQuantizer(CODES, DIM, commitment=BETA),
         context=networks.OneHot(context) if context else None,
     )
 
@@ -103,7 +103,7 @@ def test_running_averages_move_once_in_a_step_however_often_the_guide_runs(parti
     pairs = []
     for settings in ({}, particles):
         torch.manual_seed(2)
-        pair = make(guides.VectorQuantizer(CODES, DIM, decay=0.9))
+        pair = make(quantizers.VectorQuantizer(CODES, DIM, decay=0.9))
         pairs.append(pair)
         svi = SVI(pair.model, pair.guide, pyro.optim.SGD({"lr": 1e-3}), Trace_ELBO(**settings))
         before = pair.quantizer.codebook.clone()
@@ -118,7 +118,7 @@ def test_running_averages_move_once_in_a_step_however_often_the_guide_runs(parti
 
 
 def test_evaluation_changes_no_codebook(x):
-    pair = make(guides.VectorQuantizer(CODES, DIM, decay=0.9)).eval()
+    pair = make(quantizers.VectorQuantizer(CODES, DIM, decay=0.9)).eval()
     before = {name: value.clone() for name, value in pair.state_dict().items()}
     for _ in range(2):
         Trace_ELBO().loss(pair.model, pair.guide, x)
@@ -129,12 +129,12 @@ def test_evaluation_changes_no_codebook(x):
 
 
 QUANTIZERS = {
-    "gradient": lambda: guides.VectorQuantizer(CODES, DIM),
-    "averages": lambda: guides.VectorQuantizer(CODES, DIM, decay=0.9, revive_below=0.1),
-    "cosine": lambda: guides.VectorQuantizer(CODES, DIM, cosine=True),
-    "low-dimensional": lambda: guides.VectorQuantizer(CODES, DIM, code_dim=2),
-    "finite scalar": lambda: guides.FiniteScalarQuantizer([3, 3, 3]),
-    "residual": lambda: guides.ResidualQuantizer([guides.VectorQuantizer(CODES, DIM) for _ in range(2)]),
+    "gradient": lambda: quantizers.VectorQuantizer(CODES, DIM),
+    "averages": lambda: quantizers.VectorQuantizer(CODES, DIM, decay=0.9, revive_below=0.1),
+    "cosine": lambda: quantizers.VectorQuantizer(CODES, DIM, cosine=True),
+    "low-dimensional": lambda: quantizers.VectorQuantizer(CODES, DIM, code_dim=2),
+    "finite scalar": lambda: quantizers.FiniteScalarQuantizer([3, 3, 3]),
+    "residual": lambda: quantizers.ResidualQuantizer([quantizers.VectorQuantizer(CODES, DIM) for _ in range(2)]),
 }
 
 
@@ -225,7 +225,7 @@ def test_components_that_do_not_fit():
             priors.FactorizedCodes((3,), CODES),
             likelihoods.Normal(nn.Sequential(nn.Flatten(-2), nn.Linear(9, WIDTH)), WIDTH),
             networks.MLP(WIDTH, (DIM, GRID), []),
-            guides.VectorQuantizer(CODES, DIM),
+            quantizers.VectorQuantizer(CODES, DIM),
         )
     with pytest.raises(pyvae.PairError, match="likelihood: Normal failed"):
-        make(guides.VectorQuantizer(CODES, DIM + 1))
+        make(quantizers.VectorQuantizer(CODES, DIM + 1))

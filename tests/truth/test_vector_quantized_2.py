@@ -11,7 +11,7 @@ from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 
 import pyvae
-from pyvae import guides, likelihoods, networks, priors
+from pyvae import likelihoods, networks, priors, quantizers
 from pyvae.networks import AnyLeadingDims
 
 CODES, DIM, BETA, SCALE = 3, 2, 0.25, math.sqrt(0.5)
@@ -51,8 +51,8 @@ def make(**quantizer):
         likelihood=likelihoods.Normal(Grown(), (1, 4, 4), scale=SCALE),
         features=networks.Features([nn.Conv2d(1, 4, 2, stride=2), nn.Conv2d(4, DIM, 2, stride=2)]),
         condition=Joined(4 + DIM, DIM),
-        quantizer_top=guides.VectorQuantizer(CODES, DIM, commitment=BETA, **quantizer),
-        quantizer_bottom=guides.VectorQuantizer(CODES, DIM, commitment=BETA, **quantizer),
+        quantizer_top=quantizers.VectorQuantizer(CODES, DIM, commitment=BETA, **quantizer),
+        quantizer_bottom=quantizers.VectorQuantizer(CODES, DIM, commitment=BETA, **quantizer),
     )
 
 

@@ -12,12 +12,12 @@ from scipy.stats import ks_2samp
 from sklearn.metrics import pairwise_distances, pairwise_kernels
 from torch import Tensor
 
-from pyvae.diagnostics.draws import reads_data
-from pyvae.diagnostics.evaluation import has_weights
-from pyvae.diagnostics.particles import density
 from pyvae.diagnostics.sections.section import Figure, Picture, Section, draw_first_six
 from pyvae.diagnostics.sections.subject import Subject
-from pyvae.inspection import unwrapped
+from pyvae.evaluation.evaluate import has_weights
+from pyvae.inspection.densities import density
+from pyvae.inspection.generation import reads_data
+from pyvae.inspection.sites import unwrapped
 
 __all__ = ["aggregated_posterior"]
 

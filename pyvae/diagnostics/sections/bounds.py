@@ -8,12 +8,12 @@ import torch
 from matplotlib.figure import Figure as Drawing
 from torch import Tensor
 
-from pyvae.diagnostics.arviz_bridge import good_k, pareto_smoothed
-from pyvae.diagnostics.estimates import effective_sample_size, elbo_estimate, likelihood_estimate
-from pyvae.diagnostics.evaluation import has_weights, over_data
-from pyvae.diagnostics.particles import LogTerms
 from pyvae.diagnostics.sections.section import Figure, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
+from pyvae.evaluation.arviz_bridge import good_k, pareto_smoothed
+from pyvae.evaluation.estimates import effective_sample_size, elbo_estimate, likelihood_estimate
+from pyvae.evaluation.evaluate import has_weights, over_data
+from pyvae.inspection.densities import LogTerms
 
 __all__ = ["bounds"]
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Drawing
 from pyro import poutine
 from scipy.stats import binom, kstest
 
-from pyvae.diagnostics.particles import copies, rows_of
+from pyvae.batching.rows import copies, rows_of
 from pyvae.diagnostics.sections.section import Figure, Picture, Section, draw_first_six
 from pyvae.diagnostics.sections.subject import Subject
 

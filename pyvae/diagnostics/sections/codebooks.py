@@ -5,10 +5,10 @@ import math
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from pyvae.diagnostics.codes import CodeUsage, code_sites, code_usage
-from pyvae.diagnostics.evaluation import elbo
 from pyvae.diagnostics.sections.section import Figure, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
+from pyvae.evaluation.code_usage import CodeUsage, code_sites, code_usage
+from pyvae.evaluation.evaluate import elbo
 
 __all__ = ["codebooks", "draw_codes"]
 

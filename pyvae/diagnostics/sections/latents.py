@@ -11,10 +11,10 @@ from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from pyvae.diagnostics.latent_means import robust_moments
 from pyvae.diagnostics.sections.section import Figure, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
-from pyvae.inspection import unwrapped
+from pyvae.inspection.sites import unwrapped
+from pyvae.latent_space.posterior_means import robust_moments
 
 __all__ = ["latents"]
 

@@ -15,12 +15,13 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import AffineTransform, Distribution, constraints
 
-from pyvae.diagnostics.evaluation import has_weights
-from pyvae.diagnostics.particles import LogTerms, copies, repeated_run
+from pyvae.batching.rows import copies
 from pyvae.diagnostics.sections.section import Figure, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
-from pyvae.errors import RUN_ERRORS
-from pyvae.inspection import first_lines
+from pyvae.errors import RUN_ERRORS, first_lines
+from pyvae.evaluation.evaluate import has_weights
+from pyvae.evaluation.particles import repeated_run
+from pyvae.inspection.densities import LogTerms
 
 __all__ = ["inference_gap"]
 

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.utils.data import DataLoader
 
-from pyvae.batches import Data, batches_for
-from pyvae.diagnostics.draws import Unobserved, as_matrix, reads_data
-from pyvae.diagnostics.particles import PROBE_ROWS, check_sites, rows_of
-from pyvae.inspection import Inspection, inspect_pair, is_discrete, unwrapped
-from pyvae.isolation import derive_seed, evaluation_mode, own_parameters, preserved_streams
+from pyvae.batching.batches import Data, batches_for
+from pyvae.batching.rows import PROBE_ROWS, rows_of
+from pyvae.core.modules import evaluation_mode, own_parameters
+from pyvae.core.random_streams import derive_seed, preserved_streams
+from pyvae.inspection.generation import Unobserved, reads_data
+from pyvae.inspection.inspection import Inspection, inspect_pair
+from pyvae.inspection.plates import check_sites
+from pyvae.inspection.sites import as_matrix, is_discrete, unwrapped
 
 __all__ = ["Subject"]
 

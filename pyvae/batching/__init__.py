@@ -1,0 +1,1 @@
+"""Batching: any data as batches."""

@@ -1,0 +1,249 @@
+"""The forms in which data come, and the batches that a training loop takes from them."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, Subset, TensorDataset
+
+from pyvae.batching.sharding import Shard, ShardedSampler
+from pyvae.core.arguments import check_int
+from pyvae.core.tensors import check_tensors, extreme_rows
+from pyvae.errors import RUN_ERRORS, DataError, PyvaeError
+from pyvae.inspection.inspection import device_of, takes_missing
+
+__all__ = ["Batches", "Data", "as_batches", "batches_for", "check_order"]
+
+Data = Tensor | Sequence[Tensor] | Dataset | DataLoader
+Batch = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """A data set, cut into batches: tuples of tensors on one device, the arguments of a pair's programs.
+
+    Attributes:
+        source: a ``TensorDataset``, which is indexed with whole batches, another ``Dataset``, or a ``DataLoader``.
+        batch_size: rows per batch; a ``DataLoader`` has its own.
+        device: where the batches go.
+        shard: the part of the data that this process trains on.
+    """
+
+    source: Dataset | DataLoader
+    batch_size: int
+    device: torch.device
+    shard: Shard = field(default_factory=Shard)
+
+    def divided(self, rank: int, count: int) -> "Batches":
+        """The part that process ``rank`` of ``count`` trains on."""
+        return replace(self, shard=Shard(rank, count))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows are tensors that can be looked at as a whole."""
+        return isinstance(self.source, TensorDataset)
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether the source is indexed with many rows at once."""
+        return self.in_memory or getattr(self.source, "takes_rows", False)
+
+    def describe(self) -> list[list[str | int]] | str:
+        """Types and shapes of the tensors, or the kind of the source, as JSON."""
+        if self.in_memory:
+            return [[str(t.dtype), *t.shape] for t in self.source.tensors]
+        try:
+            return f"{type(self.source).__name__} of {len(self.source)}"
+        except TypeError:
+            return type(self.source).__name__
+
+    def count(self) -> int | None:
+        """The number of batches of one pass, if it is known."""
+        try:
+            size = len(self.source)
+        except TypeError:  # a DataLoader over a stream
+            return None
+        if isinstance(self.source, DataLoader):
+            return size // self.shard.count
+        return len(self.shard.sizes(size, self.batch_size))
+
+    def size(self) -> int | None:
+        """The number of rows, if it is known; of a ``DataLoader``, that of its data."""
+        source = self.source.dataset if isinstance(self.source, DataLoader) else self.source
+        try:
+            return len(source)
+        except TypeError:
+            return None
+
+    def shuffled(self, seed: int) -> Iterator[Batch]:
+        """This process's part of one pass in the random order of ``seed``.
+
+        A ``DataLoader`` keeps its own sampler, reseeded.
+
+        Raises:
+            DataError: if the data cannot be divided among the processes.
+        """
+        if isinstance(self.source, DataLoader):
+            return self._load(self._reseeded(self.source, seed))
+        order = torch.randperm(len(self.source), generator=torch.Generator().manual_seed(seed))
+        rows = self.shard.rows(order, self.batch_size)
+        return map(self._take, rows) if self.takes_rows else self._fetch(rows)
+
+    def _reseeded(self, loader: DataLoader, seed: int) -> DataLoader:
+        sampler = loader.batch_sampler
+        for owner in (loader, loader.sampler, sampler, getattr(sampler, "sampler", None)):
+            if isinstance(getattr(owner, "generator", None), torch.Generator):
+                owner.generator.manual_seed(seed)
+        if self.shard.count == 1:
+            return loader
+        if sampler is None or isinstance(loader.dataset, IterableDataset):
+            raise DataError(
+                "a DataLoader without batches of its own, or over a stream, cannot be divided among processes; pass a "
+                "map-style Dataset, or a DataLoader with a batch size over one"
+            )
+        return DataLoader(
+            loader.dataset,
+            batch_sampler=ShardedSampler(sampler, self.shard, seed),
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            worker_init_fn=loader.worker_init_fn,
+        )
+
+    def in_order(self) -> Iterator[Batch]:
+        """One pass over all data in their order, or in that of the ``DataLoader``."""
+        if isinstance(self.source, DataLoader):
+            return self._load(self.source)
+        rows = torch.arange(len(self.source)).split(self.batch_size)
+        return map(self._take, rows) if self.takes_rows else self._fetch(rows)
+
+    def part(self, rank: int, count: int) -> Dataset | DataLoader:
+        """The data that process ``rank`` of ``count`` measures: all, where they cannot be divided."""
+        size = self.size()
+        if count == 1 or isinstance(self.source, DataLoader) or size < count:
+            return self.source
+        return Subset(self.source, range(rank, size, count))
+
+    def first(self) -> Batch:
+        """The first batch.
+
+        Raises:
+            DataError: if there is none, or it cannot be loaded.
+        """
+        return self._loaded(self.in_order())
+
+    def extremes(self) -> Batch:
+        """A batch with the smallest and the largest numbers of each tensor; the first batch if not in memory.
+
+        A label or an intensity that is out of range anywhere in the data is then out of range here.
+
+        Raises:
+            DataError: if there is none, or it cannot be loaded.
+        """
+        if not self.in_memory:
+            return self.first()
+        extremes = extreme_rows(self.source.tensors)
+        others = torch.arange(min(self.batch_size, len(self.source)))[len(extremes) :]
+        return self._loaded(self._take(rows) for rows in (torch.cat([extremes, others]),))
+
+    def _loaded(self, batches: Iterator[Batch]) -> Batch:
+        try:
+            return next(batches)
+        except StopIteration:
+            raise DataError("the data are empty; expected at least one datapoint") from None
+        except RUN_ERRORS as error:
+            if isinstance(error, PyvaeError):
+                raise
+            raise DataError(
+                f"a batch of the data cannot be loaded: {error}; expected tensors of equal shapes, or tuples of them"
+            ) from error
+
+    def _take(self, rows: Tensor) -> Batch:
+        return tuple(t.to(self.device, non_blocking=True) for t in self.source[rows])
+
+    def _fetch(self, rows: Sequence[Tensor]) -> Iterator[Batch]:
+        """Batches of a Dataset that gives one row at a time."""
+        return self._load(DataLoader(self.source, batch_sampler=[r.tolist() for r in rows]))
+
+    def _load(self, loader: DataLoader) -> Iterator[Batch]:
+        for batch in loader:
+            yield tuple(t.to(self.device, non_blocking=True) for t in _as_tuple(batch))
+
+
+def _as_tuple(batch: object) -> Batch:
+    """A batch of a DataLoader as a tuple of tensors."""
+    parts = (batch,) if isinstance(batch, Tensor) else batch
+    if not isinstance(parts, tuple | list) or not parts or not all(isinstance(p, Tensor) for p in parts):
+        kinds = ", ".join(type(p).__name__ for p in parts) if isinstance(parts, tuple | list) else type(batch).__name__
+        raise DataError(f"a batch consists of {kinds}; expected a tensor or a tuple of tensors")
+    return tuple(parts)
+
+
+def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "data", missing: bool = False) -> Batches:
+    """Data of any accepted form as batches.
+
+    Args:
+        data: a tensor with one row per datapoint; a tuple of such; a ``TensorDataset`` or one of its kind (indexed
+            with many rows at once); any map-style ``Dataset``; or a ``DataLoader``, which brings its own batch size.
+        batch_size: rows per batch.
+        device: where batches go.
+        name: what to call the data in errors.
+        missing: whether NaN stands for a value that is missing, and is welcome.
+
+    Raises:
+        DataError: if the data are of another form, empty, of unequal lengths, or contain NaN or infinity.
+        ArgumentError: if ``batch_size`` is not a positive int.
+    """
+    check_int("batch_size", batch_size)
+    if isinstance(data, DataLoader):
+        return Batches(data, data.batch_size or 1, device)
+    if isinstance(data, Tensor):
+        data = (data,)
+    if isinstance(data, tuple | list):
+        return Batches(_tensor_dataset(data, name, missing), batch_size, device)
+    if isinstance(data, TensorDataset):
+        check_tensors(data.tensors, name, missing)
+        return Batches(data, batch_size, device)
+    if isinstance(data, Dataset) and hasattr(data, "__len__"):
+        if not data:
+            raise DataError(f"{name}: the Dataset is empty; expected at least one datapoint")
+        return Batches(data, batch_size, device)
+    hint = "; convert an array with torch.from_numpy" if type(data).__module__ == "numpy" else ""
+    if hasattr(data, "train") and hasattr(data, "test"):
+        hint = "; pass one of its splits, .train or .test"
+    kind = type(data).__name__ if not inspect.isclass(data) else f"the class {data.__name__}"
+    raise DataError(
+        f"{name} is {kind}; expected a tensor, a tuple of tensors, a map-style torch Dataset or a DataLoader{hint}"
+    )
+
+
+def batches_for(pair: nn.Module, data: Data, batch_size: int, name: str = "data") -> Batches:
+    """Data as batches where the pair's parameters are; NaN is welcome if a component knows what it stands for.
+
+    Raises:
+        PairError: if ``pair`` is no model/guide pair.
+        DataError: as :func:`as_batches`.
+    """
+    return as_batches(data, batch_size, device_of(pair), name, takes_missing(pair))
+
+
+def check_order(data: Data, name: str) -> None:
+    """Refuse data that come in another order each time, where something else is told row by row.
+
+    Raises:
+        DataError: naming what is told.
+    """
+    if isinstance(data, DataLoader) and not isinstance(data.sampler, SequentialSampler):
+        raise DataError(
+            f"the {name} are told row by row, but the DataLoader gives its rows in an order of its own; pass the "
+            "Dataset, or a DataLoader with shuffle=False"
+        )
+
+
+def _tensor_dataset(tensors: Sequence[Tensor], name: str, missing: bool) -> TensorDataset:
+    if not tensors or not all(isinstance(t, Tensor) for t in tensors):
+        kinds = ", ".join(type(t).__name__ for t in tensors) or "nothing"
+        raise DataError(f"{name} is a {type(tensors).__name__} of {kinds}; expected tensors")
+    check_tensors(tensors, name, missing)
+    return TensorDataset(*tensors)

@@ -1,0 +1,1 @@
+"""Command line: ``pyvae fit RECIPE``, ``sample``, ``traverse``, ``evaluate``, … on what it leaves behind."""

@@ -1,0 +1,171 @@
+"""The command ``fit``."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from pyvae import recipes
+from pyvae.batching.batches import batches_for
+from pyvae.checkpoint import save
+from pyvae.cli.data import absolute_paths, load_data
+from pyvae.cli.evaluate import evaluate_test_data, print_figures
+from pyvae.cli.key_figures import all_warnings
+from pyvae.cli.parser import parameters_of
+from pyvae.cli.report import write_report
+from pyvae.cli.runs import Run, discard_run, free_path, start_run, versions
+from pyvae.core.arguments import check_int, check_seed
+from pyvae.core.random_streams import derive_seed, preserved_streams
+from pyvae.datasets import InMemory, LabelledData
+from pyvae.errors import ArgumentError, DataError
+from pyvae.inspection.checks import check_data
+from pyvae.inspection.inspection import inspect_pair
+from pyvae.recipes.loading import build
+from pyvae.training.fit import fit
+from pyvae.training.processes import Processes, processes_on
+
+__all__ = ["FROM_DATA", "FROM_RUN", "RunOptions", "fit_recipe"]
+
+#: parameters of a recipe, and of :func:`pyvae.fit`, that are no options: the data and the run say them
+FROM_DATA = frozenset({"shape", "num_classes"})
+FROM_RUN = frozenset({"pair", "data", "validation", "checkpoint_dir", "resume"})
+
+_INITIALIZATION = (0, 1)  # streams of the seed; those of the epochs are (1), (2), …
+_TEST = (0, 2)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how to run.
+
+    Args:
+        run_dir: where everything goes; by default the first free one of runs/RECIPE-1, runs/RECIPE-2, …
+        resume: go on with the run in run_dir.
+        validation: the part of the training data that is held out to choose the best epoch; 0 for none.
+        evaluation_particles: importance samples per test datum.
+        device: where to compute, such as cpu or cuda.
+    """
+
+    run_dir: str | None = None
+    resume: bool = False
+    validation: float = 0.1
+    evaluation_particles: int = 100
+    device: str = "cpu"
+
+
+def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+    """Load the data, complete the recipe's arguments from them, and train.
+
+    Args:
+        name: of the recipe.
+        plain: all options of the command line, as JSON.
+        made: the same, with the objects that they describe.
+    """
+    given = {n: plain[n] for n in parameters_of(load_data)}
+    given |= absolute_paths(given["data"], given["data_root"])
+    data = load_data(**given)
+    recipe = getattr(recipes, name)
+    arguments = {"shape": list(data.shape), **{n: plain[n] for n in parameters_of(recipe, FROM_DATA)}}
+    if "num_classes" in parameters_of(recipe):
+        if not data.num_classes:
+            raise DataError(f"recipe {name!r} is conditional, but {data.name} has no labels: add y, or use another one")
+        arguments["num_classes"] = data.num_classes
+    options = RunOptions(**{n: plain[n] for n in parameters_of(RunOptions)})
+    training = parameters_of(fit, FROM_RUN)
+    if options.resume and not options.run_dir:
+        raise ArgumentError("--resume needs the --run-dir of the run to go on with")
+    processes = processes_on(usable_device(options.device))
+    run = Run(
+        directory=Path(options.run_dir or processes.by_first(lambda: free_path(Path("runs"), name, ""))),
+        recipe=name,
+        arguments=arguments,
+        data=given,
+        training={n: plain[n] for n in [*training, "validation", "evaluation_particles", "device"]},
+        preprocessing=list(data.preprocessing),
+        versions=versions(),
+    )
+    train(run, data, {n: made[n] for n in training}, options, processes)
+
+
+def train(
+    run: Run, data: LabelledData, arguments: Mapping[str, Any], options: RunOptions, processes: Processes
+) -> None:
+    """Train the pair of a run, evaluate it on the test data, and leave pictures and a report.
+
+    Args:
+        run: the run, not yet on disk.
+        data: its data, with labels if there are any.
+        arguments: of :func:`pyvae.fit`.
+        options: where and how.
+        processes: those that train the pair; the first one evaluates it.
+    """
+    device, seed = usable_device(options.device), arguments["seed"]
+    classes = data.test.tensors[1] if data.num_classes else None
+    data = data if run.conditional else data.without_labels()
+    check_seed(seed)
+    check_int("evaluation_particles", options.evaluation_particles)
+    training, held_out = data.hold_out(options.validation)
+    with preserved_streams(derive_seed(seed, *_INITIALIZATION)):
+        pair = build(run.recipe, run.arguments).to(device)
+    check_test_data(pair, data.test)
+    made = processes.by_first(lambda: start_run(run, options.resume))
+    told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=processes.rank > 0)
+    told.print(f"run directory: {run.directory}")
+    with warnings.catch_warnings(record=True) as noticed:
+        warnings.simplefilter("default")
+        try:
+            result = fit(
+                getattr(recipes, run.recipe).trains(pair),
+                training.train,
+                validation=held_out,
+                checkpoint_dir=run.directory,
+                resume=options.resume,
+                **arguments,
+            )
+        except BaseException:
+            if processes.rank == 0:
+                discard_run(run, made)
+            raise
+    if processes.rank:
+        return
+    run.write_record()  # a resumed run may have more epochs now
+    told.print(f"trained: {result}; evaluating {len(data.test)} test data")
+    save(run.directory / "model.safetensors", pair)
+    evaluation = evaluate_test_data(pair, data, options.evaluation_particles, derive_seed(seed, *_TEST))
+    run.write("evaluation.json", evaluation.figures())
+    ours = all_warnings(evaluation, [str(w.message) for w in noticed if issubclass(w.category, UserWarning)])
+    page = write_report(run, pair, data, classes, result.history, evaluation, ours)
+    console = Console()
+    print_figures(console, evaluation, f"{run.recipe} on the test data of {data.name}, nats per datapoint")
+    for warning in ours:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"open {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def check_test_data(pair: nn.Module, test: InMemory) -> None:
+    """Try the pair on the most extreme of the test data, so that a long training does not end in an error.
+
+    Raises:
+        DataError: if they lie outside of the support of the likelihood.
+    """
+    with preserved_streams(0):
+        check_data(inspect_pair(pair, batches_for(pair, test, 8, "the test data").extremes()))
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        ArgumentError: if there is none, or it cannot be used.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ArgumentError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device

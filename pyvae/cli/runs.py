@@ -1,0 +1,187 @@
+"""Run directories: what was run, on what, and what came of it."""
+
+import json
+import platform
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from pyvae.checkpoint import restore
+from pyvae.cli.data import load_data
+from pyvae.core.files import write_atomically
+from pyvae.datasets import LabelledData
+from pyvae.datasets import preprocessing as preprocessings
+from pyvae.errors import CheckpointError, DataError, RunError
+from pyvae.recipes.loading import build
+from pyvae.training.state import CHECKPOINT
+
+__all__ = ["Run", "discard_run", "free_path", "open_run", "start_run", "versions"]
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory and its record.
+
+    Attributes:
+        directory: where everything is.
+        recipe: the name of the recipe.
+        arguments: the recipe's arguments, shapes and classes of the data among them.
+        data: the arguments of :func:`load_data`.
+        training: the arguments of :func:`pyvae.fit` and of the split, as the command line took them.
+        preprocessing: what was done to the data, with its numbers.
+        versions: of Python and the libraries.
+    """
+
+    directory: Path
+    recipe: str
+    arguments: dict[str, Any]
+    data: dict[str, Any]
+    training: dict[str, Any]
+    preprocessing: list[dict[str, Any]]
+    versions: dict[str, str]
+
+    def record(self) -> dict[str, Any]:
+        """The record as JSON."""
+        return {k: v for k, v in asdict(self).items() if k != "directory"}
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the pair takes labels."""
+        return "num_classes" in self.arguments
+
+    def original_units(self, x: Tensor) -> Tensor:
+        """x, as the pair takes and gives it, in the units that the data had before a standardization."""
+        return preprocessings.original_units(x, self.preprocessing)
+
+    def load_data(self) -> LabelledData:
+        """The data of the run, as its pair takes them.
+
+        Raises:
+            DataError: if they are not there any more.
+            RunError: if the record does not say which they are.
+        """
+        try:
+            loaded = load_data(**self.data)
+        except TypeError as error:
+            raise RunError(f"{self.directory / RECORD} is damaged: its data are {self.data}: {error}") from error
+        return loaded if self.conditional else loaded.without_labels()
+
+    def load_pair(self) -> nn.Module:
+        """The pair with its best weights so far.
+
+        Raises:
+            RunError: if the run has no checkpoint yet.
+            CheckpointError: if the checkpoint is unreadable.
+        """
+        if not (self.directory / CHECKPOINT).exists():
+            raise RunError(f"{self.directory} has no checkpoint yet: go on with it by pyvae fit … --resume")
+        pair = build(self.recipe, self.arguments)
+        restore(self.directory / CHECKPOINT, pair)
+        return pair
+
+    def check_labels(self, labels: Sequence[int]) -> None:
+        """Refuse labels that this run's pair does not know.
+
+        Raises:
+            DataError: if there are none, or some are no classes of the run.
+        """
+        last = self.arguments["num_classes"] - 1
+        if not labels or not all(0 <= label <= last for label in labels):
+            raise DataError(f"the labels are {list(labels)}; expected some of 0 to {last}")
+
+    def write_record(self) -> None:
+        """Write the record, or replace it."""
+        self.write(RECORD, self.record())
+
+    def write(self, name: str, content: dict[str, Any]) -> Path:
+        """Write JSON into the directory."""
+        path = self.directory / name
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+        return path
+
+
+def versions() -> dict[str, str]:
+    """The versions that a run depends on."""
+    packages = ("pyro-vae", "pyro-ppl", "torch", "numpy", "arviz")
+    return {"python": platform.python_version(), **{p: version(p) for p in packages}}
+
+
+def start_run(run: Run, resume: bool) -> list[Path]:
+    """Make the directory of a new run and write its record; or check that of a run that is resumed.
+
+    Returns:
+        What was made, for :func:`discard_run`: nothing for a run that is resumed.
+
+    Raises:
+        RunError: if the directory holds something else already, cannot be written, or is of another run.
+    """
+    if resume and (run.directory / RECORD).exists():
+        written = open_run(run.directory).record()
+        mine = json.loads(json.dumps(run.record()))
+        changed = [k for k in ("recipe", "arguments", "data", "preprocessing") if written[k] != mine[k]]
+        if changed:
+            details = "; ".join(difference(k, mine[k], written[k]) for k in changed)
+            raise RunError(f"cannot resume {run.directory}: {details}. Repeat the command of the run, with --resume")
+        return []
+    if run.directory.exists() and (not run.directory.is_dir() or any(run.directory.iterdir())):
+        raise RunError(
+            f"{run.directory} exists already and is not overwritten: give another --run-dir, or --resume if it is a run"
+        )
+    made = [d for d in (run.directory, *run.directory.parents) if not d.exists()]
+    try:
+        run.directory.mkdir(parents=True, exist_ok=True)
+        run.write_record()
+    except (OSError, CheckpointError) as error:
+        discard_run(run, made)
+        raise RunError(f"cannot write to {run.directory}: {error}") from error
+    return [run.directory / RECORD, *made]
+
+
+def difference(name: str, mine: object, written: object) -> str:
+    """What differs between two records, entry by entry."""
+    if not isinstance(mine, dict) or not isinstance(written, dict):
+        return f"{name} is {mine} now and was {written}"
+    keys = [k for k in {**mine, **written} if mine.get(k) != written.get(k)]
+    return "; ".join(f"{name}: {k} is {mine.get(k)} now and was {written.get(k)}" for k in keys)
+
+
+def discard_run(run: Run, made: Sequence[Path]) -> None:
+    """Remove what :func:`start_run` made, if the run never began: it has no checkpoint."""
+    if (run.directory / CHECKPOINT).exists():
+        return
+    for path in made:
+        with suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+def open_run(directory: str | Path) -> Run:
+    """The run of a directory.
+
+    Raises:
+        RunError: if it is no run directory, or its record is damaged.
+    """
+    path = Path(directory) / RECORD
+    try:
+        run = Run(directory=Path(directory), **json.loads(path.read_text()))
+    except OSError as error:
+        raise RunError(f"{directory} is no run directory: it has no readable {RECORD} ({error.strerror})") from error
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+    kinds = {"recipe": str, "arguments": dict, "data": dict, "training": dict, "preprocessing": list, "versions": dict}
+    for name, kind in kinds.items():
+        if not isinstance(getattr(run, name), kind):
+            raise RunError(f"{path} is damaged: {name} is {getattr(run, name)!r}; expected a {kind.__name__}")
+    return run
+
+
+def free_path(directory: Path, stem: str, suffix: str) -> Path:
+    """The first of stem-1, stem-2, … in a directory that does not exist."""
+    return next(p for n in count(1) if not (p := directory / f"{stem}-{n}{suffix}").exists())

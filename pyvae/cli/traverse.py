@@ -1,0 +1,77 @@
+"""What the command line does to show what the latents of a run's pair have learnt."""
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pyvae.cli.output import DRAWN, free_output, write_data
+from pyvae.cli.runs import open_run
+from pyvae.core.arguments import check_int, check_positive
+from pyvae.core.random_streams import preserved_streams
+from pyvae.diagnostics import posterior_means
+from pyvae.errors import ArgumentError
+from pyvae.inspection.inspection import inspect_pair
+from pyvae.latent_space.traversals import continuous_site
+from pyvae.latent_space.traversals import traverse as traverse_latents
+from pyvae.pages.plots import draw_grid, draw_rows
+
+__all__ = ["draw_traversal", "traverse"]
+
+_FARTHEST = 1e6  # no prior draws there, and decoders give numbers still
+
+
+def traverse(
+    run: str,
+    index: int = 0,
+    site: str | None = None,
+    count: int = 10,
+    steps: int = 7,
+    span: float = 2.0,
+    output: str | None = None,
+) -> None:
+    """Decode a test datum with one dimension of its latent changed at a time, the most active dimensions first.
+
+    Args:
+        run: the run directory.
+        index: which of the test data, from 0.
+        site: the latent, of a pair with several, such as z_1.
+        count: at most how many dimensions; first come those whose posterior means vary most over the test data.
+        steps: to how many values each is set.
+        span: how far they reach, in standard deviations of the prior to both sides of its mean.
+        output: a .png for a picture or a .npy for the numbers; by default traversal-1.png, … in run.
+    """
+    opened = open_run(run)
+    path = free_output(opened, "traversal", ".png", output, DRAWN)
+    check_int("count", count)
+    check_int("steps", steps, 2)
+    check_positive("span", span)
+    if span > _FARTHEST:
+        raise ArgumentError(f"span is {span}; expected at most {_FARTHEST:g} standard deviations, such as 2")
+    data, pair = opened.load_data(), opened.load_pair()
+    if not 0 <= index < len(data.test):
+        raise ArgumentError(f"index is {index}; expected 0 to {len(data.test) - 1}, one of the test data")
+    test = data.test.fixed()
+    datum = test[index : index + 1]
+    with preserved_streams(0):
+        name = continuous_site(inspect_pair(pair, datum), site)
+    variances = posterior_means(pair, test, [name])[name].var(0)
+    dims = variances.argsort(descending=True, stable=True)[:count].tolist()
+    values = torch.linspace(-span, span, steps).tolist()
+    x = traverse_latents(pair, datum, name, dims, values)
+    x = opened.original_units(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    write_data(path, x, lambda: draw_traversal(x, name, dims, values))
+
+
+def draw_traversal(x: Tensor, site: str, dims: list[int], values: list[float]) -> Figure:
+    """A row per dimension, a column per value.
+
+    Args:
+        x: (dims, values, …), as :func:`pyvae.traverse` gives it.
+        site: the name of the latent.
+        dims: which of its dimensions.
+        values: in standard deviations of the prior.
+    """
+    rows = [f"{site}[{dim}]" for dim in dims]
+    if x.dim() == 5:
+        return draw_grid(x.flatten(0, 1), len(values), rows, [f"{round(value, 1) + 0.0:+.1f}" for value in values])
+    return draw_rows(list(x), rows)

@@ -1,0 +1,48 @@
+"""Blocks that leave a module, and Pyro's param store, as they were."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyro
+import torch
+from torch import nn
+
+__all__ = ["evaluation_mode", "kept_modes", "own_parameters"]
+
+
+@contextmanager
+def kept_modes(module: nn.Module) -> Iterator[None]:
+    """Put the train/eval mode of every submodule back afterwards."""
+    modes = {submodule: submodule.training for submodule in module.modules()}
+    try:
+        yield
+    finally:
+        for submodule, mode in modes.items():
+            submodule.training = mode
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every submodule's own mode and all buffers are put back afterwards."""
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    with kept_modes(module), torch.no_grad():
+        module.eval()
+        try:
+            yield
+        finally:
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+
+@contextmanager
+def own_parameters(stray: Sequence[str] = ()) -> Iterator[None]:
+    """Pyro's param store for one pair alone: empty, but for the named entries; put back afterwards.
+
+    The store is shared by the whole process, and another model's entries of the same names would silently take the
+    place of this one's.
+    """
+    store = pyro.get_param_store()
+    state = store.get_state()
+    kept = {kind: {n: entries[n] for n in stray if n in entries} for kind, entries in state.items()}
+    with store.scope(state=kept):
+        yield

@@ -1,0 +1,170 @@
+"""How a pair uses its codes: the histogram of every latent site that is a grid of integers."""
+
+from dataclasses import dataclass
+
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyvae.batching.batches import Data, batches_for
+from pyvae.core.arguments import check_seed
+from pyvae.core.modules import evaluation_mode, own_parameters
+from pyvae.core.random_streams import preserved_streams
+from pyvae.errors import DataError, PairError
+from pyvae.inspection.inspection import Inspection, inspect_pair
+from pyvae.inspection.sites import has_support, stochastic_sites, unwrapped
+
+__all__ = ["CodeUsage", "code_sites", "code_usage"]
+
+_ROWS = 1024
+
+
+@dataclass(frozen=True, repr=False)
+class CodeUsage:
+    """How often each code occurs in the data, over all places of the grid.
+
+    Attributes:
+        counts: (K,) int64.
+        places: the number M of codes per datapoint.
+
+    Example:
+        >>> usage = CodeUsage(torch.tensor([2, 2, 0, 0]), places=1)
+        >>> usage
+        <CodeUsage: 2 of 4 codes used, perplexity 2.0>
+        >>> usage.uniform_bits
+        2.0
+    """
+
+    counts: Tensor
+    places: int
+
+    @property
+    def num_codes(self) -> int:
+        """K."""
+        return len(self.counts)
+
+    @property
+    def perplexity(self) -> float:
+        """exp H of the frequencies: how many codes, used equally often, would be as hard to foretell; from 1 to K."""
+        return float(torch.distributions.Categorical(self.counts.double()).perplexity())
+
+    @property
+    def dead(self) -> int:
+        """The number of codes that do not occur."""
+        return int((self.counts == 0).sum())
+
+    @property
+    def usage(self) -> float:
+        """The share of the codes that occur."""
+        return 1 - self.dead / self.num_codes
+
+    @property
+    def uniform_bits(self) -> float:
+        """M log₂ K, the bits of a datapoint's codes where all are as likely."""
+        return self.places * float(torch.tensor(self.num_codes).double().log2())
+
+    @property
+    def meaning_of_bits(self) -> str:
+        """What the KL of these codes in bits is, in words."""
+        return (
+            f"for the {self.places} codes of a datum under the prior, less those by which the guide draws them; "
+            f"{self.uniform_bits:.1f} if all were as likely and none drawn"
+        )
+
+    @property
+    def advice(self) -> str:
+        """What to do if less than half of the codes occur, as a rule of thumb; else empty."""
+        if self.usage >= 0.5:
+            return ""
+        return (
+            "initialize the codebook by k-means (quantizer.initialize), revive dead codes (revive_below), or take fewer"
+        )
+
+    def figures(self) -> dict[str, float]:
+        """Perplexity, usage and dead codes by name."""
+        return {"perplexity": self.perplexity, "usage": self.usage, "dead_codes": self.dead}
+
+    def __repr__(self) -> str:
+        used = self.num_codes - self.dead
+        return f"<CodeUsage: {used} of {self.num_codes} codes used, perplexity {self.perplexity:.1f}>"
+
+
+def code_sites(inspection: Inspection) -> dict[str, int]:
+    """The latent sites of guide and model, in the data plate, that the model draws from 0 … K − 1, and K."""
+    found, guide = {}, stochastic_sites(inspection.guide)
+    for name in inspection.latents:
+        site = inspection.model.nodes[name]
+        p = unwrapped(site["fn"])
+        support = p.support if has_support(p) else None
+        while isinstance(support, constraints.independent):
+            support = support.base_constraint
+        bounds = [getattr(support, bound, None) for bound in ("lower_bound", "upper_bound")]
+        inside = name in guide and any(f.name == inspection.data_plate for f in guide[name]["cond_indep_stack"])
+        if (
+            isinstance(support, constraints.integer_interval)
+            and bounds[0] == 0
+            and isinstance(bounds[1], int)
+            and inside
+        ):
+            found[name] = bounds[1] + 1
+    return found
+
+
+def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsage]:
+    r"""n_j = Σ_n Σ_i 1[k_{n,i} = j], k_n ~ q(k | x_n): how often each code stands for the data, in evaluation mode.
+
+    Every latent site in the data plate is looked at whose law in the model is over 0 … K − 1 for a fixed K, as a
+    Categorical's is, or that of a grid of them, whichever pair it belongs to; of a residual quantizer, the levels are
+    counted together. What is masked does not count.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        data: as for :func:`pyvae.fit`.
+        seed: of the draws of a guide that draws its codes.
+
+    Returns:
+        :class:`CodeUsage` by site.
+
+    Raises:
+        PairError: if no latent of the pair is such a site.
+        DataError: if there are no data, or the guide's codes are none of the model's.
+        ArgumentError: if ``seed`` is no seed.
+
+    References:
+        van den Oord, Vinyals and Kavukcuoglu, *Neural discrete representation learning*, 2017 (perplexity as a measure
+        of use); Dhariwal et al., *Jukebox*, 2020, section 3.1 (usage).
+
+    Example:
+        >>> import pyvae
+        >>> pair = pyvae.recipes.vqvae(shape=(1, 8, 8), num_codes=16, channels=[8])
+        >>> code_usage(pair, torch.rand(32, 1, 8, 8))["k"].counts.sum()
+        tensor(512)
+    """
+    check_seed(seed)
+    batches = batches_for(pair, data, _ROWS)
+    with preserved_streams(seed):
+        inspection = inspect_pair(pair, batches.first())
+        sizes = code_sites(inspection)
+        if not sizes:
+            raise PairError(f"{type(pair).__name__} has no latent site of integers from 0: it has no codes")
+        counts = {name: torch.zeros(size, dtype=torch.long) for name, size in sizes.items()}
+        places = dict.fromkeys(sizes, 0)
+        with evaluation_mode(pair), own_parameters(inspection.stray), torch.no_grad():
+            for batch in batches.in_order():
+                trace = poutine.trace(pair.guide).get_trace(*batch)
+                for name, size in sizes.items():
+                    counts[name] += _counts(name, trace.nodes[name], size).cpu()
+                    places[name] = trace.nodes[name]["value"].numel() // len(batch[0])
+    return {name: CodeUsage(counts[name], places[name]) for name in counts}
+
+
+def _counts(name: str, site: dict, size: int) -> Tensor:
+    """How often each code occurs where the site is not masked."""
+    codes, mask = site["value"].long(), site["mask"]
+    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < size:
+        raise DataError(f"the guide's {name!r} lies in [{codes.min()}, {codes.max()}]; expected 0 to {size - 1}")
+    if isinstance(mask, Tensor):
+        events = codes.dim() - len(site["fn"].batch_shape)
+        codes = codes[mask.reshape((*mask.shape, *[1] * events)).expand(codes.shape)]
+    return codes.flatten().bincount(minlength=size)

@@ -1,0 +1,160 @@
+"""Estimates over a data set: their values, their Monte Carlo errors, and the spread of the data."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pyvae.evaluation.code_usage import CodeUsage
+
+__all__ = ["ELBOEstimate", "Estimate", "Evaluation"]
+
+
+@dataclass(frozen=True, repr=False)
+class Estimate:
+    """A figure in nats per datapoint, with its Monte Carlo error and the spread of the data kept apart.
+
+    Attributes:
+        per_datapoint: the figure of each datapoint, (N,) float64.
+        standard_errors: the Monte Carlo standard error of each, (N,) float64; nan for a single particle.
+        num_particles: the number of draws per datapoint.
+
+    Example:
+        >>> estimate = Estimate(torch.tensor([-1.0, -3.0]), torch.tensor([0.3, 0.4]), num_particles=10)
+        >>> float(estimate), round(estimate.standard_error, 6)
+        (-2.0, 0.25)
+    """
+
+    per_datapoint: Tensor
+    standard_errors: Tensor
+    num_particles: int
+
+    @property
+    def value(self) -> float:
+        """The mean over the data."""
+        return float(self.per_datapoint.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Monte Carlo standard error of :attr:`value` for these data: what more particles would make smaller."""
+        return float(self.standard_errors.square().sum().sqrt() / len(self.standard_errors))
+
+    @property
+    def dataset_standard_error(self) -> float:
+        """Standard error of :attr:`value` as an estimate for the population: what more data would make smaller."""
+        count = len(self.per_datapoint)
+        return float(self.per_datapoint.std() / math.sqrt(count)) if count > 1 else math.nan
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ± {self.standard_error:.3f} nats"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}: {len(self.per_datapoint)} data, {self.num_particles} particles>"
+
+
+@dataclass(frozen=True, repr=False)
+class ELBOEstimate(Estimate):
+    """The ELBO and its terms, ELBO = reconstruction − Σ_i KL_i, in nats per datapoint.
+
+    The term of a latent site z_i is E_q[log q(z_i | …) − log p(z_i | …)], each density given what its own program has
+    drawn before. Where guide and model draw in the same order this is an expected KL, and not negative; in a chain
+    whose guide runs against the model it may be negative, but for the site that the model draws first.
+
+    Attributes:
+        reconstruction: E_q[log p(x | z)] of each datapoint, (N,) float64.
+        kl_terms: the terms of the latent sites, by name, (N,) float64 each; a factor of the guide is one too.
+    """
+
+    reconstruction: Tensor
+    kl_terms: dict[str, Tensor]
+
+    @property
+    def kl(self) -> Tensor:
+        """E_q[log q(z | x) − log p(z)] of each datapoint, (N,) float64: the sum of the terms."""
+        return sum(self.kl_terms.values(), torch.zeros_like(self.reconstruction))
+
+    @property
+    def layers(self) -> dict[str, Tensor]:
+        """The terms by the names that they have in logs, ``kl_<site>``; none where there is only one."""
+        return {f"kl_{name}": term for name, term in self.kl_terms.items()} if len(self.kl_terms) > 1 else {}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The ELBO and the importance-weighted bound of a pair on the same data and draws.
+
+    Attributes:
+        elbo: the evidence lower bound.
+        log_likelihood: the importance-weighted bound log p̂(x); None where the guide has no spread to weigh by.
+        dimensions: the number of observed numbers per datapoint.
+        codes: how the data use the codes, by site; empty for a pair without.
+    """
+
+    elbo: ELBOEstimate
+    log_likelihood: Estimate | None
+    dimensions: int
+    codes: dict[str, CodeUsage] = field(default_factory=dict)
+
+    @property
+    def best(self) -> Estimate:
+        """The tighter of the bounds that there are."""
+        return self.log_likelihood or self.elbo
+
+    def __str__(self) -> str:
+        weighted = "" if self.log_likelihood is None else f", log p̂(x) {self.log_likelihood}"
+        return f"ELBO {self.elbo}{weighted} with {self.elbo.num_particles} particles"
+
+    def figures(self) -> dict[str, float]:
+        """The figures by name, as plain numbers."""
+        weighted = {} if self.log_likelihood is None else self._bound("log_likelihood", self.log_likelihood)
+        return {
+            "num_data": len(self.elbo.per_datapoint),
+            "num_particles": self.elbo.num_particles,
+            **self._bound("elbo", self.elbo),
+            "reconstruction": float(self.elbo.reconstruction.mean()),
+            "kl": float(self.elbo.kl.mean()),
+            **{name: float(term.mean()) for name, term in self.elbo.layers.items()},
+            **weighted,
+            **{f"{n}_{site}": value for site in self.codes for n, value in self.of_codes(site).items()},
+            "bits_per_dimension": -self.best.value / (self.dimensions * math.log(2)),
+        }
+
+    def of_codes(self, site: str) -> dict[str, float]:
+        """The figures of a site of codes; its bits per datapoint under the prior, and under a uniform one."""
+        usage, nats = self.codes[site], float(self.elbo.kl_terms[site].mean())
+        return {**usage.figures(), "bits": nats / math.log(2), "uniform_bits": usage.uniform_bits}
+
+    @staticmethod
+    def _bound(name: str, bound: Estimate) -> dict[str, float]:
+        return {
+            name: bound.value,
+            f"{name}_standard_error": bound.standard_error,
+            f"{name}_dataset_standard_error": bound.dataset_standard_error,
+        }
+
+
+def elbo_estimate(reconstruction: Tensor, latents: dict[str, Tensor]) -> ELBOEstimate:
+    """The mean of the log weights over particles, from its terms of shape (S, N)."""
+    log_weight = reconstruction + sum(latents.values())
+    count = len(log_weight)
+    errors = log_weight.std(0) / math.sqrt(count) if count > 1 else torch.full_like(log_weight[0], math.nan)
+    terms = {name: -term.mean(0) for name, term in latents.items()}
+    return ELBOEstimate(log_weight.mean(0), errors, count, reconstruction.mean(0), terms)
+
+
+def effective_sample_size(log_weight: Tensor) -> Tensor:
+    """(Σ w)² / Σ w² of each datapoint, (N,), from log weights of shape (S, N)."""
+    return 1 / log_weight.softmax(0).square().sum(0)
+
+
+def likelihood_estimate(log_weight: Tensor) -> Estimate:
+    """log (1/S) Σ_s w_s from log weights of shape (S, N); its error by the delta method."""
+    count = len(log_weight)
+    normalized = torch.softmax(log_weight, 0)
+    relative_variance = (normalized.square().sum(0) - 1 / count).clamp(min=0) * count / max(count - 1, 1)
+    errors = relative_variance.sqrt() if count > 1 else torch.full_like(log_weight[0], math.nan)
+    return Estimate(torch.logsumexp(log_weight, 0) - math.log(count), errors, count)

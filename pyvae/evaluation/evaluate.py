@@ -1,0 +1,245 @@
+"""What a pair is worth on data: ELBO and importance-weighted log likelihood."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+import torch
+from pyro.distributions import Delta
+from torch import Tensor, nn
+
+from pyvae.batching.batches import Data, batches_for
+from pyvae.core.arguments import check_seed
+from pyvae.core.random_streams import preserved_streams
+from pyvae.errors import PairError
+from pyvae.evaluation.code_usage import code_sites, code_usage
+from pyvae.evaluation.estimates import ELBOEstimate, Estimate, Evaluation, elbo_estimate, likelihood_estimate
+from pyvae.evaluation.log_weights import DEFAULT_MEMORY, LogTermsMap, T
+from pyvae.evaluation.particles import check_weights
+from pyvae.inspection.checks import check_data
+from pyvae.inspection.densities import LogTerms
+from pyvae.inspection.inspection import Inspection, inspect_pair
+from pyvae.inspection.sites import unwrapped
+
+__all__ = ["elbo", "evaluate", "has_weights", "inspected_for_weights", "log_likelihood", "over_data"]
+
+_ROWS = 4096
+
+
+def elbo(
+    pair: nn.Module,
+    data: Data,
+    num_particles: int = 10,
+    seed: int | None = None,
+    max_memory: int = DEFAULT_MEMORY,
+) -> ELBOEstimate:
+    r"""ELBO(x_n) = E_{q(z|x_n)}[log p(x_n | z) + log p(z) − log q(z | x_n)] ≤ log p(x_n), by Monte Carlo.
+
+    Works on any pair whose sites lie in one data plate; ignores scales (annealing, mini-batch factors). The error is
+    that of the draws of z: data with a random transform, such as a dynamic binarization, are drawn anew by each call;
+    fix them, ``data.test.fixed()``, to compare.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        data: as for :func:`pyvae.fit`.
+        num_particles: draws per datapoint; at least 2 for a standard error.
+        seed: of the draws; by default the global stream goes on.
+        max_memory: about how many bytes the intermediate results may take.
+
+    Returns:
+        The estimate in nats per datapoint: ``value``, Monte Carlo ``standard_error``, ``per_datapoint``,
+        ``reconstruction``, ``kl``, and ``kl_terms``, its part of each latent site.
+
+    Raises:
+        PairError, DataError, ArgumentError: as :func:`pyvae.log_weights`.
+
+    Example:
+        >>> import pyvae
+        >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
+        >>> estimate = elbo(vae, torch.rand(7, 5).round(), num_particles=100, seed=0)
+        >>> estimate.value < 0 < estimate.standard_error
+        True
+    """
+    parts = over_data(lambda t: elbo_estimate(t.reconstruction, t.latents), pair, data, num_particles, seed, max_memory)
+    return _join_elbo(parts)
+
+
+def log_likelihood(
+    pair: nn.Module,
+    data: Data,
+    num_particles: int = 100,
+    seed: int | None = None,
+    max_memory: int = DEFAULT_MEMORY,
+) -> Estimate:
+    r"""L_K(x_n) = E[log (1/K) Σ_k p(x_n, z_k) / q(z_k | x_n)], z_k ~ q(z | x_n): ELBO ≤ L_K ≤ L_{K+1} ≤ log p(x_n).
+
+    One draw of the average per datapoint; the error is that of its logarithm, by the delta method. The bound's own
+    gap from log p(x) shrinks as K grows and is not part of it.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        data: as for :func:`pyvae.fit`.
+        num_particles: the number K of importance samples per datapoint.
+        seed: of the draws; by default the global stream goes on.
+        max_memory: about how many bytes the intermediate results may take.
+
+    Returns:
+        The estimate in nats per datapoint: ``value``, Monte Carlo ``standard_error``, ``per_datapoint``.
+
+    Raises:
+        PairError: also if a guide's site is a Delta: its density is no importance weight.
+        DataError, ArgumentError: as :func:`pyvae.log_weights`.
+
+    References:
+        Burda, Grosse and Salakhutdinov, *Importance weighted autoencoders*, 2016, equation 8 and theorem 1.
+
+    Example:
+        >>> import pyvae
+        >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
+        >>> log_likelihood(vae, torch.rand(7, 5).round(), num_particles=50).per_datapoint.shape
+        torch.Size([7])
+    """
+    inspected_for_weights(pair, data)
+    parts = over_data(lambda t: likelihood_estimate(t.log_weight), pair, data, num_particles, seed, max_memory)
+    return joined(parts)
+
+
+def evaluate(
+    pair: nn.Module,
+    data: Data,
+    num_particles: int = 100,
+    seed: int | None = None,
+    max_memory: int = DEFAULT_MEMORY,
+) -> Evaluation:
+    r""":func:`elbo` and :func:`log_likelihood` from the same draws, so that ELBO ≤ L_K holds exactly.
+
+    A guide that puts all its mass on one code, such as that of a vector-quantized VAE, has an ELBO alone. How codes
+    are used (:func:`pyvae.code_usage`) is told with it.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        data: as for :func:`pyvae.fit`.
+        num_particles: draws per datapoint.
+        seed: of the draws; by default the global stream goes on.
+        max_memory: about how many bytes the intermediate results may take.
+
+    Raises:
+        PairError: also if a guide's site is a Delta where the model has a density: there is no bound then.
+        DataError, ArgumentError: as :func:`pyvae.log_weights`.
+
+    Example:
+        >>> import pyvae
+        >>> vae = pyvae.recipes.gaussian(shape=(5,), latent_dim=2, hidden=[8])
+        >>> evaluation = evaluate(vae, torch.rand(7, 5).round())
+        >>> evaluation.elbo.value <= evaluation.log_likelihood.value
+        True
+    """
+    inspection = inspected(pair, data)
+    check_points(inspection)
+    weighted, dimensions = has_weights(inspection), observed_numbers(inspection)
+
+    def reduce(terms: LogTerms) -> tuple[ELBOEstimate, Estimate | None]:
+        bound = likelihood_estimate(terms.log_weight) if weighted else None
+        return elbo_estimate(terms.reconstruction, terms.latents), bound
+
+    parts = over_data(reduce, pair, data, num_particles, seed, max_memory)
+    bound = joined([p[1] for p in parts]) if weighted else None
+    codes = code_usage(pair, data) if code_sites(inspection) else {}
+    return Evaluation(_join_elbo([p[0] for p in parts]), bound, dimensions, codes)
+
+
+def inspected_for_weights(pair: nn.Module, data: Data) -> Inspection:
+    """A run on some of the data.
+
+    Raises:
+        PairError: if the pair's densities are no importance weights.
+        DataError: if the data do not fit the pair.
+    """
+    inspection = inspected(pair, data)
+    _refuse(_point_masses(inspection))
+    return inspection
+
+
+def over_data(
+    reduce: Callable[[LogTerms], T],
+    pair: nn.Module,
+    data: Data,
+    num_particles: int,
+    seed: int | None,
+    max_memory: int,
+) -> list[T]:
+    """``reduce`` of the log terms of every slice of the data."""
+    if seed is not None:
+        check_seed(seed)
+    with nullcontext() if seed is None else preserved_streams(seed):
+        batches = batches_for(pair, data, _ROWS)
+        terms = LogTermsMap(pair, num_particles, max_memory, batches.size())
+        return [part for batch in batches.in_order() for part in terms(reduce, batch)]
+
+
+def inspected(pair: nn.Module, data: Data) -> Inspection:
+    """A run on some of the data; refuses data that do not fit, and pairs whose densities are estimates."""
+    with preserved_streams():
+        inspection = inspect_pair(pair, batches_for(pair, data, 8).extremes())
+    check_data(inspection)
+    check_weights(inspection)
+    return inspection
+
+
+def has_weights(inspection: Inspection) -> bool:
+    """Whether the guide's densities can be weighed against the model's: no point masses stand against densities."""
+    return not _point_masses(inspection)
+
+
+def check_points(inspection: Inspection) -> None:
+    """Refuse a guide that puts all its mass on one point where the model has a density: no bound is defined.
+
+    Raises:
+        PairError: naming the site.
+    """
+    points = _point_masses(inspection)
+    _refuse([n for n in points if not inspection.model.nodes[n]["fn"].support.is_discrete])
+
+
+def observed_numbers(inspection: Inspection) -> int:
+    """How many numbers the model observes of each datapoint."""
+    count = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed)
+    return count // len(inspection.arguments[0])
+
+
+def _point_masses(inspection: Inspection) -> list[str]:
+    """The latent sites that are a Delta in the guide and none in the model, which leaves nothing to weigh."""
+    sites = [(name, inspection.guide.nodes.get(name), inspection.model.nodes[name]) for name in inspection.latents]
+    return [name for name, q, p in sites if q is not None and _is_point(q) and not _is_point(p)]
+
+
+def _is_point(site: dict) -> bool:
+    return isinstance(unwrapped(site["fn"]), Delta)
+
+
+def _refuse(points: Sequence[str]) -> None:
+    if points:
+        raise PairError(
+            f"site {points[0]!r} of the guide is a Delta, whose density is no importance weight: log_likelihood and "
+            "evaluate are undefined for it; use elbo"
+        )
+
+
+def joined(parts: Sequence[Estimate]) -> Estimate:
+    """The estimates of slices of the data as one of all data."""
+    return Estimate(
+        torch.cat([p.per_datapoint for p in parts]),
+        torch.cat([p.standard_errors for p in parts]),
+        parts[0].num_particles,
+    )
+
+
+def _join_elbo(parts: Sequence[ELBOEstimate]) -> ELBOEstimate:
+    whole = joined(parts)
+    reconstruction: Tensor = torch.cat([p.reconstruction for p in parts])
+    return ELBOEstimate(
+        whole.per_datapoint,
+        whole.standard_errors,
+        whole.num_particles,
+        reconstruction,
+        {name: torch.cat([p.kl_terms[name] for p in parts]) for name in parts[0].kl_terms},
+    )

@@ -1,0 +1,95 @@
+"""What is missing of data, from what is observed."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from pyvae.core.arguments import check_int, check_seed
+from pyvae.core.modules import evaluation_mode, own_parameters
+from pyvae.core.random_streams import preserved_streams
+from pyvae.errors import DataError, PairError
+from pyvae.evaluation.evaluate import inspected_for_weights
+from pyvae.evaluation.particles import repeated_run
+from pyvae.inspection.inspection import device_of, takes_missing
+from pyvae.inspection.plates import check_sites
+
+__all__ = ["impute"]
+
+_NUMBERS = 2**22  # of what the model expects of a batch of draws; the networks make more of them
+
+
+def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000, seed: int | None = None) -> Tensor:
+    r"""x with E[x_i | x_o] in place of every NaN, where x_o is what is observed of the same datapoint.
+
+    E[x_i | x_o] ≈ Σ_k w̃_k E[x_i | z_k], z_k ~ q(z | x_o), with weights w_k = p(x_o, z_k) / q(z_k | x_o) and
+    w̃_k = w_k / Σ_j w_j: the estimate that has the least squared error as K → ∞, whatever the guide. Of a binary x_i
+    it is the probability of 1.
+
+    Args:
+        pair: a pair that takes NaN for what is missing, such as one with :class:`pyvae.likelihoods.MissingAtRandom`,
+            with one observed site.
+        x: data, (N, …), with NaN.
+        args: the other arguments of both programs, such as labels, with N rows.
+        num_particles: K.
+        seed: of the draws; by default the global stream goes on.
+
+    Returns:
+        x without NaN; what is observed is as it was.
+
+    Raises:
+        PairError: if the pair does not take NaN, observes several sites, or has no importance weights.
+        DataError: if the data do not fit the pair.
+        ArgumentError: if ``num_particles`` is not positive.
+
+    References:
+        Mattei and Frellsen, *MIWAE*, 2019, equations 11 to 13.
+
+    Example:
+        >>> import pyvae
+        >>> vae = pyvae.recipes.incomplete(shape=(5,), latent_dim=2, hidden=[8])
+        >>> impute(vae, torch.tensor([[1.0, torch.nan, 0.5, 2.0, torch.nan]])).isnan().any()
+        tensor(False)
+    """
+    check_int("num_particles", num_particles)
+    if seed is not None:
+        check_seed(seed)
+    if not isinstance(x, Tensor):
+        raise DataError(f"got a {type(x).__name__}; expected a tensor with one row per datapoint")
+    if not takes_missing(pair):
+        raise PairError(
+            f"no component of the {type(pair).__name__} takes NaN for missing values; expected a likelihood such as "
+            "likelihoods.MissingAtRandom, for the guide a network such as networks.ObservedOnly"
+        )
+    inspection = inspected_for_weights(pair, (x, *args))
+    _, dim = check_sites(inspection, len(inspection.arguments[0]))
+    sites = [inspection.model.nodes[name] for name in inspection.observed]
+    if len(sites) != 1 or sites[0]["value"].shape[1:] != x.shape[1:]:
+        raise PairError(f"the model observes {list(inspection.observed)}; expected one site, which observes x")
+    rows = max(1, _NUMBERS // (x[0].numel() * num_particles))
+    batches = zip(*(t.to(device_of(pair)).split(rows) for t in (x, *args)), strict=True)
+    streams = nullcontext() if seed is None else preserved_streams(seed)
+    with evaluation_mode(pair), own_parameters(inspection.stray), streams:
+        expected = torch.cat([_expected(pair, batch, inspection.observed[0], dim, num_particles) for batch in batches])
+    filled = torch.where(x.isnan(), expected.to(x), x)
+    if not filled.isfinite().all():
+        raise PairError(
+            f"site {inspection.observed[0]!r} has no finite mean, by which what is missing could be filled in"
+        )
+    return filled
+
+
+def _expected(pair: nn.Module, batch: Sequence[Tensor], name: str, dim: int, num_particles: int) -> Tensor:
+    """E[x | x_o] of a batch, from so many particles at a time as are allowed."""
+    x = batch[0]
+    at_once = max(1, min(num_particles, _NUMBERS // x.numel()))
+    weights, means = [], []
+    for start in range(0, num_particles, at_once):
+        terms, model = repeated_run(pair, batch, min(at_once, num_particles - start), dim)
+        mean = model.nodes[name]["fn"].mean.expand(-1, *x.shape[1:]).unflatten(0, terms.log_weight.shape)
+        share = terms.log_weight.softmax(0).to(mean)
+        weights.append(terms.log_weight.logsumexp(0))
+        means.append((share.reshape(*share.shape, *[1] * (x.dim() - 1)) * mean).sum(0))
+    share = torch.stack(weights).softmax(0).to(x)
+    return (share.reshape(*share.shape, *[1] * (x.dim() - 1)) * torch.stack(means)).sum(0)

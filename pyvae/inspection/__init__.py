@@ -1,0 +1,43 @@
+"""Inspection: what a pair is, found out by running it once."""
+
+from pyvae.inspection.checks import check_data, check_shapes, validated_sites
+from pyvae.inspection.densities import LogTerms, density
+from pyvae.inspection.generation import Unobserved, reads_data
+from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing
+from pyvae.inspection.plates import check_sites, choose_plate
+from pyvae.inspection.sites import (
+    PARTICLES,
+    as_matrix,
+    check_latents,
+    has_support,
+    is_discrete,
+    site_rows,
+    stochastic_sites,
+    summed_but,
+    unwrapped,
+)
+
+__all__ = [
+    "PARTICLES",
+    "Inspection",
+    "LogTerms",
+    "Unobserved",
+    "as_matrix",
+    "check_data",
+    "check_latents",
+    "check_shapes",
+    "check_sites",
+    "choose_plate",
+    "density",
+    "device_of",
+    "has_support",
+    "inspect_pair",
+    "is_discrete",
+    "reads_data",
+    "site_rows",
+    "stochastic_sites",
+    "summed_but",
+    "takes_missing",
+    "unwrapped",
+    "validated_sites",
+]

@@ -1,0 +1,62 @@
+"""What a pair observes, and its shapes, compared with what its distributions expect."""
+
+import torch
+from pyro.util import check_site_shape
+
+from pyvae.errors import DataError, PairError, first_lines
+from pyvae.inspection.inspection import Inspection
+from pyvae.inspection.sites import has_support, stochastic_sites, unwrapped
+
+__all__ = ["check_data", "check_shapes", "validated_sites"]
+
+
+def check_data(inspection: Inspection) -> None:
+    """Compare what the model observes with the distributions that observe it.
+
+    Raises:
+        DataError: if data have another shape than a draw would have, or lie outside of the support.
+    """
+    for name in inspection.observed:
+        site = inspection.model.nodes[name]
+        value, distribution = site["value"], site["fn"]
+        if value.shape != distribution.shape():
+            raise DataError(
+                f"site {name!r} observes data of shape {tuple(value.shape)}, where a draw of its distribution has "
+                f"shape {tuple(distribution.shape())}: one row per datapoint, of event shape "
+                f"{tuple(distribution.event_shape)}"
+            )
+        distribution = unwrapped(distribution)
+        if not distribution._validate_args:  # switched off, as Pyro's own VAE does to train on grey values
+            continue
+        try:
+            inside = bool(distribution.support.check(value).all())
+        except NotImplementedError:
+            continue
+        if not inside:
+            raise DataError(
+                f"the data lie in [{float(value.min()):g}, {float(value.max()):g}], outside of the support of site "
+                f"{name!r}, which is {type(distribution).__name__} with {distribution.support}; rescale or binarize "
+                "them, or choose another likelihood"
+            )
+
+
+def validated_sites(inspection: Inspection) -> frozenset[str]:
+    """The observed sites whose values are compared with a support; a distribution may have that switched off."""
+    sites = {name: unwrapped(inspection.model.nodes[name]["fn"]) for name in inspection.observed}
+    return frozenset(n for n, fn in sites.items() if fn._validate_args and has_support(fn))
+
+
+def check_shapes(inspection: Inspection) -> None:
+    """Refuse sites whose batch dimensions no plate declares: their density would be summed in the wrong way.
+
+    Raises:
+        PairError: naming the site.
+    """
+    with torch.no_grad():
+        for trace in (inspection.guide, inspection.model):
+            trace.compute_log_prob()
+            for name, site in stochastic_sites(trace).items():
+                try:
+                    check_site_shape(site, max_plate_nesting=float("inf"))
+                except ValueError as error:
+                    raise PairError(f"site {name!r}: {first_lines(error)}") from error

@@ -1,0 +1,67 @@
+"""Densities of the sites of a program, one per datapoint."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine import Trace
+from torch import Tensor
+
+from pyvae.inspection.sites import stochastic_sites, summed_but
+
+__all__ = ["LogTerms", "density"]
+
+
+@dataclass(frozen=True)
+class LogTerms:
+    """The parts of a log weight, (S, N) float64 each.
+
+    Attributes:
+        reconstruction: log p(x | z), over all observed sites and factors of the model.
+        latents: log p(z_i | …) − log q(z_i | …) of each latent site, by name; and minus each factor of the guide.
+    """
+
+    reconstruction: Tensor
+    latents: dict[str, Tensor]
+
+    @property
+    def log_weight(self) -> Tensor:
+        """log p(x, z) − log q(z | x), (S, N)."""
+        return self.reconstruction + sum(self.latents.values())
+
+
+def density(site: dict, dims: Sequence[int]) -> Tensor:
+    """log density of a site, unscaled, summed in float64 over all batch dimensions but ``dims``.
+
+    Independent event dimensions are summed here, not in the distribution: a float32 sum over the pixels of an image
+    loses the digits that importance weights of a good guide consist of.
+    """
+    fn, value, events = site["fn"], site["value"], 0
+    while isinstance(fn, torch.distributions.Independent):
+        events += fn.reinterpreted_batch_ndims
+        fn = fn.base_dist
+    log_prob = fn.log_prob(value)
+    if events:
+        log_prob = _summed(log_prob.flatten(-events))
+    return summed_but(scale_and_mask(log_prob.double(), mask=site["mask"]), dims)
+
+
+def _summed(log_prob: Tensor) -> Tensor:
+    """The sum over the last dimension in float64: of sums of eight, as to convert all numbers takes long."""
+    eights = log_prob.shape[-1] // 8 * 8
+    parts = log_prob[..., :eights].unflatten(-1, (-1, 8)).sum(-1)
+    return parts.sum(-1, dtype=torch.float64) + log_prob[..., eights:].sum(-1, dtype=torch.float64)
+
+
+def log_terms(guide: Trace, model: Trace, dims: Sequence[int]) -> LogTerms:
+    """Sum the sites of both traces; the kept ``dims`` are those of particles and data, in this order."""
+    reconstruction, latents = 0.0, {}
+    for name, site in stochastic_sites(model).items():
+        if site["is_observed"]:
+            reconstruction = reconstruction + density(site, dims)
+        else:
+            latents[name] = density(site, dims)
+    for name, site in stochastic_sites(guide).items():  # factors too: Pyro's objectives count them as part of log q
+        latents[name] = latents.get(name, 0.0) - density(site, dims)
+    return LogTerms(reconstruction, latents)

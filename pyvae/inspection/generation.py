@@ -1,0 +1,38 @@
+"""A model that draws what it would observe."""
+
+from collections.abc import Sequence
+
+import torch
+from pyro import poutine
+from pyro.distributions import Unit
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor, nn
+
+from pyvae.core.random_streams import preserved_streams
+from pyvae.inspection.sites import stochastic_sites
+
+__all__ = ["Unobserved", "reads_data"]
+
+
+class Unobserved(Messenger):
+    """Draws what a program observes, but for its factors, which are no random variables, and deterministic sites."""
+
+    def _pyro_sample(self, msg: dict) -> None:
+        if site_is_subsample(msg) or isinstance(msg["fn"], Unit) or msg["infer"].get("_deterministic"):
+            return
+        if msg["is_observed"]:
+            msg["is_observed"], msg["value"], msg["done"] = False, None, False
+
+
+def reads_data(pair: nn.Module, args: Sequence[Tensor]) -> bool:
+    """Whether what the model draws depends on its first argument: given that, it cannot draw data of its own."""
+    x = args[0]
+    others = [x.roll(1, 0) if len(x) > 1 else x.flip(tuple(range(x.dim()))), *args[1:]]
+    drawn = []
+    for arguments in (args, others):
+        with preserved_streams(0):
+            trace = poutine.trace(Unobserved()(pair.model)).get_trace(*arguments)
+        drawn.append([s["value"] for s in stochastic_sites(trace).values()])
+    pairs = zip(*drawn, strict=True)
+    return not all(a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs)

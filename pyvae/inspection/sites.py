@@ -1,0 +1,111 @@
+"""The sites of a traced program: which have a density, and what it is of."""
+
+from collections.abc import Sequence
+
+import torch
+from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
+from pyro.poutine import Trace
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pyvae.distributions import Weighted
+from pyvae.errors import PairError
+
+__all__ = [
+    "PARTICLES",
+    "as_matrix",
+    "check_latents",
+    "has_support",
+    "is_discrete",
+    "site_rows",
+    "stochastic_sites",
+    "summed_but",
+    "unwrapped",
+]
+
+PARTICLES = "num_particles_vectorized"  # the plate that Pyro's objectives put around the programs
+
+
+_WRAPPERS = (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution, Weighted)
+
+
+def stochastic_sites(trace: Trace) -> dict[str, dict]:
+    """The sites of a trace that have a density: samples, observations and factors, without plates."""
+    return {
+        name: site
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and not site_is_subsample(site) and not site["infer"].get("_deterministic")
+    }
+
+
+def unwrapped(distribution: Distribution) -> Distribution:
+    """The distribution of single elements or points, without the wrappers that shape, expand or mask it."""
+    while isinstance(distribution, _WRAPPERS):
+        distribution = distribution.base_dist
+    return distribution
+
+
+def summed_but(log_prob: Tensor, dims: Sequence[int]) -> Tensor:
+    """A density of batch dimensions, summed over all of them but ``dims``, which are counted from the right."""
+    log_prob = log_prob[(None,) * max(0, -min(dims) - log_prob.dim())]
+    others = [d for d in range(-log_prob.dim(), 0) if d not in dims]
+    return log_prob.sum(others) if others else log_prob
+
+
+def check_latents(guide: dict[str, dict], model: dict[str, dict]) -> None:
+    """Refuse latent sites of one program alone, of which importance weights would be wrong; a guide may have factors.
+
+    Raises:
+        PairError: naming the sites.
+    """
+    drawn, latent = ({n for n, site in sites.items() if not site["is_observed"]} for sites in (guide, model))
+    for one, other, names in (("guide", "model", drawn - latent), ("model", "guide", latent - drawn)):
+        if names:
+            raise PairError(
+                f"the {one} samples {sorted(names)}, which the {other} does not; expected the same latents in both"
+            )
+
+
+def has_support(distribution: Distribution) -> bool:
+    """Whether the distribution says where its values lie."""
+    try:
+        return distribution.support is not None
+    except NotImplementedError:
+        return False
+
+
+def is_discrete(distribution: Distribution) -> bool:
+    """Whether its values are integers, codes or labels, as far as it tells."""
+    distribution = unwrapped(distribution)
+    return has_support(distribution) and bool(distribution.support.is_discrete)
+
+
+def as_matrix(values: Tensor, site: dict, dim: int) -> Tensor:
+    """Values of the shape of a site's as a matrix with one row per datapoint, whose plate is at ``dim``: (N, D)."""
+    rows = values.movedim(dim - len(site["fn"].event_shape), 0)
+    return rows.reshape(len(rows), -1)
+
+
+def site_rows(name: str, site: dict, dim: int) -> tuple[Tensor, tuple[str, ...]]:
+    """A site's value with one row per datapoint, and the names of the plates behind it.
+
+    Raises:
+        PairError: if a batch dimension is of no plate, and so has no name.
+    """
+    value, fn = site["value"], site["fn"]
+    events = len(fn.event_shape)
+    value = value.expand(*fn.batch_shape, *value.shape[value.dim() - events :])
+    plates = {f.dim: f.name for f in site["cond_indep_stack"] if f.vectorized}
+    others = [d for d in range(-len(fn.batch_shape), 0) if d != dim]
+    kept = [d for d in others if d in plates]
+    for d in others:
+        if d not in plates and fn.batch_shape[d] > 1:
+            raise PairError(
+                f"site {name!r} has batch shape {tuple(fn.batch_shape)}, of which dimension {d} is of no pyro.plate, "
+                "and so cannot be named: declare it with a plate, or make it part of the event by to_event"
+            )
+    order = [dim - events, *(d - events for d in kept), *range(-events, 0)]
+    dropped = [d - events for d in others if d not in kept]
+    rows = value.permute(*order, *dropped).flatten(len(order) - 1) if dropped else value.permute(*order)
+    return rows, tuple(plates[d] for d in kept)

@@ -1,0 +1,197 @@
+"""Quantization by the nearest vector of a codebook."""
+
+from numbers import Real
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pyvae.core.arguments import check_int, check_positive
+from pyvae.core.random_streams import draw_seed
+from pyvae.errors import ArgumentError, DataError
+from pyvae.quantizers.quantizer import Quantized, Quantizer, nearest_codes, straight_through
+
+__all__ = ["VectorQuantizer"]
+
+
+class VectorQuantizer(Quantizer):
+    r"""k = argmin_j ‖z_e − e_j‖², with loss ‖sg[z_e] − e_k‖² + β ‖z_e − sg[e_k]‖².
+
+    With a ``decay`` γ the codebook learns from running averages instead of the loss's first term, which is left out:
+    of the n_j vectors of a batch that code j is nearest to, with sum s_j,
+
+    .. math:: N_j ← γ N_j + (1 − γ) n_j, \quad m_j ← γ m_j + (1 − γ) s_j, \quad e_j ← m_j / N_j \text{ where } n_j > 0.
+
+    The others keep their place. With γ = 0 this is a step of Lloyd's algorithm. How the guide makes a step is told at
+    :class:`~pyvae.quantizers.Quantizer`; the averages are float32 buffers, linear in the batch, so that their means
+    over processes are those of the whole batch.
+
+    Args:
+        num_codes: K, the number of code vectors.
+        dim: length of z_e.
+        commitment: β.
+        decay: γ in [0, 1), or None to learn the codebook by the loss's gradient.
+        cosine: whether z_e and the codes are first brought to length 1; gradients pass through that.
+        code_dim: length of the code vectors: z_e is mapped linearly down to it, and its code vector up again. Distances
+            and loss are those down there, and so is the derivative that is the identity. None for ``dim`` and no maps.
+        revive_below: a code whose N_j falls below is moved to a vector of the batch, drawn at random, and counts as
+            used as the average code is. It should lie well below the vectors per batch and code. None for never.
+
+    Raises:
+        ArgumentError: for an argument out of its range, and for ``revive_below`` without ``decay``.
+        PairError: when called, if the vectors have another length.
+
+    References:
+        van den Oord et al., *Neural discrete representation learning*, 2017, equation 3 and appendix A.1; Dhariwal et
+        al., *Jukebox*, 2020, section 3.1 (revival); Yu et al., *Vector-quantized image modeling with improved VQGAN*,
+        2022, section 3.2 (low dimension, length 1).
+
+    Example:
+        >>> quantizer = VectorQuantizer(num_codes=512, dim=64, decay=0.99)
+        >>> quantized = quantizer(torch.randn(5, 8, 8, 64))
+        >>> quantized.codes.shape, quantized.vectors.shape, quantized.loss.shape
+        (torch.Size([5, 8, 8]), torch.Size([5, 8, 8, 64]), torch.Size([5, 8, 8]))
+        >>> torch.equal(quantizer.embed(quantized.codes), quantized.vectors)
+        True
+    """
+
+    def __init__(
+        self,
+        num_codes: int,
+        dim: int,
+        commitment: float = 0.25,
+        decay: float | None = None,
+        cosine: bool = False,
+        code_dim: int | None = None,
+        revive_below: float | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("num_codes", num_codes), ("dim", dim), ("code_dim", 1 if code_dim is None else code_dim)):
+            check_int(name, value)
+        if commitment != 0:
+            check_positive("commitment", commitment)
+        if decay is not None and (isinstance(decay, bool) or not isinstance(decay, Real) or not 0 <= decay < 1):
+            raise ArgumentError(f"decay is {decay!r}; expected a number in [0, 1), or None for learning by gradient")
+        if revive_below is not None:
+            check_positive("revive_below", revive_below)
+            if decay is None:
+                raise ArgumentError(f"revive_below is {revive_below!r} without decay: it looks at running averages")
+        self.num_codes, self.dim, self.commitment = num_codes, dim, commitment
+        self.decay, self.cosine, self.revive_below = decay, cosine, revive_below
+        self.running = decay is not None
+        self.project_in = None if code_dim is None else nn.Linear(dim, code_dim)
+        self.project_out = None if code_dim is None else nn.Linear(code_dim, dim)
+        vectors = self._scaled(torch.empty(num_codes, code_dim or dim).uniform_(-1 / num_codes, 1 / num_codes))
+        if decay is None:
+            self.codebook = nn.Parameter(vectors)
+        else:
+            self._make_averages(vectors)
+
+    def _make_averages(self, vectors: Tensor) -> None:
+        self.register_buffer("codebook", vectors)
+        self.register_buffer("counts", torch.ones(self.num_codes))
+        self.register_buffer("sums", vectors.clone())
+        self.register_buffer("noted_counts", torch.zeros(self.num_codes))
+        self.register_buffer("noted_sums", torch.zeros_like(vectors))
+        self.register_buffer("noted_step", torch.zeros((), dtype=torch.int64))
+        if self.revive_below is not None:
+            self.register_buffer("noted_rows", torch.zeros_like(vectors))
+            self.register_buffer("noted_weights", torch.zeros(self.num_codes))
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        names = ("num_codes", "dim", "commitment", "decay", "cosine", "revive_below")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+
+    def forward(self, z_e: Tensor) -> Quantized:
+        """The nearest codes, their vectors, and the loss."""
+        self.check(z_e)
+        u, codebook = self._inputs(z_e), self._scaled(self.codebook)
+        codes = nearest_codes(u, codebook)
+        e = F.embedding(codes, codebook)
+        loss = self.commitment * (u - e.detach()).square().sum(-1)
+        if not self.running:
+            loss = loss + (u.detach() - e).square().sum(-1)
+        if self.project_out is None:
+            return Quantized(codes, straight_through(e, u), loss)
+        return Quantized(codes, straight_through(self.embed(codes), self.project_out(straight_through(e, u))), loss)
+
+    @torch.no_grad()
+    def embed(self, codes: Tensor) -> Tensor:
+        """The code vectors of int64 codes, of shape (…, dim), without a gradient."""
+        codebook = self._scaled(self.codebook)
+        # the whole codebook is mapped: a product of another shape may be rounded otherwise
+        return F.embedding(codes, codebook if self.project_out is None else self.project_out(codebook))
+
+    @torch.no_grad()
+    def update(self, z_e: Tensor, codes: Tensor) -> None:
+        """Note how many vectors have each code, and their sum; those that are not finite do not count."""
+        if not (self.running and self.training):
+            return
+        self.check(z_e, codes)
+        u, codes = self._inputs(z_e).flatten(0, -2).to(self.sums.dtype), codes.flatten()
+        finite = u.isfinite().all(-1)
+        u = torch.where(finite[:, None], u, 0)
+        members = torch.zeros(self.num_codes, dtype=torch.int64, device=u.device).index_add_(0, codes, finite.long())
+        self.noted_counts.copy_(members)
+        self.noted_sums.zero_().index_add_(0, codes, u)
+        if self.revive_below is None:
+            return
+        rows = torch.randperm(len(u), device=u.device)[torch.arange(self.num_codes, device=u.device) % len(u)]
+        # powers of 2, under which the mean over processes is close to one process's vector; alone they leave no trace
+        weights = torch.randint(48, (self.num_codes,), device=u.device).to(u.dtype).exp2() * finite[rows]
+        self.noted_rows.copy_(u[rows] * weights[:, None])
+        self.noted_weights.copy_(weights)
+
+    @torch.no_grad()
+    def commit(self, step: Tensor | None) -> None:
+        """Take over what has been noted, unless ``step`` is the number that came with the last call."""
+        if not (self.running and self.training):
+            return
+        new = self.noted_counts.sum() > 0
+        if step is not None:
+            new = new & (step != self.noted_step)
+            self.noted_step.copy_(step)
+        counts = torch.where(new, self.decay * self.counts + (1 - self.decay) * self.noted_counts, self.counts)
+        sums = torch.where(new, self.decay * self.sums + (1 - self.decay) * self.noted_sums, self.sums)
+        moved = (new & (self.noted_counts > 0))[:, None]
+        vectors = torch.where(moved, self._scaled(sums / counts[:, None]), self.codebook)
+        if self.revive_below is not None:
+            dead = new & (counts < self.revive_below) & (self.noted_weights > 0)
+            rows = self._scaled(self.noted_rows / self.noted_weights[:, None])
+            counts = torch.where(dead, counts.mean(), counts)
+            sums = torch.where(dead[:, None], counts[:, None] * rows, sums)
+            vectors = torch.where(dead[:, None], rows, vectors)
+        self.counts.copy_(counts)
+        self.sums.copy_(sums)
+        self.codebook.copy_(vectors)
+        self.noted_counts.mul_(~new)
+
+    @torch.no_grad()
+    def initialize(self, z_e: Tensor) -> None:
+        """Move the codebook to the centres that scikit-learn's k-means, seeded from torch's stream, finds in a batch.
+
+        Raises:
+            DataError: if fewer than ``num_codes`` of the vectors are finite.
+        """
+        from sklearn.cluster import KMeans
+
+        self.check(z_e)
+        rows = self._inputs(z_e).reshape(-1, self.codebook.shape[-1])
+        rows = rows[rows.isfinite().all(-1)].to(self.codebook.dtype)
+        if len(rows) < self.num_codes:
+            raise DataError(f"the batch has {len(rows)} finite vectors; expected at least num_codes={self.num_codes}")
+        found = KMeans(self.num_codes, n_init=1, random_state=draw_seed()).fit(rows.cpu().numpy())
+        self.codebook.copy_(self._scaled(torch.from_numpy(found.cluster_centers_).to(self.codebook)))
+        if self.running:
+            members = torch.from_numpy(found.labels_).long().bincount(minlength=self.num_codes)
+            self.counts.copy_(members)
+            self.sums.copy_(self.counts[:, None] * self.codebook)
+            self.noted_counts.zero_()
+
+    def _inputs(self, z_e: Tensor) -> Tensor:
+        """Where z_e lies among the code vectors."""
+        return self._scaled(z_e if self.project_in is None else self.project_in(z_e))
+
+    def _scaled(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors, dim=-1) if self.cosine else vectors

@@ -1,0 +1,179 @@
+"""Checks made before any long work starts."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from pyro.infer import ELBO
+from pyro.optim import PyroOptim
+from torch import Tensor, nn
+from torch.distributions import constraints
+from torch.optim.lr_scheduler import LRScheduler
+
+from pyvae.batching.batches import Batches
+from pyvae.core.arguments import check_int, check_positive, check_seed
+from pyvae.core.files import as_path
+from pyvae.distributions import ContinuousBernoulli
+from pyvae.errors import RUN_ERRORS, ArgumentError, PairError
+from pyvae.inspection.checks import check_data, check_shapes
+from pyvae.inspection.inspection import Inspection, inspect_pair
+from pyvae.inspection.sites import stochastic_sites, unwrapped
+from pyvae.training.logs import tensorboard_class
+
+__all__ = ["check_arguments", "check_pair", "make_optimizer", "make_schedule"]
+
+
+def check_arguments(
+    objective: ELBO | None,
+    epochs: int,
+    clip_norm: float | None,
+    patience: int | None,
+    has_validation: bool,
+    seed: int | None,
+    checkpoint_dir: str | Path | None,
+    resume: bool,
+    tensorboard: bool,
+) -> None:
+    """Refuse arguments of :func:`pyvae.fit` that are out of range.
+
+    Raises:
+        ArgumentError: naming the argument, what came and what was expected.
+    """
+    if objective is not None and not isinstance(objective, ELBO):
+        hint = f"; pass an instance: {objective.__name__}()" if isinstance(objective, type) else ""
+        raise ArgumentError(f"objective is {objective!r}; expected a Pyro ELBO such as Trace_ELBO(){hint}")
+    if objective is not None and type(objective).__name__.startswith("Jit"):
+        plain = type(objective).__name__.removeprefix("Jit")
+        raise ArgumentError(
+            f"{type(objective).__name__} does not run the pair at each step, as metrics need: use {plain}"
+        )
+    if objective is not None:
+        check_int("the objective's num_particles", objective.num_particles)
+    check_int("epochs", epochs)
+    if clip_norm is not None:
+        check_positive("clip_norm", clip_norm)
+    if patience is not None:
+        check_int("patience", patience)
+    if patience is not None and not has_validation:
+        raise ArgumentError("patience needs validation data, whose ELBO it watches: pass validation=…")
+    if seed is not None:
+        check_seed(seed)
+    if checkpoint_dir is not None:
+        as_path(checkpoint_dir, "checkpoint_dir")
+    if checkpoint_dir is None and (resume or tensorboard):
+        raise ArgumentError("resume and tensorboard need a place on disk: pass checkpoint_dir=…")
+    if tensorboard:
+        tensorboard_class()
+
+
+def make_optimizer(optimizer: object, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    """The optimizer that a factory makes over all parameters.
+
+    Raises:
+        ArgumentError: if it is not a factory of torch optimizers over these parameters.
+    """
+    advice = (
+        "expected a function from parameters to a torch.optim.Optimizer, such as "
+        "functools.partial(torch.optim.Adam, lr=1e-3); the optimizers of pyro.optim work with SVI"
+    )
+    ready = isinstance(optimizer, torch.optim.Optimizer | PyroOptim)
+    if ready or not callable(optimizer) or (isinstance(optimizer, type) and issubclass(optimizer, PyroOptim)):
+        kind = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else f"a {type(optimizer).__name__}"
+        raise ArgumentError(f"optimizer is {kind}; {advice}")
+    try:
+        made = optimizer(parameters)
+    except RUN_ERRORS as error:
+        raise ArgumentError(f"the optimizer cannot be built: {type(error).__name__}: {error}; {advice}") from error
+    if not isinstance(made, torch.optim.Optimizer):
+        raise ArgumentError(f"optimizer makes a {type(made).__name__}; {advice}")
+    if isinstance(made, torch.optim.LBFGS):
+        raise ArgumentError("LBFGS needs a closure that runs the batch again; use a first-order optimizer")
+    own = {id(p) for p in parameters}
+    if not all(id(p) in own for group in made.param_groups for p in group["params"]):
+        raise ArgumentError(f"the optimizer holds parameters that are not the pair's; {advice}")
+    return made
+
+
+def make_schedule(schedule: object, optimizer: torch.optim.Optimizer) -> LRScheduler | None:
+    """The learning-rate schedule that a factory makes.
+
+    Raises:
+        ArgumentError: if it is not a factory of torch schedules.
+    """
+    if schedule is None:
+        return None
+    advice = (
+        "expected a function from an optimizer to a torch schedule, such as "
+        "functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)"
+    )
+    if not callable(schedule):
+        raise ArgumentError(f"schedule is {schedule!r}; {advice}")
+    try:
+        made = schedule(optimizer)
+    except RUN_ERRORS as error:
+        raise ArgumentError(f"the schedule cannot be built: {type(error).__name__}: {error}; {advice}") from error
+    if not isinstance(made, LRScheduler):
+        raise ArgumentError(f"schedule makes a {type(made).__name__}; {advice}")
+    return made
+
+
+def check_pair(pair: nn.Module, batches: Batches) -> Inspection:
+    """Run the pair on an example of the data and refuse what would fail, or silently go wrong, later.
+
+    Raises:
+        PairError: if the pair fails, has nothing to train or to observe, keeps parameters that cannot be found, or
+            if guide and model do not have the same latent sites.
+        DataError: if observed data lie outside of the support of their distribution.
+    """
+    inspection = inspect_pair(pair, batches.first())
+    if inspection.stray:
+        raise PairError(
+            f"the parameters {list(inspection.stray)} live in Pyro's param store alone, where fit does not see them; "
+            "make them attributes of the pair: nn.Parameter, or pyro.nn.PyroParam for constrained ones"
+        )
+    if not any(p.requires_grad for p in pair.parameters()):
+        raise PairError(f"{type(pair).__name__} has no parameters that require gradients; there is nothing to train")
+    if not inspection.observed:
+        raise PairError("the model observes nothing when it is given data; expected a sample site with obs=x")
+    guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
+    missing = set(inspection.latents) - set(guide)
+    extra = {n for n, s in guide.items() if not s["infer"].get("is_auxiliary")} - set(inspection.latents)
+    if missing or extra:
+        raise PairError(
+            f"guide and model differ in their latent sites: {sorted(missing)} are in the model alone, "
+            f"{sorted(extra)} in the guide alone; give them the same names"
+        )
+    check_data(inspection)
+    check_shapes(inspection)
+    check_data(inspect_pair(pair, batches.extremes()))
+    _warn_of_kinds(inspection)
+    return inspection
+
+
+def _is_dense(distribution: torch.distributions.Distribution) -> bool:
+    """Whether it has a density at 0 and 1."""
+    kinds = (ContinuousBernoulli, torch.distributions.ContinuousBernoulli)
+    return distribution.support is constraints.real or isinstance(distribution, kinds)
+
+
+def _warn_of_kinds(inspection: Inspection) -> None:
+    """Warn where a bound is no bound: intensities under a distribution of binary data, binary data under a density."""
+    for name in inspection.observed:
+        site = inspection.model.nodes[name]
+        value, distribution = site["value"], unwrapped(site["fn"])
+        binary = bool(((value == 0) | (value == 1)).all())
+        message = None
+        if isinstance(distribution, torch.distributions.Bernoulli) and not binary:
+            message = (
+                "is Bernoulli but the data hold values strictly between 0 and 1: the bound is minus a cross-entropy, "
+                "no log density, and cannot be compared with that of other likelihoods. Binarize the data, or use "
+                "another likelihood"
+            )
+        elif _is_dense(distribution) and binary and value.is_floating_point():
+            message = (
+                "has a density but the data are all 0 or 1: the density can grow without bound at these "
+                "two values, and the figures mean little. Use a Bernoulli likelihood, or data that are not binarized"
+            )
+        if message:
+            warnings.warn(f"site {name!r} {message}", stacklevel=5)

@@ -1,0 +1,211 @@
+"""One training loop for every pair."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from pyro.infer import ELBO
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from pyvae.batching.batches import Batches, Data, batches_for
+from pyvae.core.arguments import check_choice
+from pyvae.core.modules import kept_modes, own_parameters
+from pyvae.core.random_streams import preserved_streams
+from pyvae.evaluation import elbo
+from pyvae.evaluation.code_usage import code_sites
+from pyvae.inspection.inspection import Inspection, device_of
+from pyvae.objectives.default import default_objective, settled
+from pyvae.objectives.soundness import check_objective
+from pyvae.training.checkpoints import keep, start
+from pyvae.training.checks import check_arguments, check_pair, make_optimizer, make_schedule
+from pyvae.training.eager_step import EagerStep, Loss, Update
+from pyvae.training.epochs import Epochs
+from pyvae.training.logs import tensorboard_writer
+from pyvae.training.loop import Trainer
+from pyvae.training.precision import Precision
+from pyvae.training.processes import processes_on
+from pyvae.training.progress import TrainingProgress
+from pyvae.training.state import Row, TrainingState
+
+__all__ = ["FitResult", "fit"]
+
+_MOST_OPERATIONS = 60_000  # of a step whose compilation takes some minutes
+_WORTH_COMPILING = 2000  # steps of a small VAE, which on two cores save about what its compilation takes
+
+
+@dataclass(frozen=True, repr=False)
+class FitResult:
+    """What became of a training run.
+
+    Attributes:
+        history: one row of metrics per epoch, by name, in nats per datapoint.
+        best_epoch: the epoch whose weights the pair now has, if there were validation data; else 0.
+        seed: what repeats the run.
+    """
+
+    history: list[Row]
+    best_epoch: int
+    seed: int
+
+    def __str__(self) -> str:
+        best = f", best epoch {self.best_epoch}" if self.best_epoch else ""
+        return f"{len(self.history)} epochs{best}, seed {self.seed}"
+
+    def __repr__(self) -> str:
+        return f"<FitResult {self}>"
+
+
+def fit(
+    pair: nn.Module,
+    data: Data,
+    *,
+    validation: Data | None = None,
+    objective: ELBO | None = None,
+    optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer] = lambda p: torch.optim.Adam(p, lr=1e-3, fused=True),
+    schedule: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
+    epochs: int = 10,
+    batch_size: int = 128,
+    clip_norm: float | None = None,
+    patience: int | None = None,
+    seed: int | None = None,
+    compile: bool | None = None,
+    precision: Precision = "32-true",
+    checkpoint_dir: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    tensorboard: bool = False,
+) -> FitResult:
+    r"""Maximize Σ_n ELBO(x_n) over the parameters of model and guide by stochastic gradients.
+
+    Works on any ``nn.Module`` with a Pyro ``model`` and ``guide``. The run depends on the seed alone: the random
+    streams and the order of the data follow from it and the epoch, and a run that is killed at any moment and resumed
+    ends with the bits of one that was not. The global random streams and the param store are left as they were.
+    In a script that torchrun starts several times, all processes train the pair together.
+
+    Args:
+        pair: the pair; it is trained in place, and with validation data ends with the weights of its best epoch.
+        data: a tensor of one row per datapoint, a tuple of such (the arguments of model and guide), a torch
+            ``Dataset`` or a ``DataLoader`` (which brings its own batch size).
+        validation: held-out data of any such form; their ELBO is measured after each epoch.
+        objective: a Pyro ELBO; by default one with analytic KL where that exists, else Trace_ELBO(). Ask for more
+            Monte Carlo particles with its num_particles.
+        optimizer: makes the torch optimizer over all parameters.
+        schedule: makes a learning-rate schedule, stepped once per epoch; ReduceLROnPlateau watches the loss.
+        epochs: passes over the data, those before a resumption included.
+        batch_size: rows per step, of each process.
+        clip_norm: largest norm of the whole gradient of the mean loss per datapoint.
+        patience: stop after so many epochs without a better validation ELBO.
+        seed: of all randomness; by default drawn from torch's global stream.
+        compile: whether the step is traced once and compiled, after which no Python runs in it; a pair that cannot be
+            traced is trained eagerly, with a warning that says why. By default it is in runs of 2,000 steps or more,
+            unless the step is so long that its compilation would take many minutes.
+        precision: "32-true", or "bf16-mixed": factors of matrix products and convolutions in bfloat16, all sums,
+            densities and parameters in float32.
+        checkpoint_dir: where to keep checkpoint.safetensors and metrics.csv, replaced after each epoch.
+        resume: go on from the checkpoint in checkpoint_dir, if there is one.
+        progress: show progress in the terminal.
+        tensorboard: log to checkpoint_dir/tensorboard too.
+
+    Returns:
+        The history of metrics in nats per datapoint, the best epoch and the seed.
+
+    Raises:
+        ArgumentError: if an argument is out of range.
+        DataError: if the data are empty, not finite, of unequal lengths, or outside the likelihood's support.
+        PairError: if the pair fails on a batch, has nothing to train, or its guide and model do not match.
+        NonFiniteError: if NaN or infinity appears; the last checkpoint stands.
+        CheckpointError: if a checkpoint cannot be written, read, or belongs to other settings.
+        RunError: if one of several processes is lost, or lightning-fabric is not installed for them.
+
+    Example:
+        >>> import pyvae
+        >>> vae = pyvae.recipes.gaussian(shape=(64,), latent_dim=2, hidden=[16])
+        >>> result = fit(vae, torch.rand(100, 64).round(), epochs=2, seed=0, progress=False)
+        >>> len(result.history), sorted(result.history[-1])[:2]
+        (2, ['epoch', 'grad_norm'])
+    """
+    check_arguments(
+        objective, epochs, clip_norm, patience, validation is not None, seed, checkpoint_dir, resume, tensorboard
+    )
+    check_choice("precision", precision, get_args(Precision))
+    device = device_of(pair)
+    processes = processes_on(device)
+    batches = batches_for(pair, data, batch_size).divided(processes.rank, processes.count)
+    held_out = None if validation is None else batches_for(pair, validation, batch_size, "validation")
+    inspection = _checked(pair, batches, held_out)
+    objective = settled(objective or default_objective(inspection), inspection)
+    check_objective(objective, inspection)
+    made = make_optimizer(optimizer, [p for p in pair.parameters() if p.requires_grad])
+    settings = _settings(pair, objective, made, batches, held_out)
+    scheduler = make_schedule(schedule, made)
+    settings |= {"seed": seed, "clip_norm": clip_norm, "schedule": scheduler and type(scheduler).__name__}
+    settings |= {"precision": precision, "processes": processes.count}
+    state = TrainingState(pair, made, scheduler, settings)
+    directory = None if checkpoint_dir is None else Path(checkpoint_dir)
+    start(state, directory, resume, processes)
+    step = EagerStep(Loss(pair, objective, inspection, precision), Update(pair, made, clip_norm, processes))
+    trainer = Trainer(step, _traced_rows(inspection, batches, epochs, compile), None if compile else _MOST_OPERATIONS)
+    run = Epochs(trainer, state, batches, held_out, processes, coded=bool(code_sites(inspection)))
+    with (
+        kept_modes(pair),
+        own_parameters(),
+        preserved_streams(0),
+        TrainingProgress(epochs, batches.count(), state.epoch, progress and processes.rank == 0) as shown,
+    ):
+        log = tensorboard_writer(directory, state.epoch) if tensorboard and processes.rank == 0 else None
+        while state.epoch < epochs and not _exhausted(state, patience):
+            shown.epoch(run.next(shown))
+            processes.by_first(lambda: keep(state, directory, log))
+    if state.best is not None:
+        pair.load_state_dict(state.best)
+    return FitResult(state.history, state.best_epoch, state.settings["seed"])
+
+
+def _checked(pair: nn.Module, batches: Batches, held_out: Batches | None) -> Inspection:
+    """What is known of the pair, after it has been tried on both data."""
+    with preserved_streams():
+        inspection = check_pair(pair, batches)
+        if held_out is not None:
+            check_pair(pair, held_out)
+            elbo(pair, held_out.first(), num_particles=1, seed=0)
+    return inspection
+
+
+def _traced_rows(inspection: Inspection, batches: Batches, epochs: int, compile: bool | None) -> int:
+    """How many rows the batches have that take a compiled step, those of the first batch; 0 for none.
+
+    Decided by numbers alone, not by time, so that a run that is repeated or resumed decides in the same way.
+    """
+    steps = epochs * (batches.count() or 0)
+    wanted = steps >= _WORTH_COMPILING if compile is None else compile
+    return len(inspection.arguments[0]) if wanted else 0
+
+
+def _settings(
+    pair: nn.Module,
+    objective: ELBO,
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    held_out: Batches | None,
+) -> dict[str, Any]:
+    """What a resumed run must have in common with the run that it goes on with, as JSON."""
+    options = (f"{n}={v}" for n, v in vars(objective).items() if isinstance(v, bool | int | float | str))
+    groups = [{n: str(v) for n, v in group.items() if n != "params"} for group in optimizer.param_groups]
+    names = "\n".join(name for name, _ in pair.named_parameters())
+    return {
+        "data": batches.describe(),
+        "validation": None if held_out is None else held_out.describe(),
+        "batch_size": batches.batch_size,
+        "objective": f"{type(objective).__name__}({', '.join(options)})",
+        "optimizer": [type(optimizer).__name__, groups],
+        "parameters": hashlib.sha256(names.encode()).hexdigest(),  # the optimizer knows them by their order alone
+    }
+
+
+def _exhausted(state: TrainingState, patience: int | None) -> bool:
+    """Whether the validation ELBO has not risen for ``patience`` epochs."""
+    return patience is not None and state.epoch - state.best_epoch >= patience

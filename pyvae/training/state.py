@@ -1,0 +1,174 @@
+"""What a training run is made of at the end of an epoch, and its checkpoint."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from pyvae.checkpoint import load_state, read_tensors, write_tensors
+from pyvae.compilation import choices, remember
+from pyvae.errors import RUN_ERRORS, CheckpointError, PyvaeError
+from pyvae.training.logs import Row
+
+__all__ = ["CHECKPOINT", "TrainingState"]
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass
+class TrainingState:
+    """Everything that the rest of a run depends on.
+
+    Random streams and data order need no place here: both follow from the seed and the number of the epoch. The
+    learning-rate schedule follows from the history, which it is replayed on.
+
+    Attributes:
+        pair: the pair that is trained.
+        optimizer: its optimizer.
+        schedule: its learning-rate schedule, stepped once per epoch.
+        settings: what must be the same in a resumed run; JSON. A seed of None takes that of the checkpoint.
+        history: one row of metrics per finished epoch.
+        best: the parameters and buffers of the best epoch.
+        best_epoch: the number of the best epoch, 0 before the first.
+    """
+
+    pair: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: LRScheduler | None
+    settings: dict[str, Any]
+    history: list[Row] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+    best_epoch: int = 0
+
+    @property
+    def epoch(self) -> int:
+        """The number of finished epochs."""
+        return len(self.history)
+
+    def add_epoch(self, row: Row) -> None:
+        """Append the metrics of an epoch, keep the weights if they are the best so far, and step the schedule."""
+        self.history.append(row)
+        elbo = row.get("validation_elbo")
+        if elbo is not None and (not self.best_epoch or elbo > self.history[self.best_epoch - 1]["validation_elbo"]):
+            self.best_epoch = self.epoch
+            self.best = self._weights()
+        self._step_schedule(row)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {n: t.detach().clone() for n, t in self.pair.state_dict().items()}
+
+    def _step_schedule(self, row: Row) -> None:
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.step(-row["validation_elbo"] if "validation_elbo" in row else row["train_loss"])
+        elif self.schedule is not None:
+            self.schedule.step()
+
+    def write(self, directory: Path) -> None:
+        """Replace the checkpoint of ``directory`` in one step.
+
+        Raises:
+            CheckpointError: if it cannot be written; the previous one stands.
+        """
+        optimizer_tensors, optimizer_numbers = _flatten(self.optimizer.state_dict())
+        tensors = {f"model/{n}": t for n, t in self.pair.state_dict().items()}
+        if self.best_epoch != self.epoch:  # else the model's weights are the best ones
+            tensors |= {f"best/{n}": t for n, t in (self.best or {}).items()}
+        tensors |= {f"optimizer/{n}": t for n, t in optimizer_tensors.items()}
+        header = {
+            "kind": "checkpoint",
+            "recipe": getattr(self.pair, "recipe", None),
+            "settings": self.settings,
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "optimizer": optimizer_numbers,
+            "products": choices(),  # they decide how a traced step rounds
+        }
+        write_tensors(directory / CHECKPOINT, tensors, header)
+
+    def read(self, directory: Path) -> None:
+        """Take on the state of the checkpoint of ``directory``.
+
+        Raises:
+            CheckpointError: if it is unreadable, or of a run with other settings.
+        """
+        path = directory / CHECKPOINT
+        tensors, header = read_tensors(path)
+        if header["kind"] != "checkpoint":
+            raise CheckpointError(f"{path} is a file of weights; expected the checkpoint of a run")
+        try:
+            self._take(path, tensors, header)
+        except RUN_ERRORS as error:
+            if isinstance(error, PyvaeError):
+                raise
+            raise CheckpointError(f"{path}: the header is damaged: {type(error).__name__}: {error}") from error
+
+    def _take(self, path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        self._compare(path, header["settings"])
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            kind, _, rest = name.partition("/")
+            parts[kind][rest] = tensor
+        load_state(self.pair, parts["model"], str(path))
+        processes = self.settings["processes"]
+        self.settings = header["settings"] | {"processes": processes}
+        self.history, self.best_epoch = header["history"], header["best_epoch"]
+        remember(header["products"])
+        self.best = parts["best"] or (self._weights() if self.best_epoch else None)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
+            for row in self.history:
+                self._step_schedule(row)
+        self.optimizer.load_state_dict(_unflatten(parts["optimizer"], header["optimizer"]))
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for key, tensor in parts["optimizer"].items():  # torch casts some of the state to the type of the parameters
+            index, _, name = key.partition("/")
+            entry = self.optimizer.state[parameters[int(index)]]
+            if entry[name].dtype != tensor.dtype:
+                entry[name] = tensor.to(entry[name].device)
+
+    def _compare(self, path: Path, written: Mapping[str, Any]) -> None:
+        here = json.loads(json.dumps(self.settings))
+        differences = [
+            f"{name} is {here.get(name)!r} now and was {written.get(name)!r}"
+            for name in sorted(here.keys() | written.keys())
+            if here.get(name) != written.get(name) and (name, here.get(name)) != ("seed", None) and name != "processes"
+        ]
+        if differences:
+            raise CheckpointError(
+                f"cannot resume from {path}: {'; '.join(differences)}. Resume with the same settings, or start in "
+                "another directory"
+            )
+        if here["processes"] != written["processes"]:
+            warnings.warn(
+                f"{path} is of a run of {written['processes']} processes and goes on with {here['processes']}: the "
+                "batches are others from here on, and so is the result",
+                stacklevel=2,
+            )
+
+
+def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimizer's state as tensors by ``index/name``, and the numbers that remain."""
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, dict[str, Any]] = {}
+    for index, entries in state["state"].items():
+        numbers[str(index)] = {}
+        for name, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}/{name}"] = value
+            else:
+                numbers[str(index)][name] = value
+    return tensors, {"state": numbers, "param_groups": state["param_groups"]}
+
+
+def _unflatten(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> dict[str, Any]:
+    state = {int(index): dict(entries) for index, entries in numbers["state"].items()}
+    for key, tensor in tensors.items():
+        index, _, name = key.partition("/")
+        state[int(index)][name] = tensor
+    return {"state": state, "param_groups": numbers["param_groups"]}
