@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 import pyvae
 from benchmarks.workloads import Workload
-from pyvae.core.modules import own_parameters
-from pyvae.core.random_streams import derive_seed, preserved_streams
+from pyvae.core.modules import isolated_param_store
+from pyvae.core.random_streams import derive_seed, isolated_rng
 from pyvae.training.loop import Trainer
 
 __all__ = ["EagerEpochs", "Epochs", "Fit"]
@@ -53,7 +53,7 @@ class Epochs:
         """One pass over the data, seeded and isolated as pyvae.fit does it."""
         self._number += 1
         seed = derive_seed(self._seed, self._number)
-        with own_parameters(), preserved_streams(seed), warnings.catch_warnings():
+        with isolated_param_store(), isolated_rng(seed), warnings.catch_warnings():
             # a pair that cannot be compiled must show in the report, not be measured as if it had been
             warnings.filterwarnings("error", message=".*without compilation")
             row = self._trainer.epoch(self._batches, derive_seed(seed, 1), self._number, self._progress)

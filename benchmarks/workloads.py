@@ -116,7 +116,7 @@ def _chain(length: int) -> Versions:
 
 
 def diffusion(steps: int) -> Workload:
-    """A diffusion of so many steps with a perceptron, trained on one step for each datum; by pyvae alone."""
+    """A diffusion of so many steps with a perceptron, trained on one step for each datapoint; by pyvae alone."""
 
     def make() -> Versions:
         network = networks.TimeMLP(PIXELS, hidden=[256])

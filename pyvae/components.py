@@ -10,7 +10,13 @@ from pyvae.core.arguments import as_shape
 from pyvae.errors import PairError
 from pyvae.networks.shapes import doubled
 
-__all__ = ["NormalOverNetwork", "OverNetwork", "call_location_log_variance", "call_location_scale", "call_network"]
+__all__ = [
+    "NormalParametrizedByNetwork",
+    "ParametrizedByNetwork",
+    "call_location_log_variance",
+    "call_location_scale",
+    "call_network",
+]
 
 
 def call_network(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> Tensor:
@@ -54,7 +60,7 @@ def call_location_scale(network: nn.Module, *inputs: Tensor, shape: torch.Size) 
     return loc, (log_variance / 2).exp()
 
 
-class OverNetwork(nn.Module):
+class ParametrizedByNetwork(nn.Module):
     """What components over one network share.
 
     Args:
@@ -88,7 +94,7 @@ class OverNetwork(nn.Module):
         return f"event_shape={tuple(self.event_shape)}"
 
 
-class NormalOverNetwork(OverNetwork):
+class NormalParametrizedByNetwork(ParametrizedByNetwork):
     """What is N(μ, diag σ²), with means and log-variances of one network."""
 
     @property

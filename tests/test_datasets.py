@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from pyvae import datasets
-from pyvae.datasets import InMemory, LabelledData
+from pyvae.datasets import DataSplits, InMemory
 
 
 def test_digits_are_scikit_learns_split_without_overlap():
@@ -74,7 +74,7 @@ def test_hold_out_splits_without_loss():
 
 def test_columns_that_never_change_stay_finite():
     x = torch.cat([torch.ones(20, 1), torch.randn(20, 2)], 1)
-    data = LabelledData("own", InMemory(x), InMemory(x), num_classes=0, levels=0)
+    data = DataSplits("own", InMemory(x), InMemory(x), num_classes=0, levels=0)
     assert datasets.standardization(data).train[torch.arange(20)][0].isfinite().all()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import DataError
 
 __all__ = ["Shard", "ShardedSampler"]
@@ -67,7 +67,7 @@ class ShardedSampler(Sampler[list[int]]):
         self._batches, self._shard, self._seed = batches, shard, seed
 
     def __iter__(self) -> Iterator[list[int]]:
-        with preserved_streams(self._seed):
+        with isolated_rng(self._seed):
             batches = list(self._batches)
         return iter(batches[self._shard.rank :: self._shard.count][: len(self)])
 

@@ -26,7 +26,7 @@ def compare(runs: list[str], num_particles: int = 100, seed: int = 0, output: st
 
     Args:
         runs: two or more run directories, of the same data and preprocessing.
-        num_particles: importance samples per datum.
+        num_particles: importance samples per datapoint.
         seed: of the draws.
         output: a .json file for the figures; by default comparison-1.json, … in the first of the runs.
     """
@@ -78,7 +78,7 @@ def _check_same_data(first: Run, other: Run) -> None:
         names = sorted((first, other), key=lambda run: run.conditional)
         raise DataError(
             f"{names[1].directory} and {names[0].directory} cannot be compared: the first is told the label of each "
-            "datum, and the second is not"
+            "datapoint, and the second is not"
         )
 
 

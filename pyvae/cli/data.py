@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from pyvae import datasets
-from pyvae.datasets import LabelledData
+from pyvae.datasets import DataSplits
 from pyvae.datasets import preprocessing as preprocessings
 from pyvae.datasets.audio import wav_files
 from pyvae.errors import DataError
@@ -30,7 +30,7 @@ def load_data(
     preprocessing: Preprocessing = "dynamic_binarization",
     image_size: int = 32,
     audio_length: int = 6144,
-) -> LabelledData:
+) -> DataSplits:
     """Data by name or by path, preprocessed.
 
     Args:

@@ -25,7 +25,7 @@ def diagnose(
 
     Args:
         run: the run directory.
-        num_particles: importance samples per datum.
+        num_particles: importance samples per datapoint.
         count: how many of the test data, the first ones; by default all.
         seed: of the draws.
         output: a .html for the page or a .json for the figures; by default diagnosis-1.html, … in run.

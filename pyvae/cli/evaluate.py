@@ -10,7 +10,7 @@ from pyvae.cli.output import free_output
 from pyvae.cli.runs import open_run
 from pyvae.core.arguments import check_seed
 from pyvae.core.files import write_atomically
-from pyvae.datasets import LabelledData
+from pyvae.datasets import DataSplits
 from pyvae.evaluation import Evaluation
 from pyvae.evaluation import evaluate as evaluate_pair
 
@@ -24,7 +24,7 @@ def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | No
 
     Args:
         run: the run directory.
-        num_particles: importance samples per datum.
+        num_particles: importance samples per datapoint.
         seed: of the draws.
         output: a .json file for the figures; by default evaluation-1.json, … in run.
     """
@@ -37,7 +37,7 @@ def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | No
     print(path)
 
 
-def evaluate_test_data(pair: nn.Module, data: LabelledData, num_particles: int, seed: int) -> Evaluation:
+def evaluate_test_data(pair: nn.Module, data: DataSplits, num_particles: int, seed: int) -> Evaluation:
     """On one draw of the data, the same each time, so that evaluations of a run can be compared."""
     return evaluate_pair(pair, data.test.fixed(), num_particles, seed)
 

@@ -20,8 +20,8 @@ from pyvae.cli.parser import parameters_of
 from pyvae.cli.report import write_report
 from pyvae.cli.runs import Run, discard_run, free_path, start_run, versions
 from pyvae.core.arguments import check_int, check_seed
-from pyvae.core.random_streams import derive_seed, preserved_streams
-from pyvae.datasets import InMemory, LabelledData
+from pyvae.core.random_streams import derive_seed, isolated_rng
+from pyvae.datasets import DataSplits, InMemory
 from pyvae.errors import ArgumentError, DataError
 from pyvae.inspection.checks import check_data
 from pyvae.inspection.inspection import inspect_pair
@@ -47,7 +47,7 @@ class RunOptions:
         run_dir: where everything goes; by default the first free one of runs/RECIPE-1, runs/RECIPE-2, …
         resume: go on with the run in run_dir.
         validation: the part of the training data that is held out to choose the best epoch; 0 for none.
-        evaluation_particles: importance samples per test datum.
+        evaluation_particles: importance samples per test datapoint.
         device: where to compute, such as cpu or cuda.
     """
 
@@ -92,9 +92,7 @@ def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any]) -> 
     train(run, data, {n: made[n] for n in training}, options, processes)
 
 
-def train(
-    run: Run, data: LabelledData, arguments: Mapping[str, Any], options: RunOptions, processes: Processes
-) -> None:
+def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: RunOptions, processes: Processes) -> None:
     """Train the pair of a run, evaluate it on the test data, and leave pictures and a report.
 
     Args:
@@ -110,7 +108,7 @@ def train(
     check_seed(seed)
     check_int("evaluation_particles", options.evaluation_particles)
     training, held_out = data.hold_out(options.validation)
-    with preserved_streams(derive_seed(seed, *_INITIALIZATION)):
+    with isolated_rng(derive_seed(seed, *_INITIALIZATION)):
         pair = build(run.recipe, run.arguments).to(device)
     check_test_data(pair, data.test)
     made = processes.by_first(lambda: start_run(run, options.resume))
@@ -153,7 +151,7 @@ def check_test_data(pair: nn.Module, test: InMemory) -> None:
     Raises:
         DataError: if they lie outside of the support of the likelihood.
     """
-    with preserved_streams(0):
+    with isolated_rng(0):
         check_data(inspect_pair(pair, batches_for(pair, test, 8, "the test data").extremes()))
 
 

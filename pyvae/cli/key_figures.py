@@ -22,7 +22,7 @@ def key_figures(evaluation: Evaluation, conditional: bool) -> list[dict[str, str
         {
             "name": "ELBO",
             "value": f"{elbo.value:.2f} nats",
-            "meaning": f"per test datum; a lower bound on log p(x{given}). ± {elbo.standard_error:.3f} Monte Carlo "
+            "meaning": f"per test datapoint; a lower bound on log p(x{given}). ± {elbo.standard_error:.3f} Monte Carlo "
             f"error, ± {elbo.dataset_standard_error:.2f} from the choice of data",
         },
         *([weighted] if weighted else []),

@@ -5,7 +5,7 @@ import torch
 from pyvae.cli.output import DRAWN, free_output, write_data
 from pyvae.cli.report import draw_reconstructions
 from pyvae.cli.runs import open_run
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import ArgumentError
 from pyvae.latent_space.decoding import reconstruct as reconstruct_data
 
@@ -18,7 +18,7 @@ def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: 
     Args:
         run: the run directory.
         count: how many of the test data.
-        as_label: decode with this class instead of the datum's own: its style, another class.
+        as_label: decode with this class instead of the datapoint's own: its style, another class.
         output: a .png for a picture or a .npy for the numbers; by default reconstructions-1.png, … in run.
     """
     opened = open_run(run)
@@ -26,7 +26,7 @@ def reconstruct(run: str, count: int = 10, as_label: int | None = None, output: 
     data, pair = opened.load_data(), opened.load_pair()
     if not 1 <= count <= len(data.test):
         raise ArgumentError(f"count is {count}; expected 1 to {len(data.test)}, the number of test data")
-    with preserved_streams(0):
+    with isolated_rng(0):
         args = data.test[torch.arange(count)]
     labels = None
     if as_label is not None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from pyvae.cli.key_figures import key_figures
 from pyvae.cli.runs import Run
 from pyvae.core.files import write_atomically
-from pyvae.core.random_streams import preserved_streams
-from pyvae.datasets import LabelledData
+from pyvae.core.random_streams import isolated_rng
+from pyvae.datasets import DataSplits
 from pyvae.diagnostics.sections.codebooks import draw_codes
 from pyvae.evaluation import CodeUsage, Evaluation
 from pyvae.latent_space.decoding import class_labels, generate, latent_means, reconstruct
@@ -53,7 +53,7 @@ def draw_reconstructions(x: Tensor, originals: Tensor, label: str = "decoded") -
 
 
 def draw_transfer(run: Run, pair: nn.Module, args: Sequence[Tensor], num_classes: int) -> Figure:
-    """Each datum in the left column, decoded with every label to its right: its style, other classes."""
+    """Each datapoint in the left column, decoded with every label to its right: its style, other classes."""
     decoded = [reconstruct(pair, args, torch.full_like(args[1], label)) for label in range(num_classes)]
     parts = [run.original_units(x) for x in (args[0], *decoded)]
     labels = ["data", *map(str, range(num_classes))]
@@ -107,7 +107,7 @@ def _latent_picture(run: Run, pair: nn.Module, many: Sequence[Tensor], classes: 
 def _pictures(
     run: Run,
     pair: nn.Module,
-    data: LabelledData,
+    data: DataSplits,
     classes: Tensor | None,
     history: Sequence[Row],
     terms: dict[str, float],
@@ -116,7 +116,7 @@ def _pictures(
     """All pictures of a run."""
     device = next(pair.parameters()).device
     scattered = min(max(1, _SCATTERED // len(terms)), len(data.test))  # a long chain has latents enough
-    with preserved_streams(0):
+    with isolated_rng(0):
         some = [t.to(device) for t in data.test[torch.arange(min(_SHOWN, len(data.test)))]]
         many = [t.to(device) for t in data.test[torch.arange(scattered)]]
     pictures = [*_data_pictures(run, pair, some, data.num_classes), _latent_picture(run, pair, many, classes)]
@@ -152,7 +152,7 @@ def _pictures(
 def write_report(
     run: Run,
     pair: nn.Module,
-    data: LabelledData,
+    data: DataSplits,
     classes: Tensor | None,
     history: Sequence[Row],
     evaluation: Evaluation,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pyvae.checkpoint import restore
 from pyvae.cli.data import load_data
 from pyvae.core.files import write_atomically
-from pyvae.datasets import LabelledData
+from pyvae.datasets import DataSplits
 from pyvae.datasets import preprocessing as preprocessings
 from pyvae.errors import CheckpointError, DataError, RunError
 from pyvae.recipes.loading import build
@@ -61,7 +61,7 @@ class Run:
         """x, as the pair takes and gives it, in the units that the data had before a standardization."""
         return preprocessings.original_units(x, self.preprocessing)
 
-    def load_data(self) -> LabelledData:
+    def load_data(self) -> DataSplits:
         """The data of the run, as its pair takes them.
 
         Raises:

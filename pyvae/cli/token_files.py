@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyvae.errors import DataError
 
-__all__ = ["RECORD", "Tokens", "fingerprint", "read_tokens"]
+__all__ = ["RECORD", "Tokens", "read_tokens", "weights_digest"]
 
 RECORD = "tokens.json"
 
@@ -76,7 +76,7 @@ def read_tokens(folder: Path, pair: nn.Module) -> tuple[Tokens, list[Tensor]]:
     return record, signed
 
 
-def fingerprint(pair: nn.Module) -> str:
+def weights_digest(pair: nn.Module) -> str:
     """A hash of the weights, by which codes know the pair that can read them."""
     digest = hashlib.sha256()
     for name, tensor in sorted(pair.state_dict().items()):

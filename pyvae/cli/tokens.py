@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pyvae.cli.runs import Run, free_path, open_run
-from pyvae.cli.token_files import RECORD, Tokens, fingerprint, read_tokens
+from pyvae.cli.token_files import RECORD, Tokens, read_tokens, weights_digest
 from pyvae.core.files import write_atomically
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.datasets import audio_rate, read_audio, read_picture
 from pyvae.datasets.preprocessing import as_recorded
 from pyvae.errors import ArgumentError, DataError
@@ -42,10 +42,10 @@ def encode(run: str, source: str, label: int | None = None, output: str | None =
     shape = opened.arguments["shape"]
     paths, rate = _files(Path(source), shape, opened)
     names = [str(path.relative_to(source)) for path in paths]
-    record = Tokens(_recipe(opened), fingerprint(pair), label, rate, names)
+    record = Tokens(_recipe(opened), weights_digest(pair), label, rate, names)
     record.check(folder, len(shape) == 2)
     grids: list[list[Tensor]] = [[] for _ in pair.code_sites]
-    with preserved_streams(0):
+    with isolated_rng(0):
         for some in _blocks(paths):
             x = as_recorded(_read(some, shape), opened.preprocessing)
             codes = pair.encode(x, *_labels(opened, label, len(x)))
@@ -73,7 +73,7 @@ def decode(run: str, tokens: str, label: int | None = None, output: str | None =
     opened = open_run(run)
     folder, pair = _free_folder(opened, "decoded", output), _tokenizer(opened)
     record, grids = read_tokens(Path(tokens), pair)
-    if record.weights != fingerprint(pair):
+    if record.weights != weights_digest(pair):
         raise DataError(f"the tokens in {tokens} were made with other weights than {run} has, and mean nothing to it")
     outputs = record.check(folder, len(opened.arguments["shape"]) == 2)
     label = record.label if label is None else label

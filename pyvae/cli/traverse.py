@@ -7,7 +7,7 @@ from torch import Tensor
 from pyvae.cli.output import DRAWN, free_output, write_data
 from pyvae.cli.runs import open_run
 from pyvae.core.arguments import check_int, check_positive
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.diagnostics import posterior_means
 from pyvae.errors import ArgumentError
 from pyvae.inspection.inspection import inspect_pair
@@ -29,7 +29,7 @@ def traverse(
     span: float = 2.0,
     output: str | None = None,
 ) -> None:
-    """Decode a test datum with one dimension of its latent changed at a time, the most active dimensions first.
+    """Decode a test datapoint with one dimension of its latent changed at a time, the most active dimensions first.
 
     Args:
         run: the run directory.
@@ -51,13 +51,13 @@ def traverse(
     if not 0 <= index < len(data.test):
         raise ArgumentError(f"index is {index}; expected 0 to {len(data.test) - 1}, one of the test data")
     test = data.test.fixed()
-    datum = test[index : index + 1]
-    with preserved_streams(0):
-        name = continuous_site(inspect_pair(pair, datum), site)
+    datapoint = test[index : index + 1]
+    with isolated_rng(0):
+        name = continuous_site(inspect_pair(pair, datapoint), site)
     variances = posterior_means(pair, test, [name])[name].var(0)
     dims = variances.argsort(descending=True, stable=True)[:count].tolist()
     values = torch.linspace(-span, span, steps).tolist()
-    x = traverse_latents(pair, datum, name, dims, values)
+    x = traverse_latents(pair, datapoint, name, dims, values)
     x = opened.original_units(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     write_data(path, x, lambda: draw_traversal(x, name, dims, values))
 

@@ -10,7 +10,7 @@ from pyvae.compilation.python_state import PythonState
 from pyvae.compilation.tracing import as_tensor, without_items
 from pyvae.errors import TraceError
 from pyvae.inspection.inspection import inspect_pair
-from pyvae.objectives.default import default_objective, settled
+from pyvae.objectives.default import default_objective, with_plate_nesting
 
 __all__ = ["CompiledELBO", "compile"]
 
@@ -59,7 +59,7 @@ class CompiledELBO(nn.Module):
         before.restore()
         if inspection.stray:
             raise TraceError(f"the parameters {list(inspection.stray)} live in Pyro's param store alone")
-        return settled(self.objective or default_objective(inspection), inspection)
+        return with_plate_nesting(self.objective or default_objective(inspection), inspection)
 
     def _gradients(self, *args: object) -> tuple[Tensor, list[Tensor | None]]:
         @without_items

@@ -18,8 +18,8 @@ from torch.overrides import TorchFunctionMode
 from pyvae.compilation.budget import Budget
 from pyvae.compilation.layouts import ChannelsLast
 from pyvae.compilation.python_state import PythonState
-from pyvae.core.modules import own_parameters
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.modules import isolated_param_store
+from pyvae.core.random_streams import isolated_rng
 from pyvae.core.torch_internals import FakeTensor, pytree, trace_graph
 from pyvae.errors import PyvaeError, TraceError, first_lines
 
@@ -205,7 +205,7 @@ def _guarded(module: nn.Module, flat: Callable, examples: Sequence[Tensor], budg
     """Record, and refuse what leaves traces that no recording would leave again."""
     before, reading = PythonState(module), _Reading()
     token = _reading.set(reading)
-    with preserved_streams(), own_parameters(), pyro.validation_enabled(False), torch.enable_grad():
+    with isolated_rng(), isolated_param_store(), pyro.validation_enabled(False), torch.enable_grad():
         streams = _other_streams()
         try:
             with ChannelsLast(), reading:

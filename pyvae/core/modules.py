@@ -7,11 +7,11 @@ import pyro
 import torch
 from torch import nn
 
-__all__ = ["evaluation_mode", "kept_modes", "own_parameters"]
+__all__ = ["evaluation_mode", "isolated_param_store", "restored_modes"]
 
 
 @contextmanager
-def kept_modes(module: nn.Module) -> Iterator[None]:
+def restored_modes(module: nn.Module) -> Iterator[None]:
     """Put the train/eval mode of every submodule back afterwards."""
     modes = {submodule: submodule.training for submodule in module.modules()}
     try:
@@ -25,7 +25,7 @@ def kept_modes(module: nn.Module) -> Iterator[None]:
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; every submodule's own mode and all buffers are put back afterwards."""
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    with kept_modes(module), torch.no_grad():
+    with restored_modes(module), torch.no_grad():
         module.eval()
         try:
             yield
@@ -35,7 +35,7 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def own_parameters(stray: Sequence[str] = ()) -> Iterator[None]:
+def isolated_param_store(stray: Sequence[str] = ()) -> Iterator[None]:
     """Pyro's param store for one pair alone: empty, but for the named entries; put back afterwards.
 
     The store is shared by the whole process, and another model's entries of the same names would silently take the

@@ -8,11 +8,11 @@ import numpy as np
 import pyro
 import torch
 
-__all__ = ["derive_seed", "draw_seed", "preserved_streams"]
+__all__ = ["derive_seed", "draw_seed", "isolated_rng"]
 
 
 @contextmanager
-def preserved_streams(seed: int | None = None) -> Iterator[None]:
+def isolated_rng(seed: int | None = None) -> Iterator[None]:
     """Run a block on the streams of ``seed`` and put the streams of torch, numpy and ``random`` back afterwards.
 
     Args:
@@ -21,7 +21,7 @@ def preserved_streams(seed: int | None = None) -> Iterator[None]:
     Example:
         >>> import torch
         >>> before = torch.random.get_rng_state()
-        >>> with preserved_streams(seed=0):
+        >>> with isolated_rng(seed=0):
         ...     _ = torch.randn(3)
         >>> bool((torch.random.get_rng_state() == before).all())
         True

@@ -2,7 +2,7 @@
 
 from pyvae.datasets.arrays import arrays
 from pyvae.datasets.audio import audio_folder, audio_rate, read_audio, spoken_digits
-from pyvae.datasets.data import InMemory, LabelledData
+from pyvae.datasets.data import DataSplits, InMemory
 from pyvae.datasets.digits import digits
 from pyvae.datasets.factors import Factors
 from pyvae.datasets.memory_mapped import MemoryMapped, memory_mapped
@@ -17,9 +17,9 @@ from pyvae.datasets.sprites import Sprites, sprites
 from pyvae.datasets.vision import cifar10, fashion_mnist, image_folder, kmnist, mnist, read_picture
 
 __all__ = [
+    "DataSplits",
     "Factors",
     "InMemory",
-    "LabelledData",
     "MemoryMapped",
     "Sprites",
     "arrays",

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyvae.datasets.data import InMemory, LabelledData
+from pyvae.datasets.data import DataSplits, InMemory
 from pyvae.errors import DataError
 
 __all__ = ["arrays"]
 
 
-def arrays(path: str) -> LabelledData:
+def arrays(path: str) -> DataSplits:
     """The rows of a ``.npy`` file, or the arrays ``x``, ``y``, ``x_test``, ``y_test`` of an ``.npz`` file.
 
     Only ``x`` is required. Without ``x_test``, every tenth row is kept for the test. Bytes (uint8) are scaled to
@@ -52,7 +52,7 @@ def arrays(path: str) -> LabelledData:
         test = (x[last], None if y is None else y[last])
     if not len(train[0]) or not len(test[0]):
         raise DataError(f"{path!r} gives {len(train[0])} training and {len(test[0])} test rows; expected some of both")
-    return LabelledData(
+    return DataSplits(
         Path(path).name,
         InMemory(*(t for t in train if t is not None)),
         InMemory(*(t for t in test if t is not None)),

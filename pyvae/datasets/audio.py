@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyvae.core.arguments import check_int
-from pyvae.datasets.data import InMemory, LabelledData
+from pyvae.datasets.data import DataSplits, InMemory
 from pyvae.errors import ArgumentError, DataError
 
 __all__ = ["audio_folder", "audio_rate", "read_audio", "spoken_digits", "wav_files"]
@@ -19,7 +19,7 @@ _LENGTH = 6144
 _SOURCE = "https://github.com/Jakobovski/free-spoken-digit-dataset"
 
 
-def spoken_digits(root: str = "data", download: bool = False) -> LabelledData:
+def spoken_digits(root: str = "data", download: bool = False) -> DataSplits:
     """The Free Spoken Digit Dataset: 3,000 recordings at 8 kHz, 1×6144, by speaker; takes 0 to 4 are the test data.
 
     Each is prepared as by :func:`audio_folder`. The labels are the speakers, in alphabetical order. (Zohar Jackson and
@@ -50,7 +50,7 @@ def audio_folder(
     length: int = _LENGTH,
     label: Callable[[Path], str] | None = None,
     test: Callable[[Path], bool] | None = None,
-) -> LabelledData:
+) -> DataSplits:
     """The wav files of a folder, in all its subfolders, as one channel of floats in memory: 1×length.
 
     Each is scaled to a peak of 1, filled up with silence at the end, or cut there; channels are averaged.
@@ -82,9 +82,7 @@ def audio_folder(
     record = ({"name": "recording", "rate": rate},)
     labels = [y] if len(classes) > 1 else []
     train, held_out = (InMemory(*(t[rows] for t in (x, *labels))) for rows in (~held, held))
-    return LabelledData(
-        root, train, held_out, num_classes=len(classes) if labels else 0, levels=0, preprocessing=record
-    )
+    return DataSplits(root, train, held_out, num_classes=len(classes) if labels else 0, levels=0, preprocessing=record)
 
 
 def wav_files(root: str | Path) -> Iterator[Path]:

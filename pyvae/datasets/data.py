@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.datasets.factors import Factors
 from pyvae.errors import ArgumentError, DataError
 
-__all__ = ["InMemory", "LabelledData", "unit_interval"]
+__all__ = ["DataSplits", "InMemory", "unit_interval"]
 
 
 def unit_interval(x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class InMemory(TensorDataset):
 
     def fixed(self, seed: int = 0) -> "InMemory":
         """The same rows with one draw of a random transform, so that figures on them can be compared."""
-        with preserved_streams(seed):
+        with isolated_rng(seed):
             tensors = self[torch.arange(len(self))]
         return InMemory(*tensors, transform=lambda x: x, factors=self.factors)
 
@@ -67,7 +67,7 @@ class InMemory(TensorDataset):
 
 
 @dataclass(frozen=True)
-class LabelledData:
+class DataSplits:
     """Training and test data with what is to be known of them.
 
     Attributes:
@@ -89,15 +89,15 @@ class LabelledData:
     @property
     def shape(self) -> tuple[int, ...]:
         """The event shape of x, as rows are when they are taken."""
-        with preserved_streams():
+        with isolated_rng():
             # of zeros, as a transform may refuse the first row
             return tuple(self.train.transform(torch.zeros_like(self.train.tensors[0][:1])).shape[1:])
 
-    def without_labels(self) -> "LabelledData":
+    def without_labels(self) -> "DataSplits":
         """The same data as an unconditional pair takes them."""
         return replace(self, train=self.train.without_labels(), test=self.test.without_labels())
 
-    def transformed(self, transform: Callable[[Tensor], Tensor], **record: object) -> "LabelledData":
+    def transformed(self, transform: Callable[[Tensor], Tensor], **record: object) -> "DataSplits":
         """The same data with one more transform of x, which ``record`` describes."""
 
         def chained(split: InMemory) -> InMemory:
@@ -106,7 +106,7 @@ class LabelledData:
         preprocessing = (*self.preprocessing, record)
         return replace(self, train=chained(self.train), test=chained(self.test), preprocessing=preprocessing)
 
-    def hold_out(self, fraction: float, seed: int = 0) -> tuple["LabelledData", InMemory | None]:
+    def hold_out(self, fraction: float, seed: int = 0) -> tuple["DataSplits", InMemory | None]:
         """Split a random part off the training data for validation; None if ``fraction`` is 0.
 
         Raises:

@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from pyvae.datasets.data import InMemory, LabelledData
+from pyvae.datasets.data import DataSplits, InMemory
 
 __all__ = ["digits"]
 
 
-def digits(root: str = "data", download: bool = False) -> LabelledData:
+def digits(root: str = "data", download: bool = False) -> DataSplits:
     """1,797 images of 1×8×8 with 17 grey levels, in 10 classes: 1,437 to train, 360 to test, the same each time.
 
     Args:
@@ -30,4 +30,4 @@ def digits(root: str = "data", download: bool = False) -> LabelledData:
     train, test = train_test_split(order, test_size=360, stratify=labels, random_state=0)
     x = torch.as_tensor(images / 16, dtype=torch.float32).unflatten(1, (1, 8, 8))
     y = torch.as_tensor(labels, dtype=torch.long)
-    return LabelledData("digits", InMemory(x[train], y[train]), InMemory(x[test], y[test]), num_classes=10, levels=17)
+    return DataSplits("digits", InMemory(x[train], y[train]), InMemory(x[test], y[test]), num_classes=10, levels=17)

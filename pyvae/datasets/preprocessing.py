@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pyvae.datasets.data import InMemory, LabelledData
+from pyvae.datasets.data import DataSplits, InMemory
 from pyvae.errors import DataError
 
 __all__ = ["dequantization", "dynamic_binarization", "no_preprocessing", "standardization", "static_binarization"]
@@ -14,12 +14,12 @@ __all__ = ["dequantization", "dynamic_binarization", "no_preprocessing", "standa
 _MOMENTS = ("mean", "scale")
 
 
-def no_preprocessing(data: LabelledData) -> LabelledData:
+def no_preprocessing(data: DataSplits) -> DataSplits:
     """x as the dataset gives it: images in [0, 1], arrays as they are."""
     return data
 
 
-def dynamic_binarization(data: LabelledData) -> LabelledData:
+def dynamic_binarization(data: DataSplits) -> DataSplits:
     """x_i ~ Bernoulli(intensity_i), drawn anew each time a row is taken (Burda et al., 2016).
 
     Raises:
@@ -29,7 +29,7 @@ def dynamic_binarization(data: LabelledData) -> LabelledData:
     return data.transformed(torch.bernoulli, name="dynamic_binarization")
 
 
-def static_binarization(data: LabelledData, seed: int = 0) -> LabelledData:
+def static_binarization(data: DataSplits, seed: int = 0) -> DataSplits:
     """x_i ~ Bernoulli(intensity_i), drawn once (Salakhutdinov and Murray, 2008).
 
     Raises:
@@ -47,7 +47,7 @@ def static_binarization(data: LabelledData, seed: int = 0) -> LabelledData:
     return replace(data, train=drawn(data.train), test=drawn(data.test), preprocessing=(*data.preprocessing, record))
 
 
-def dequantization(data: LabelledData) -> LabelledData:
+def dequantization(data: DataSplits) -> DataSplits:
     """x = (k + u) / K with u ~ U(0, 1) drawn each time, for grey level k of K: a density for discrete data.
 
     The mean log density of the dequantized data bounds log P(k) − log K per element from below (Theis et al., 2016,
@@ -66,7 +66,7 @@ def dequantization(data: LabelledData) -> LabelledData:
     return data.transformed(dequantize, name="dequantization", levels=levels)
 
 
-def standardization(data: LabelledData) -> LabelledData:
+def standardization(data: DataSplits) -> DataSplits:
     """(x − m) / s with the training data's mean and standard deviation, per channel of images, per column of vectors.
 
     Columns that never change keep s = 1.
@@ -116,7 +116,7 @@ def original_units(x: Tensor, preprocessing: Sequence[Mapping[str, object]]) -> 
     return x
 
 
-def _require_intensities(data: LabelledData) -> None:
+def _require_intensities(data: DataSplits) -> None:
     for split in (data.train, data.test):
         low, high = (split.transform(bound) for bound in split.tensors[0].aminmax())
         if low < 0 or high > 1:

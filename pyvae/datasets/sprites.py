@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyvae.core.arguments import check_int
-from pyvae.datasets.data import InMemory, LabelledData
+from pyvae.datasets.data import DataSplits, InMemory
 from pyvae.datasets.factors import Factors
 from pyvae.datasets.outlines import OUTLINES
 from pyvae.errors import ArgumentError, DataError
@@ -152,7 +152,7 @@ class Sprites:
         """
         return [self._caption(*row) for row in self._complete(values).tolist()]
 
-    def labelled(self) -> LabelledData:
+    def labelled(self) -> DataSplits:
         """All images, a tenth of which (at random, the same each time, equally of each shape) is for testing.
 
         The labels y are the shapes. ``data.train.factors`` and ``data.test.factors`` are their factors.
@@ -174,7 +174,7 @@ class Sprites:
         x, y = self.draw(factors.values), self._complete(factors.values)[:, 0].clone()
         splits = train_test_split(torch.arange(count).numpy(), test_size=0.1, stratify=y.numpy(), random_state=0)
         train, test = (InMemory(x[rows], y[rows], factors=factors.rows(rows)) for rows in map(torch.from_numpy, splits))
-        return LabelledData("sprites", train, test, num_classes=classes, levels=256)
+        return DataSplits("sprites", train, test, num_classes=classes, levels=256)
 
     def _complete(self, values: Tensor) -> Tensor:
         """The values of all six factors, (N, 6); of those that do not vary, 0.
@@ -235,7 +235,7 @@ def _degree(words: tuple[str, str, str], index: int, count: int) -> str:
     return words[(6 * index + 3) // (2 * count)]
 
 
-def sprites(root: str = "data", download: bool = False) -> LabelledData:
+def sprites(root: str = "data", download: bool = False) -> DataSplits:
     """21,168 images of 3×32×32: 4 shapes in 3 sizes, 6 orientations, 7 × 7 places and 6 colours, a tenth to test.
 
     They are drawn when called; the labels are the shapes. For others, such as smaller ones without colours, see

@@ -6,13 +6,13 @@ from typing import Literal
 import torch
 
 from pyvae.core.arguments import check_int
-from pyvae.datasets.data import InMemory, LabelledData
+from pyvae.datasets.data import DataSplits, InMemory
 from pyvae.errors import DataError
 
 __all__ = ["cifar10", "fashion_mnist", "image_folder", "kmnist", "mnist", "read_picture"]
 
 
-def mnist(root: str = "data", download: bool = False) -> LabelledData:
+def mnist(root: str = "data", download: bool = False) -> DataSplits:
     """70,000 handwritten digits, 1×28×28 (LeCun, Cortes and Burges).
 
     Args:
@@ -25,22 +25,22 @@ def mnist(root: str = "data", download: bool = False) -> LabelledData:
     return _torchvision("MNIST", root, download)
 
 
-def fashion_mnist(root: str = "data", download: bool = False) -> LabelledData:
+def fashion_mnist(root: str = "data", download: bool = False) -> DataSplits:
     """70,000 pictures of clothes, 1×28×28 (Xiao, Rasul and Vollgraf, 2017); arguments as :func:`mnist`."""
     return _torchvision("FashionMNIST", root, download)
 
 
-def kmnist(root: str = "data", download: bool = False) -> LabelledData:
+def kmnist(root: str = "data", download: bool = False) -> DataSplits:
     """70,000 cursive Japanese characters, 1×28×28 (Clanuwat et al., 2018); arguments as :func:`mnist`."""
     return _torchvision("KMNIST", root, download)
 
 
-def cifar10(root: str = "data", download: bool = False) -> LabelledData:
+def cifar10(root: str = "data", download: bool = False) -> DataSplits:
     """60,000 natural images, 3×32×32 (Krizhevsky, 2009); arguments as :func:`mnist`."""
     return _torchvision("CIFAR10", root, download)
 
 
-def _torchvision(name: str, root: str, download: bool) -> LabelledData:
+def _torchvision(name: str, root: str, download: bool) -> DataSplits:
     from torchvision import datasets  # slow, and needs the matching build of torch: only for those who use it
 
     splits = []
@@ -55,10 +55,10 @@ def _torchvision(name: str, root: str, download: bool) -> LabelledData:
         x = torch.as_tensor(source.data)
         x = x.permute(0, 3, 1, 2).contiguous() if x.dim() == 4 else x.unsqueeze(1)
         splits.append(InMemory(x, torch.as_tensor(source.targets, dtype=torch.long)))
-    return LabelledData(name, splits[0], splits[1], num_classes=10, levels=256)
+    return DataSplits(name, splits[0], splits[1], num_classes=10, levels=256)
 
 
-def image_folder(root: str, image_size: int = 32) -> LabelledData:
+def image_folder(root: str, image_size: int = 32) -> DataSplits:
     """The images of a folder with one subfolder per class, as bytes in memory: 3×image_size×image_size.
 
     If the folder has the subfolders ``train`` and ``test``, they are the splits; else each class gives its last tenth
@@ -88,7 +88,7 @@ def image_folder(root: str, image_size: int = 32) -> LabelledData:
         raise DataError(
             f"{root!r} gives {len(train[0])} training and {len(test[0])} test images; expected some of both"
         )
-    return LabelledData(root, InMemory(*train), InMemory(*test), num_classes=len(classes), levels=256)
+    return DataSplits(root, InMemory(*train), InMemory(*test), num_classes=len(classes), levels=256)
 
 
 def read_picture(path: str | Path, mode: Literal["L", "RGB"], size: tuple[int, int]) -> torch.Tensor:

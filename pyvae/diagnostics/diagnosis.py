@@ -14,7 +14,7 @@ from torch import nn
 from pyvae.batching.batches import Data
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.diagnostics import sections as built_in
-from pyvae.diagnostics.sections import Figure, Section, Subject
+from pyvae.diagnostics.sections import Finding, Section, Subject
 from pyvae.errors import RUN_ERRORS, ArgumentError, PyvaeError, first_lines
 from pyvae.evaluation.arviz_bridge import FEWEST_DRAWS
 from pyvae.evaluation.log_weights import DEFAULT_MEMORY
@@ -53,7 +53,7 @@ class Diagnosis:
         """What to do, in the order of the sections; empty if all figures are within their thresholds."""
         return [f"{f.name}: {f.text} — {f.advice}" for s in self.sections.values() for f in s.figures if f.advice]
 
-    def __getitem__(self, name: str) -> Figure:
+    def __getitem__(self, name: str) -> Finding:
         """The figure of this name."""
         return {f.name: f for s in self.sections.values() for f in s.figures}[name]
 
@@ -190,6 +190,6 @@ def _shown(section: Section) -> dict[str, object]:
     return {"title": section.title, "skipped": section.skipped, "figures": figures, "pictures": pictures}
 
 
-def _errors(figure: Figure) -> list[tuple[str, str]]:
+def _errors(figure: Finding) -> list[tuple[str, str]]:
     kinds = (("by draws", figure.standard_error), ("by choice of data", figure.dataset_standard_error))
     return [(kind, f"{error:.2g}") for kind, error in kinds if not math.isnan(error)]

@@ -12,7 +12,7 @@ from pyro.distributions.util import sum_rightmost
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 
 __all__ = ["Flow", "import_zuko"]
 
@@ -114,7 +114,7 @@ class Flow(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """E[x], which has no closed form, by 1,000 draws of a stream of its own: up to an error of about σ/32."""
-        with preserved_streams(seed=0):
+        with isolated_rng(seed=0):
             return torch.stack([self.sample([100]).mean(0) for _ in range(10)]).mean(0)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Flow":

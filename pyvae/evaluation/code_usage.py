@@ -9,13 +9,13 @@ from torch.distributions import constraints
 
 from pyvae.batching.batches import Data, batches_for
 from pyvae.core.arguments import check_seed
-from pyvae.core.modules import evaluation_mode, own_parameters
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.modules import evaluation_mode, isolated_param_store
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import DataError, PairError
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.sites import has_support, stochastic_sites, unwrapped
 
-__all__ = ["CodeUsage", "code_sites", "code_usage"]
+__all__ = ["CodeUsage", "code_usage", "sizes_of_codes"]
 
 _ROWS = 1024
 
@@ -68,7 +68,7 @@ class CodeUsage:
     def meaning_of_bits(self) -> str:
         """What the KL of these codes in bits is, in words."""
         return (
-            f"for the {self.places} codes of a datum under the prior, less those by which the guide draws them; "
+            f"for the {self.places} codes of a datapoint under the prior, less those by which the guide draws them; "
             f"{self.uniform_bits:.1f} if all were as likely and none drawn"
         )
 
@@ -90,7 +90,7 @@ class CodeUsage:
         return f"<CodeUsage: {used} of {self.num_codes} codes used, perplexity {self.perplexity:.1f}>"
 
 
-def code_sites(inspection: Inspection) -> dict[str, int]:
+def sizes_of_codes(inspection: Inspection) -> dict[str, int]:
     """The latent sites of guide and model, in the data plate, that the model draws from 0 … K − 1, and K."""
     found, guide = {}, stochastic_sites(inspection.guide)
     for name in inspection.latents:
@@ -143,14 +143,14 @@ def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsag
     """
     check_seed(seed)
     batches = batches_for(pair, data, _ROWS)
-    with preserved_streams(seed):
+    with isolated_rng(seed):
         inspection = inspect_pair(pair, batches.first())
-        sizes = code_sites(inspection)
+        sizes = sizes_of_codes(inspection)
         if not sizes:
             raise PairError(f"{type(pair).__name__} has no latent site of integers from 0: it has no codes")
         counts = {name: torch.zeros(size, dtype=torch.long) for name, size in sizes.items()}
         places = dict.fromkeys(sizes, 0)
-        with evaluation_mode(pair), own_parameters(inspection.stray), torch.no_grad():
+        with evaluation_mode(pair), isolated_param_store(inspection.stray), torch.no_grad():
             for batch in batches.in_order():
                 trace = poutine.trace(pair.guide).get_trace(*batch)
                 for name, size in sizes.items():

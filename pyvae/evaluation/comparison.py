@@ -11,7 +11,7 @@ from torch import nn
 
 from pyvae.batching.batches import Data, batches_for
 from pyvae.core.arguments import check_int, check_seed
-from pyvae.core.random_streams import derive_seed, draw_seed, preserved_streams
+from pyvae.core.random_streams import derive_seed, draw_seed, isolated_rng
 from pyvae.errors import ArgumentError, DataError, PairError
 from pyvae.evaluation.estimates import Estimate, elbo_estimate, likelihood_estimate
 from pyvae.evaluation.evaluate import check_points, has_weights, inspected, joined
@@ -210,14 +210,14 @@ def compare(
     seed = draw_seed() if seed is None else seed
     check_seed(seed)
     weighted = _checked(pairs, data)
-    with preserved_streams(seed):
+    with isolated_rng(seed):
         batches = batches_for(next(iter(pairs.values())), data, _ROWS)
         maps = {n: LogTermsMap(pair, num_particles, max_memory, batches.size()) for n, pair in pairs.items()}
         parts: dict[str, list[Estimate]] = {name: [] for name in pairs}
         for index, batch in enumerate(batches.in_order()):
             for name, pair in pairs.items():
                 args = [a.to(device_of(pair)) for a in batch]
-                with preserved_streams(derive_seed(seed, index, zlib.crc32(name.encode()))):
+                with isolated_rng(derive_seed(seed, index, zlib.crc32(name.encode()))):
                     parts[name] += maps[name](lambda t, name=name: _estimate(t, weighted[name]), args)
     whole = {name: joined(some) for name, some in parts.items()}
     ranked = dict(sorted(whole.items(), key=lambda item: item[1].value, reverse=True))

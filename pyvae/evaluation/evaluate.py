@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from pyvae.batching.batches import Data, batches_for
 from pyvae.core.arguments import check_seed
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import PairError
-from pyvae.evaluation.code_usage import code_sites, code_usage
+from pyvae.evaluation.code_usage import code_usage, sizes_of_codes
 from pyvae.evaluation.estimates import ELBOEstimate, Estimate, Evaluation, elbo_estimate, likelihood_estimate
 from pyvae.evaluation.log_weights import DEFAULT_MEMORY, LogTermsMap, T
 from pyvae.evaluation.particles import check_weights
@@ -143,7 +143,7 @@ def evaluate(
 
     parts = over_data(reduce, pair, data, num_particles, seed, max_memory)
     bound = joined([p[1] for p in parts]) if weighted else None
-    codes = code_usage(pair, data) if code_sites(inspection) else {}
+    codes = code_usage(pair, data) if sizes_of_codes(inspection) else {}
     return Evaluation(_join_elbo([p[0] for p in parts]), bound, dimensions, codes)
 
 
@@ -170,7 +170,7 @@ def over_data(
     """``reduce`` of the log terms of every slice of the data."""
     if seed is not None:
         check_seed(seed)
-    with nullcontext() if seed is None else preserved_streams(seed):
+    with nullcontext() if seed is None else isolated_rng(seed):
         batches = batches_for(pair, data, _ROWS)
         terms = LogTermsMap(pair, num_particles, max_memory, batches.size())
         return [part for batch in batches.in_order() for part in terms(reduce, batch)]
@@ -178,7 +178,7 @@ def over_data(
 
 def inspected(pair: nn.Module, data: Data) -> Inspection:
     """A run on some of the data; refuses data that do not fit, and pairs whose densities are estimates."""
-    with preserved_streams():
+    with isolated_rng():
         inspection = inspect_pair(pair, batches_for(pair, data, 8).extremes())
     check_data(inspection)
     check_weights(inspection)

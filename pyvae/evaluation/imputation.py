@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pyvae.core.arguments import check_int, check_seed
-from pyvae.core.modules import evaluation_mode, own_parameters
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.modules import evaluation_mode, isolated_param_store
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import DataError, PairError
 from pyvae.evaluation.evaluate import inspected_for_weights
 from pyvae.evaluation.particles import repeated_run
@@ -69,8 +69,8 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
         raise PairError(f"the model observes {list(inspection.observed)}; expected one site, which observes x")
     rows = max(1, _NUMBERS // (x[0].numel() * num_particles))
     batches = zip(*(t.to(device_of(pair)).split(rows) for t in (x, *args)), strict=True)
-    streams = nullcontext() if seed is None else preserved_streams(seed)
-    with evaluation_mode(pair), own_parameters(inspection.stray), streams:
+    streams = nullcontext() if seed is None else isolated_rng(seed)
+    with evaluation_mode(pair), isolated_param_store(inspection.stray), streams:
         expected = torch.cat([_expected(pair, batch, inspection.observed[0], dim, num_particles) for batch in batches])
     filled = torch.where(x.isnan(), expected.to(x), x)
     if not filled.isfinite().all():

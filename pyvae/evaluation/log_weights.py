@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pyvae.batching.rows import PROBE_ROWS, columns_of, rows_of
 from pyvae.core.arguments import check_int
-from pyvae.core.modules import evaluation_mode, own_parameters
+from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.tensors import check_tensors, extreme_rows
 from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
 from pyvae.evaluation.compiled_runner import CompiledRunner
@@ -110,7 +110,7 @@ class LogTermsMap:
         parts = -(-self._num_particles // max(1, self._max_memory // bytes_each))
         particles = -(-self._num_particles // parts)
         rows = max(1, min(size, self._max_memory // (bytes_each * particles + results)))
-        with evaluation_mode(self._pair), own_parameters(inspection.stray):
+        with evaluation_mode(self._pair), isolated_param_store(inspection.stray):
             run = choose_runner(self._pair, probe, columns, self._num_particles, plate, inspection)
             if not inspection.stray and bytes_each * (self._size or 0) * self._num_particles >= _WORTH_COMPILING:
                 self._compiled = self._compiled or CompiledRunner(self._pair, run, rows, particles)

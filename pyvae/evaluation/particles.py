@@ -9,7 +9,7 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from pyvae.batching.rows import copies
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.distributions import Weighted
 from pyvae.errors import RUN_ERRORS, PairError
 from pyvae.inspection.densities import LogTerms, density, log_terms
@@ -106,7 +106,7 @@ def choose_runner(
         return _repeated(dim, columns)
     nesting = inspection.max_plate_nesting
     try:
-        with preserved_streams():
+        with isolated_rng():
             agree = _particles_agree(pair, args, nesting, dim, inspection.latents)
     except RUN_ERRORS:
         agree = False

@@ -3,13 +3,13 @@
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyvae.components import NormalOverNetwork
+from pyvae.components import NormalParametrizedByNetwork
 from pyvae.guides.guide import Guide
 
 __all__ = ["DiagonalNormal"]
 
 
-class DiagonalNormal(NormalOverNetwork, Guide):
+class DiagonalNormal(NormalParametrizedByNetwork, Guide):
     r"""q(z | x) = N(z; μ(x, c), diag σ(x, c)²), with (μ, log σ²) = f(x, c).
 
     Draws are reparametrized: z = μ + σ ε with ε ~ N(0, I), σ being the standard deviation.

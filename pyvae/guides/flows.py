@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, Distribution, Transform
 
-from pyvae.components import OverNetwork
+from pyvae.components import ParametrizedByNetwork
 from pyvae.core.arguments import check_int
 from pyvae.distributions import Flow
 from pyvae.distributions.flow import import_zuko
@@ -18,7 +18,7 @@ from pyvae.networks.shapes import as_widths
 __all__ = ["ConditionalSplineFlow", "InverseAutoregressiveFlow"]
 
 
-class _FlowGuide(OverNetwork, Guide):
+class _FlowGuide(ParametrizedByNetwork, Guide):
     """What flows share whose encoder gives a location, a scale and features for the layers."""
 
     def __init__(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyvae.components import OverNetwork
+from pyvae.components import ParametrizedByNetwork
 from pyvae.distributions import MultivariateNormal
 from pyvae.distributions.vectors import vector_length
 from pyvae.guides.guide import Guide
@@ -13,7 +13,7 @@ from pyvae.guides.guide import Guide
 __all__ = ["FullRankNormal"]
 
 
-class FullRankNormal(OverNetwork, Guide):
+class FullRankNormal(ParametrizedByNetwork, Guide):
     r"""q(z | x) = N(z; μ, L Lᵀ), with (μ, log diag L, L below its diagonal) = f(x, c).
 
     Latents that explain one another away are correlated under p(z | x), which a diagonal normal cannot follow. Draws

@@ -3,12 +3,12 @@
 from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyvae.components import OverNetwork
+from pyvae.components import ParametrizedByNetwork
 
 __all__ = ["LevelGuide"]
 
 
-class LevelGuide(OverNetwork):
+class LevelGuide(ParametrizedByNetwork):
     """q(z_t | z_{t−1}, x): a module called with features of x and the model's p(z_t | z_{t−1}); gives a distribution.
 
     What z_{t−1} is, it learns from p alone. The batch shape is that of features and p; the event shape is that of

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyvae.components import OverNetwork
+from pyvae.components import ParametrizedByNetwork
 from pyvae.core.arguments import check_int
 from pyvae.distributions import LowRankMultivariateNormal
 from pyvae.distributions.vectors import vector_length
@@ -14,7 +14,7 @@ from pyvae.guides.guide import Guide
 __all__ = ["LowRankNormal"]
 
 
-class LowRankNormal(OverNetwork, Guide):
+class LowRankNormal(ParametrizedByNetwork, Guide):
     r"""q(z | x) = N(z; μ, W Wᵀ + diag v), with (μ, log v, W) = f(x, c) and W of r columns.
 
     Between :class:`DiagonalNormal` and :class:`FullRankNormal`, for z too long for a full covariance: the encoder has

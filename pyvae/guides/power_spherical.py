@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from pyvae import distributions
-from pyvae.components import OverNetwork
+from pyvae.components import ParametrizedByNetwork
 from pyvae.distributions.vectors import vector_length
 from pyvae.guides.guide import Guide
 
 __all__ = ["PowerSpherical"]
 
 
-class PowerSpherical(OverNetwork, Guide):
+class PowerSpherical(ParametrizedByNetwork, Guide):
     r"""q(z | x) ∝ (1 + μ(x, c)ᵀz)^κ(x, c) on the unit sphere, with μ = m / ‖m‖ and (m, log κ) = f(x, c).
 
     With the prior :class:`~pyvae.priors.HypersphericalUniform`, latents have no origin to be drawn to, and the KL

@@ -13,14 +13,14 @@ from pyvae.errors import ArgumentError, PairError
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["Layout"]
+__all__ = ["DimensionNames"]
 
 _SAMPLES = ("chain", "draw")
 _DATA = "obs_id"
 
 
 @dataclass(frozen=True)
-class Layout:
+class DimensionNames:
     """What the dimensions behind ``chain``, ``draw`` and ``obs_id`` are called, and their coordinates.
 
     Attributes:

@@ -16,7 +16,7 @@ from pyvae.inference_data.draws import Drawer, GuideDraws
 from pyvae.inspection.densities import LogTerms
 from pyvae.inspection.inspection import Inspection
 
-__all__ = ["BOUND", "DRAWING", "Conversion", "Wanted", "constant_arguments", "failures_told"]
+__all__ = ["BOUND", "DRAWING", "GroupCollector", "Options", "constant_arguments", "failures_told"]
 
 DRAWING = "where it draws data of its own; pass predictive=None to convert without"
 _NUMBERS = 2**20  # of the data in one run; the networks make more of them
@@ -24,7 +24,7 @@ _KL, BOUND = "kl_", "importance_weighted_bound"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Options:
     """How much is converted.
 
     Attributes:
@@ -70,18 +70,18 @@ class Wanted:
             )
 
 
-class Conversion:
+class GroupCollector:
     """Collects groups: variables of shape (S, N, …) under ``draws``, of shape (N, …) under ``rows``.
 
     Args:
         pair: a module with ``model`` and ``guide``.
         drawer: what runs it.
-        wanted: how much.
+        options: how much.
         constants: index and name of the arguments that are kept as they are.
     """
 
-    def __init__(self, pair: nn.Module, drawer: Drawer, wanted: Wanted, constants: Mapping[int, str]) -> None:
-        self._pair, self._drawer, self._wanted, self._constants = pair, drawer, wanted, constants
+    def __init__(self, pair: nn.Module, drawer: Drawer, options: Options, constants: Mapping[int, str]) -> None:
+        self._pair, self._drawer, self._wanted, self._constants = pair, drawer, options, constants
         self._parts: dict[tuple[str, str], list[Tensor]] = {}
         self.size = 0
 

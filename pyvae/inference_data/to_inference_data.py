@@ -13,15 +13,15 @@ from torch import nn
 from pyvae.batching.batches import Data, batches_for, check_order
 from pyvae.batching.rows import PROBE_ROWS, rows_of
 from pyvae.core.arguments import check_int, check_seed
-from pyvae.core.modules import evaluation_mode, own_parameters
-from pyvae.core.random_streams import draw_seed, preserved_streams
+from pyvae.core.modules import evaluation_mode, isolated_param_store
+from pyvae.core.random_streams import draw_seed, isolated_rng
 from pyvae.errors import ArgumentError
 from pyvae.evaluation.arviz_bridge import container
 from pyvae.evaluation.estimates import Evaluation
 from pyvae.evaluation.evaluate import check_points, has_weights, inspected, observed_numbers
-from pyvae.inference_data.dimensions import Layout
+from pyvae.inference_data.dimensions import DimensionNames
 from pyvae.inference_data.draws import Drawer
-from pyvae.inference_data.groups import BOUND, DRAWING, Conversion, Wanted, constant_arguments, failures_told
+from pyvae.inference_data.groups import BOUND, DRAWING, GroupCollector, Options, constant_arguments, failures_told
 from pyvae.inspection.generation import reads_data
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.plates import check_sites
@@ -112,50 +112,52 @@ def to_inference_data(
     seed = draw_seed() if seed is None else seed
     check_seed(seed)
     check_points(inspected(pair, data))
-    with preserved_streams(seed):
+    with isolated_rng(seed):
         batches = batches_for(pair, data, _ROWS)
         inspection = inspect_pair(pair, rows_of(batches.first(), slice(PROBE_ROWS)))
         plate = check_sites(inspection, len(inspection.arguments[0]))
         kept, weighted = _chosen(sites, inspection), has_weights(inspection)
-        wanted = Wanted(num_samples, new_draws, new_rows, kept, weighted, bool(log_likelihood), max_memory)
-        wanted.check_memory(inspection, batches.size() or 1)
+        options = Options(num_samples, new_draws, new_rows, kept, weighted, bool(log_likelihood), max_memory)
+        options.check_memory(inspection, batches.size() or 1)
         constants = constant_arguments(pair, inspection)
         layout = _layout(inspection, plate[1], (kept, constants), dims, coords, batches.size())
-        with evaluation_mode(pair), own_parameters(inspection.stray):
+        with evaluation_mode(pair), isolated_param_store(inspection.stray):
             drawer = Drawer(pair, inspection, plate, kept)
             with failures_told(pair, DRAWING):
                 left_out = _READS_DATA if new_draws and reads_data(pair, inspection.arguments) else ""
             if left_out:
                 warnings.warn(f"{left_out}: {', '.join(_PREDICTIVE)} are left out", stacklevel=2)
-                wanted = replace(wanted, new_draws=0)
-            conversion = Conversion(pair, drawer, wanted, constants)
+                options = replace(options, new_draws=0)
+            collector = GroupCollector(pair, drawer, options, constants)
             for batch in batches.in_order():
-                conversion.add(batch)
-                wanted.check_memory(inspection, conversion.size)  # of a stream, the size is not known before
+                collector.add(batch)
+                options.check_memory(inspection, collector.size)  # of a stream, the size is not known before
     origin = _origin()
-    layout = replace(layout, size=conversion.size, attributes=origin)
+    layout = replace(layout, size=collector.size, attributes=origin)
     settings = {"seed": seed, "num_samples": num_samples, "data_plate": plate[0], "left_out": left_out}
-    return container(_groups(conversion, layout, inspection, wanted), {**origin, **_described(pair), **settings})
+    return container(_groups(collector, layout, inspection, options), {**origin, **_described(pair), **settings})
 
 
-def _groups(conversion: Conversion, layout: Layout, inspection: Inspection, wanted: Wanted) -> dict[str, Any]:
+def _groups(
+    collector: GroupCollector, layout: DimensionNames, inspection: Inspection, options: Options
+) -> dict[str, Any]:
     """The groups as data sets, in ArviZ's order; those without variables are left out."""
-    groups = {"posterior": layout.draws(conversion.group("posterior"))}
+    groups = {"posterior": layout.draws(collector.group("posterior"))}
     new = {
-        "num_data": min(wanted.new_rows, conversion.size),
-        "num_draws": wanted.new_draws,
-        "comment": f"of the first {wanted.new_draws} draws and the first {wanted.new_rows} data alone",
+        "num_data": min(options.new_rows, collector.size),
+        "num_draws": options.new_draws,
+        "comment": f"of the first {options.new_draws} draws and the first {options.new_rows} data alone",
     }
     for name in _PREDICTIVE:
-        if wanted.new_draws:
-            groups[name] = layout.draws(conversion.group(name), **new)
-    groups["sample_stats"] = layout.draws(conversion.group("sample_stats"))
-    if wanted.log_likelihood:
-        groups["log_likelihood"] = layout.draws(conversion.group("log_likelihood"), warning=_CONDITIONAL)
+        if options.new_draws:
+            groups[name] = layout.draws(collector.group(name), **new)
+    groups["sample_stats"] = layout.draws(collector.group("sample_stats"))
+    if options.log_likelihood:
+        groups["log_likelihood"] = layout.draws(collector.group("log_likelihood"), warning=_CONDITIONAL)
     for name in ("observed_data", "constant_data"):
-        groups[name] = layout.rows(conversion.group(name))
-    figures = conversion.group("figures")
-    means = Evaluation(*conversion.estimates(figures), observed_numbers(inspection)).figures()
+        groups[name] = layout.rows(collector.group(name))
+    figures = collector.group("figures")
+    means = Evaluation(*collector.estimates(figures), observed_numbers(inspection)).figures()
     means = {name.replace("log_likelihood", BOUND): value for name, value in means.items()}  # as of each datapoint
     groups["figures"] = layout.rows(figures, **means, units="nats")
     return {name: group for name, group in groups.items() if group.data_vars}
@@ -188,14 +190,14 @@ def _layout(
     dims: Mapping[str, Sequence[str]] | None,
     coords: Mapping[str, Sequence[Any]] | None,
     size: int | None,
-) -> Layout:
+) -> DimensionNames:
     """Names for all dimensions, tried on a few rows before anything is drawn; the others are latents and constants."""
     (latents, indices), observed = others, inspection.observed
     nodes = inspection.model.nodes
     values = {name: site_rows(name, nodes[name], dim) for name in (*latents, *observed)}
     constants = {name: inspection.arguments[index] for index, name in indices.items()}
     _check_known("dims", dims or {}, "variables", (*values, *constants))
-    layout = Layout({name: plates for name, (_, plates) in values.items()}, dims or {}, coords or {}, size)
+    layout = DimensionNames({name: plates for name, (_, plates) in values.items()}, dims or {}, coords or {}, size)
     tried = [layout.draws({name: values[name][0][None] for name in group}) for group in (latents, observed)]
     _check_known("coords", coords or {}, "dimensions", [d for g in (*tried, layout.rows(constants)) for d in g.sizes])
     return layout

@@ -9,7 +9,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.inspection.sites import stochastic_sites
 
 __all__ = ["Unobserved", "reads_data"]
@@ -31,7 +31,7 @@ def reads_data(pair: nn.Module, args: Sequence[Tensor]) -> bool:
     others = [x.roll(1, 0) if len(x) > 1 else x.flip(tuple(range(x.dim()))), *args[1:]]
     drawn = []
     for arguments in (args, others):
-        with preserved_streams(0):
+        with isolated_rng(0):
             trace = poutine.trace(Unobserved()(pair.model)).get_trace(*arguments)
         drawn.append([s["value"] for s in stochastic_sites(trace).values()])
     pairs = zip(*drawn, strict=True)

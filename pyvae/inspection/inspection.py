@@ -9,8 +9,8 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from pyvae.core.modules import evaluation_mode, own_parameters
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.modules import evaluation_mode, isolated_param_store
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError, first_lines
 from pyvae.inspection.sites import stochastic_sites
 
@@ -106,7 +106,7 @@ def inspect_pair(pair: nn.Module, args: Sequence[object]) -> Inspection:
     """
     device_of(pair)
     program = "guide"
-    with evaluation_mode(pair), preserved_streams(), own_parameters():
+    with evaluation_mode(pair), isolated_rng(), isolated_param_store():
         try:
             guide = poutine.trace(pair.guide).get_trace(*args)
             program = "model"

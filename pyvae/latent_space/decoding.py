@@ -9,8 +9,8 @@ from pyro.distributions import Delta
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from pyvae.core.modules import evaluation_mode, own_parameters
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.modules import evaluation_mode, isolated_param_store
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError, first_lines
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.sites import unwrapped
@@ -38,7 +38,7 @@ def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int
         seed: of the draws.
         mean: whether to give the mean of p(x | z) instead of a draw of it.
     """
-    with evaluation_mode(pair), own_parameters(), preserved_streams(seed):
+    with evaluation_mode(pair), isolated_param_store(), isolated_rng(seed):
         trace = poutine.trace(pair.model).get_trace(None, labels, size=size)
     return shown(trace, mean)
 
@@ -68,7 +68,11 @@ def inspect_trained(pair: nn.Module, args: Sequence[Tensor]) -> Inspection:
     inspection = inspect_pair(pair, args)
     if not inspection.stray:
         return inspection
-    with evaluation_mode(pair), own_parameters(inspection.stray), preserved_streams():  # the first run had none of them
+    with (
+        evaluation_mode(pair),
+        isolated_param_store(inspection.stray),
+        isolated_rng(),
+    ):  # the first run had none of them
         guide = poutine.trace(pair.guide).get_trace(*args)
         model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*args)
     return replace(inspection, guide=guide, model=model)
@@ -91,7 +95,7 @@ def decode(
     Raises:
         PairError: if it cannot be.
     """
-    with evaluation_mode(pair), own_parameters(stray), preserved_streams(0):
+    with evaluation_mode(pair), isolated_param_store(stray), isolated_rng(0):
         try:
             return poutine.trace(poutine.condition(pair.model, data=latents)).get_trace(None, labels, size=size)
         except RUN_ERRORS as error:

@@ -5,15 +5,15 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyvae.batching.batches import batches_for
-from pyvae.core.modules import evaluation_mode, own_parameters
-from pyvae.datasets import LabelledData
+from pyvae.core.modules import evaluation_mode, isolated_param_store
+from pyvae.datasets import DataSplits
 from pyvae.errors import PairError
 from pyvae.inspection.inspection import inspect_pair
 
 __all__ = ["encoded"]
 
 
-def encoded(data: LabelledData, pair: nn.Module, site: str = "z") -> LabelledData:
+def encoded(data: DataSplits, pair: nn.Module, site: str = "z") -> DataSplits:
     """z ~ q(z | x) in place of x, drawn anew each time a row is taken; labels stay.
 
     With few labels, a semi-supervised VAE of such z (the model M2, on top of the VAE M1 that gives them) tells the
@@ -43,7 +43,7 @@ def encoded(data: LabelledData, pair: nn.Module, site: str = "z") -> LabelledDat
         raise PairError(f"{type(pair).__name__} has no latent site {site!r}; expected one of {inspection.latents}")
 
     def draw(x: Tensor) -> Tensor:
-        with torch.no_grad(), evaluation_mode(pair), own_parameters(inspection.stray):
+        with torch.no_grad(), evaluation_mode(pair), isolated_param_store(inspection.stray):
             return poutine.trace(pair.guide).get_trace(x).nodes[site]["value"]
 
     return data.transformed(draw, name="encoded", site=site, pair=type(pair).__name__)

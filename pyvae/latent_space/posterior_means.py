@@ -1,4 +1,4 @@
-"""The centres of a guide's distributions: what stands for a datum where one vector has to."""
+"""The centres of a guide's distributions: what stands for a datapoint where one vector has to."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from pyvae.batching.batches import Data, batches_for
 from pyvae.core.arguments import check_seed
-from pyvae.core.modules import evaluation_mode, own_parameters
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.modules import evaluation_mode, isolated_param_store
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import PairError
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.plates import check_sites
@@ -91,7 +91,7 @@ def posterior_means(
     """
     check_seed(seed)
     batches = batches_for(pair, data, _ROWS)
-    with preserved_streams(seed):
+    with isolated_rng(seed):
         inspection = inspect_pair(pair, batches.first())
         found = continuous_sites(inspection)
         wanted = found if sites is None else [sites] if isinstance(sites, str) else list(sites)
@@ -100,7 +100,7 @@ def posterior_means(
             raise PairError(f"no continuous latent sites {wanted} in {type(pair).__name__}; expected {expected}")
         _, dim = check_sites(inspection, len(inspection.arguments[0]))
         parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
-        with evaluation_mode(pair), own_parameters(inspection.stray), torch.no_grad():
+        with evaluation_mode(pair), isolated_param_store(inspection.stray), torch.no_grad():
             for batch in batches.in_order():
                 trace = poutine.trace(pair.guide).get_trace(*batch)
                 for name, means in parts.items():

@@ -1,4 +1,4 @@
-"""Walks through the latents of a pair, seen in x: one dimension at a time, or from one datum to another."""
+"""Walks through the latents of a pair, seen in x: one dimension at a time, or from one datapoint to another."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyvae.core.arguments import check_int
-from pyvae.core.modules import evaluation_mode, own_parameters
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.modules import evaluation_mode, isolated_param_store
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import RUN_ERRORS, ArgumentError, DataError, PairError, PyvaeError, first_lines
 from pyvae.inspection.inspection import Inspection, device_of
 from pyvae.inspection.sites import has_support
@@ -32,7 +32,7 @@ def traverse(
     dims: Sequence[int] | None = None,
     values: Sequence[float] = _VALUES,
 ) -> Tensor:
-    r"""E[x | z + (m_d + a s_d − z_d) e_d], z = E[z | x] under q: a datum decoded with one dimension of z set to others.
+    r"""E[x | z + (m_d + a s_d − z_d) e_d], z = E[z | x] under q: a datapoint decoded with one dimension of z changed.
 
     m_d and s_d are mean and standard deviation of z_d under the prior, in closed form or from 1000 draws. Of a prior
     so heavy-tailed that one of them is not finite they are, of these draws, the median and the interquartile range in
@@ -41,7 +41,7 @@ def traverse(
 
     Args:
         pair: a pair whose model takes ``x=None``, ``y`` and ``size``.
-        args: x, or x and y, of one datum: with one row.
+        args: x, or x and y, of one datapoint: with one row.
         site: the latent site; by default the only one that is continuous.
         dims: which dimensions of it, flattened, in this order; by default all.
         values: a, in standard deviations from the mean.
@@ -51,7 +51,7 @@ def traverse(
 
     Raises:
         PairError: if the pair has no such site, or its model cannot be run without x.
-        DataError: if there is not one datum.
+        DataError: if there is not one datapoint.
         ArgumentError: if a dimension does not exist, there are no finite values, or with them z is none that the prior
             can draw, as on a sphere.
 
@@ -98,7 +98,7 @@ def interpolate(pair: nn.Module, a: Args, b: Args, steps: int = 8, spherical: bo
 
     Args:
         pair: a pair whose model takes ``x=None``, ``y`` and ``size``.
-        a: x, or x and y, of one datum: with one row.
+        a: x, or x and y, of one datapoint: with one row.
         b: the same of another; y must be the same.
         steps: number of points, both ends included.
         spherical: whether to go along the arc; between parallel vectors it is the line.
@@ -109,7 +109,7 @@ def interpolate(pair: nn.Module, a: Args, b: Args, steps: int = 8, spherical: bo
     Raises:
         PairError: if the pair has latents that are codes, between which there is nothing, or its model cannot be run
             without x.
-        DataError: if there is not one datum at either end, or they are of different classes.
+        DataError: if there is not one datapoint at either end, or they are of different classes.
         ArgumentError: if ``steps`` is not an int of at least 2.
 
     References:
@@ -166,13 +166,13 @@ class _Centred(Messenger):
 
 
 def _inspected(pair: nn.Module, args: Args) -> Inspection:
-    """A run on one datum; of guides that draw one site given another, the same each time."""
+    """A run on one datapoint; of guides that draw one site given another, the same each time."""
     device = device_of(pair)
     args = (args,) if isinstance(args, Tensor) else tuple(args)
     if not args or not all(isinstance(a, Tensor) for a in args) or any(a.dim() == 0 or len(a) != 1 for a in args):
         came = ", ".join(str(tuple(a.shape)) if isinstance(a, Tensor) else type(a).__name__ for a in args)
-        raise DataError(f"got data of shape {came or 'none'}; expected one datum, x or x and y with one row: x[:1]")
-    with preserved_streams(0):
+        raise DataError(f"got data of shape {came or 'none'}; expected one datapoint, x or x and y with one row: x[:1]")
+    with isolated_rng(0):
         return inspect_trained(pair, [a.to(device) for a in args])
 
 
@@ -223,13 +223,13 @@ def _moments(prior: Distribution) -> tuple[Tensor, Tensor]:
 
 
 def _draws(prior: Distribution) -> Tensor:
-    with preserved_streams(0), torch.no_grad():
+    with isolated_rng(0), torch.no_grad():
         return prior.sample((_DRAWS,))
 
 
 def _below(pair: nn.Module, name: str, labels: Tensor | None, stray: Sequence[str]) -> set[str]:
     """The latents whose prior depends on this one, by way of others too."""
-    with evaluation_mode(pair), own_parameters(stray), preserved_streams(0):
+    with evaluation_mode(pair), isolated_param_store(stray), isolated_rng(0):
         try:
             parents = get_dependencies(pair.model, (None, labels), {"size": 1})["prior_dependencies"]
         except RUN_ERRORS as error:

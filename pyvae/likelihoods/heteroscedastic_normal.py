@@ -3,13 +3,13 @@
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyvae.components import NormalOverNetwork
+from pyvae.components import NormalParametrizedByNetwork
 from pyvae.likelihoods.likelihood import Likelihood
 
 __all__ = ["HeteroscedasticNormal"]
 
 
-class HeteroscedasticNormal(NormalOverNetwork, Likelihood):
+class HeteroscedasticNormal(NormalParametrizedByNetwork, Likelihood):
     r"""p(x | z) = N(x; μ(z, c), diag σ(z, c)²), with (μ, log σ²) = f(z, c).
 
     This likelihood is unbounded: where f fits some x_i exactly, σ_i → 0 and log p → ∞. It wants noisy data

@@ -3,12 +3,12 @@
 from pyro.distributions import Distribution
 from torch import Tensor
 
-from pyvae.components import OverNetwork
+from pyvae.components import ParametrizedByNetwork
 
 __all__ = ["Likelihood"]
 
 
-class Likelihood(OverNetwork):
+class Likelihood(ParametrizedByNetwork):
     """p(x | z) or p(x | z, c): a module that is called with z and the context and returns a distribution.
 
     The batch shape is that of z, any leading dimensions included; the event shape is that of x. Any ``nn.Module``

@@ -15,7 +15,7 @@ class Poisson(Counts):
     r"""p(x | z) = Π_i μ_i^{x_i} exp(−μ_i) / x_i!, with means μ = exp f(z, c).
 
     With a library size l, the expected total, μ = l softmax(f(z, c)) over all elements of x: f then gives shares, and
-    l, which differs from datum to datum for reasons that z should not explain, comes with the context.
+    l, which differs from datapoint to datapoint for reasons that z should not explain, comes with the context.
 
     Args:
         network: f, called as ``network(z, *context)``; its output has the shape of x.

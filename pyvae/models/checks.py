@@ -8,7 +8,7 @@ from pyro.distributions import Distribution
 from torch import Tensor, nn
 
 from pyvae.core.modules import evaluation_mode
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError
 
 __all__ = [
@@ -114,7 +114,7 @@ def check_components(pair: nn.Module) -> None:
         PairError: naming the component, what came and what was expected.
     """
     check_modules(pair, "prior", "likelihood", "posterior", "context")
-    with evaluation_mode(pair), preserved_streams():
+    with evaluation_mode(pair), isolated_rng():
         c = example_context(pair)
         if c is None:
             return

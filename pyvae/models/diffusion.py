@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pyvae.core.arguments import as_shape, check_choice, check_int
 from pyvae.core.modules import evaluation_mode
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.distributions import DiscretizedNormal
 from pyvae.errors import DataError, PairError
 from pyvae.models.arguments import check_given, count_data
@@ -36,7 +36,7 @@ class DiffusionVAE(nn.Module):
     This pair is the whole chain, with the sites ``x_T`` … ``x_1``, ``x_0``, whose ``model`` draws by ancestral
     sampling and whose figures are exact; T calls of the network for each run. ``guide`` draws the forward process in
     the model's order, x_T first, so that every KL has a closed form; ``forward_guide`` draws the same from x_1 on.
-    Train :class:`SingleStep`, an estimate of the same ELBO from one t per datum, over the same parameters.
+    Train :class:`SingleStep`, an estimate of the same ELBO from one t per datapoint, over the same parameters.
 
     Args:
         network: called as ``network(x_t, t − 1)``, or ``network(x_t, t − 1, y)`` with classes; gives a tensor of the
@@ -177,7 +177,7 @@ class DiffusionVAE(nn.Module):
 
     def _check(self) -> None:
         """Call schedule and network once."""
-        with evaluation_mode(self), preserved_streams():
+        with evaluation_mode(self), isolated_rng():
             log_snr = call_named("schedule", self.schedule)
             if not isinstance(log_snr, Tensor) or log_snr.dim() != 1 or not bool((log_snr.diff() < 0).all()):
                 raise PairError("schedule: expected a module whose forward() gives λ_1 > … > λ_T, of shape (T,)")

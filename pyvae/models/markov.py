@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyvae.core.modules import evaluation_mode
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import PairError
 from pyvae.models.arguments import check_given, count_data, embed
 from pyvae.models.checks import BATCH, call_component, call_named, check_event, check_modules, example_context
@@ -47,7 +47,7 @@ class _Chain(nn.Module):
     def _check(self, *roles: str) -> None:
         """Draw from every component for two data, and compare the shapes; as ``check_components`` does."""
         check_modules(self, "prior", "likelihood", "context", *roles)
-        with evaluation_mode(self), preserved_streams():
+        with evaluation_mode(self), isolated_rng():
             c = example_context(self)
             if c is None:
                 return

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyvae.core.arguments import check_int
 from pyvae.core.modules import evaluation_mode
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import ArgumentError, DataError
 from pyvae.models.arguments import check_given, check_numbers, count_data
 from pyvae.models.checks import BATCH, call_component, call_named, check_event, check_modules
@@ -156,7 +156,7 @@ class SemiSupervisedVAE(nn.Module):
 
     def _check(self) -> None:
         """Pass two data through all components, and compare the shapes."""
-        with evaluation_mode(self), preserved_streams():
+        with evaluation_mode(self), isolated_rng():
             c = call_named(
                 "context", self.context, torch.zeros(BATCH, dtype=torch.long).to(self._as_parameters()["device"])
             )

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor, nn
 
 from pyvae.core.modules import evaluation_mode
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import PairError
 from pyvae.models.arguments import check_given, check_numbers, count_data, embed
 from pyvae.models.checks import BATCH, call_component, call_named, check_modules, example_context
-from pyvae.models.code_sites import code_vectors, observe_codes, sample_codes, token_vectors
+from pyvae.models.code_programs import code_vectors, observe_codes, sample_codes, token_vectors
 from pyvae.models.registration import register
 
 __all__ = ["VQVAE", "CodePrior"]
@@ -36,7 +36,7 @@ class VQVAE(nn.Module):
         encoder: f, called as ``encoder(x, *context)``; gives (…, dim, \*positions), such as feature maps.
         quantizer: a :class:`pyvae.quantizers.Quantizer` of vectors of length dim.
         context: c, from labels or attributes y to vectors.
-        distance: d, called with two batches of data, gives one number, in nats, for each datum; None for none.
+        distance: d, called with two batches of data, gives one number, in nats, for each datapoint; None for none.
 
     Raises:
         PairError: if a component fails, or shapes do not fit each other.
@@ -129,7 +129,7 @@ class VQVAE(nn.Module):
 
     def _check(self) -> None:
         """Pass two data through all components, and compare the shapes."""
-        with evaluation_mode(self), preserved_streams():
+        with evaluation_mode(self), isolated_rng():
             c = example_context(self)
             if c is None:
                 return

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor, nn
 
 from pyvae.core.modules import evaluation_mode
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import DataError, PairError
 from pyvae.models.arguments import check_given, check_numbers, count_data, embed
 from pyvae.models.checks import BATCH, call_component, call_named, check_modules, example_context
-from pyvae.models.code_sites import code_vectors, observe_codes, sample_codes, token_vectors
+from pyvae.models.code_programs import code_vectors, observe_codes, sample_codes, token_vectors
 from pyvae.models.registration import register
 
 __all__ = ["VQVAE2"]
@@ -145,7 +145,7 @@ class VQVAE2(nn.Module):
 
     def _check(self) -> None:
         """Draw from the model for two data and pass them through the guide, and compare the shapes."""
-        with evaluation_mode(self), preserved_streams():
+        with evaluation_mode(self), isolated_rng():
             c = example_context(self)
             if c is None:
                 return

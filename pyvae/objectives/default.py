@@ -10,7 +10,7 @@ from torch.distributions.kl import kl_divergence
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import stochastic_sites, unwrapped
 
-__all__ = ["default_objective", "has_analytic_kl", "settled"]
+__all__ = ["default_objective", "has_analytic_kl", "with_plate_nesting"]
 
 _LIBRARIES = ("torch.distributions", "pyro.distributions", "pyvae.distributions")
 
@@ -46,7 +46,7 @@ def has_analytic_kl(q: dict, p: dict) -> bool:
     return q["fn"].has_rsample and alike and q["mask"] is p["mask"] and ours and not point
 
 
-def settled(objective: ELBO, inspection: Inspection) -> ELBO:
+def with_plate_nesting(objective: ELBO, inspection: Inspection) -> ELBO:
     """A copy of the objective that knows the pair's plate nesting.
 
     Else Pyro would find it out at the first step, by a run of the pair of which the objective knows nothing: buffers

@@ -31,7 +31,7 @@ class KLTerm(NamedTuple):
 
     @property
     def count(self) -> Tensor:
-        """How many data it is of, as plates scale them; elements of further plates are parts of one datum."""
+        """How many data it is of, as plates scale them; elements of further plates are parts of one datapoint."""
         frames = [f for f in self.site["cond_indep_stack"] if f.vectorized and f.name != PARTICLES]
         _, data = choose_plate({(f.name, f.dim) for f in frames}) if frames else (None, 0)
         inner = [f for f in frames if f.dim != data]

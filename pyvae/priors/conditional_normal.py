@@ -3,13 +3,13 @@
 import pyro.distributions as dist
 from torch import Tensor
 
-from pyvae.components import NormalOverNetwork
+from pyvae.components import NormalParametrizedByNetwork
 from pyvae.priors.prior import Prior
 
 __all__ = ["ConditionalNormal"]
 
 
-class ConditionalNormal(NormalOverNetwork, Prior):
+class ConditionalNormal(NormalParametrizedByNetwork, Prior):
     r"""p(z | c) = N(z; μ(c), diag σ(c)²), with (μ, log σ²) = f(c).
 
     Args:

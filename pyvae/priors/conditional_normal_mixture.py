@@ -6,14 +6,14 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyvae.components import OverNetwork
+from pyvae.components import ParametrizedByNetwork
 from pyvae.core.arguments import check_int
 from pyvae.priors.prior import Prior
 
 __all__ = ["ConditionalNormalMixture"]
 
 
-class ConditionalNormalMixture(OverNetwork, Prior):
+class ConditionalNormalMixture(ParametrizedByNetwork, Prior):
     r"""p(z | c) = Σ_k π_k(c) N(z; μ_k(c), diag σ_k(c)²), with (log π, μ, log σ²) = f(c), log π up to a constant.
 
     The components differ by what f gives them; a network's random start sees to it. The KL divergence from a normal

@@ -17,7 +17,7 @@ class SoftmaxQuantizer(Quantizer):
     Its ELBO has the entropy of q, its importance weights are sound, and its gradient is without bias: Pyro's objectives
     take the score function's for what is drawn, which ∇ log q(k | z_e) brings to the encoder, and the likelihood's own
     for the code vectors. There is no straight-through estimate and no loss besides. The variance grows with the number
-    of codes per datum: take several particles, or objectives with baselines (``TraceGraph_ELBO``).
+    of codes per datapoint: take several particles, or objectives with baselines (``TraceGraph_ELBO``).
 
     Called by itself it gives the nearest codes, those of the highest probability.
 

@@ -30,7 +30,7 @@ def diffusion(
 ) -> DiffusionVAE:
     """Denoising diffusion: the hierarchical VAE whose guide is the fixed process from data to noise.
 
-    It trains on one step for each datum, and is evaluated on the chain of all. Images get a U-Net, other data a
+    It trains on one step for each datapoint, and is evaluated on the chain of all. Images get a U-Net, other data a
     perceptron.
 
     Args:

@@ -12,7 +12,16 @@ from pyvae.models import VAE
 from pyvae.networks import MLP, ObservedOnly
 from pyvae.networks.shapes import as_shape, doubled
 from pyvae.priors import StandardNormal
-from pyvae.recipes.recipe import MakeGuide, MakeLikelihood, MakePrior, autoencoder, decoded, encoded, made_prior, recipe
+from pyvae.recipes.recipe import (
+    MakeGuide,
+    MakeLikelihood,
+    MakePrior,
+    autoencoder,
+    decoded,
+    made_prior,
+    make_posterior,
+    recipe,
+)
 
 __all__ = ["incomplete"]
 
@@ -63,5 +72,5 @@ def incomplete(
             lambda out: MLP(latent_dim, out, hidden[::-1], activation=activation),
             shape,
         ),
-        posterior=encoded(posterior, encoder, latent_dim),
+        posterior=make_posterior(posterior, encoder, latent_dim),
     )

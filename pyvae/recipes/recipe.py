@@ -23,8 +23,8 @@ __all__ = [
     "MakePrior",
     "autoencoder",
     "decoded",
-    "encoded",
     "made_prior",
+    "make_posterior",
     "recipe",
     "told_of",
 ]
@@ -97,7 +97,7 @@ def decoded(make: MakeLikelihood, network: MakeNetwork, shape: Sequence[int]) ->
     return _over("likelihood", make, network, as_shape(shape, "shape"))
 
 
-def encoded(make: MakeGuide, network: MakeNetwork, latent_dim: int) -> Guide:
+def make_posterior(make: MakeGuide, network: MakeNetwork, latent_dim: int) -> Guide:
     """A guide over a network with as many outputs as it needs."""
     return _over("posterior", make, network, as_shape(latent_dim, "latent_dim"))
 

@@ -10,7 +10,16 @@ from pyvae.likelihoods import Bernoulli
 from pyvae.models import SemiSupervisedVAE
 from pyvae.networks import MLP, OneHot
 from pyvae.priors import StandardNormal
-from pyvae.recipes.recipe import MakeGuide, MakeLikelihood, MakePrior, decoded, encoded, made_prior, recipe, told_of
+from pyvae.recipes.recipe import (
+    MakeGuide,
+    MakeLikelihood,
+    MakePrior,
+    decoded,
+    made_prior,
+    make_posterior,
+    recipe,
+    told_of,
+)
 
 __all__ = ["semi_supervised"]
 
@@ -49,7 +58,7 @@ def semi_supervised(
         torch.Size([2, 1, 8, 8])
     """
     network = partial(MLP, activation=activation)
-    q = encoded(posterior, lambda out: network(shape, out, hidden, num_classes), latent_dim)
+    q = make_posterior(posterior, lambda out: network(shape, out, hidden, num_classes), latent_dim)
     return SemiSupervisedVAE(
         prior=told_of(made_prior(prior, latent_dim), q, shape),
         likelihood=decoded(likelihood, lambda out: network(latent_dim, out, hidden[::-1], num_classes), shape),

@@ -12,7 +12,16 @@ from pyvae.likelihoods import Bernoulli
 from pyvae.models import VAE
 from pyvae.networks import MLP, ConvDecoder, ConvEncoder, OneHot
 from pyvae.priors import ConditionalNormal, StandardNormal
-from pyvae.recipes.recipe import MakeGuide, MakeLikelihood, MakePrior, autoencoder, decoded, encoded, made_prior, recipe
+from pyvae.recipes.recipe import (
+    MakeGuide,
+    MakeLikelihood,
+    MakePrior,
+    autoencoder,
+    decoded,
+    made_prior,
+    make_posterior,
+    recipe,
+)
 
 __all__ = ["burda", "conditional", "convolutional", "gaussian"]
 
@@ -46,7 +55,7 @@ def gaussian(
         shape,
         prior=made_prior(prior, latent_dim),
         likelihood=decoded(likelihood, lambda out: MLP(latent_dim, out, hidden[::-1], activation=activation), shape),
-        posterior=encoded(posterior, lambda out: MLP(shape, out, hidden, activation=activation), latent_dim),
+        posterior=make_posterior(posterior, lambda out: MLP(shape, out, hidden, activation=activation), latent_dim),
     )
 
 
@@ -81,7 +90,9 @@ def convolutional(
         likelihood=decoded(
             likelihood, lambda out: ConvDecoder(latent_dim, out, channels[::-1], activation=activation), shape
         ),
-        posterior=encoded(posterior, lambda out: ConvEncoder(shape, out, channels, activation=activation), latent_dim),
+        posterior=make_posterior(
+            posterior, lambda out: ConvEncoder(shape, out, channels, activation=activation), latent_dim
+        ),
     )
 
 
@@ -126,7 +137,7 @@ def conditional(
         shape,
         prior=made_prior(prior, latent_dim),
         likelihood=decoded(likelihood, lambda out: network(latent_dim, out, hidden[::-1]), shape),
-        posterior=encoded(posterior, lambda out: network(shape, out, hidden), latent_dim),
+        posterior=make_posterior(posterior, lambda out: network(shape, out, hidden), latent_dim),
         context=context,
     )
 

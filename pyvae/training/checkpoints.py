@@ -9,12 +9,12 @@ from pyvae.training.logs import write_csv
 from pyvae.training.processes import Processes
 from pyvae.training.state import CHECKPOINT, Row, TrainingState
 
-__all__ = ["keep", "start"]
+__all__ = ["save_epoch", "start_or_resume"]
 
 METRICS = "metrics.csv"
 
 
-def start(state: TrainingState, directory: Path | None, resume: bool, processes: Processes) -> None:
+def start_or_resume(state: TrainingState, directory: Path | None, resume: bool, processes: Processes) -> None:
     """Take on the checkpoint of a run that is resumed, or write the first one of a new run.
 
     The first checkpoint shows at once whether the directory can be written. All processes start from the weights of
@@ -57,7 +57,7 @@ def _make(directory: Path | None, state: TrainingState) -> None:
     state.write(directory)
 
 
-def keep(state: TrainingState, directory: Path | None, log: Callable[[Row], None] | None) -> None:
+def save_epoch(state: TrainingState, directory: Path | None, log: Callable[[Row], None] | None) -> None:
     """Write what is known after an epoch."""
     if directory is not None:
         state.write(directory)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyvae.batching.batches import Batch
 from pyvae.compilation import Program, PythonState, RecordableAdam, as_tensor, described
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import TraceError
 from pyvae.training.eager_step import EagerStep, clip_factor
 
@@ -105,12 +105,12 @@ class TracedStep:
         pair, optimizer = self._loss.pair, self._update.optimizer
         batch = tuple(t.flip(0) for t in batch)  # other data than those that the trace has seen
         state, inputs = ([t.detach().clone() for t in tensors] for tensors in (self._state, self._inputs))
-        with preserved_streams(seed=0):
+        with isolated_rng(seed=0):
             results = self._program(state, *batch, *inputs)
         traced = results[:-1] if self._adam else _figures(*results, self._count)
         buffers = list(pair.buffers())
         kept = [b.clone() for b in buffers]
-        with preserved_streams(seed=0):
+        with isolated_rng(seed=0):
             optimizer.zero_grad()
             loss, terms, count = self._loss.backward(batch)
         eager = _figures(as_tensor(loss), [*map(as_tensor, terms)], [p.grad for p in pair.parameters()], count)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from pyvae.batching.batches import Batches
-from pyvae.core.random_streams import derive_seed, preserved_streams
+from pyvae.core.random_streams import derive_seed, isolated_rng
 from pyvae.errors import NonFiniteError
 from pyvae.evaluation import code_usage, elbo
 from pyvae.training.elbo_terms import weighs_terms
@@ -47,7 +47,7 @@ class Epochs:
         objective = self.trainer.eager.loss.objective
         if weighs_terms(objective):
             objective.at_epoch(number)
-        with preserved_streams(derive_seed(seed, number, *self._path())):
+        with isolated_rng(derive_seed(seed, number, *self._path())):
             row = self.trainer.epoch(self.batches, derive_seed(seed, number, 1), number, shown)
         if self.held_out is not None:
             row |= self._validation(derive_seed(seed, _EVALUATION_STREAM, *self._path()), number)

@@ -13,14 +13,14 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from pyvae.batching.batches import Batches, Data, batches_for
 from pyvae.core.arguments import check_choice
-from pyvae.core.modules import kept_modes, own_parameters
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.modules import isolated_param_store, restored_modes
+from pyvae.core.random_streams import isolated_rng
 from pyvae.evaluation import elbo
-from pyvae.evaluation.code_usage import code_sites
+from pyvae.evaluation.code_usage import sizes_of_codes
 from pyvae.inspection.inspection import Inspection, device_of
-from pyvae.objectives.default import default_objective, settled
-from pyvae.objectives.soundness import check_objective
-from pyvae.training.checkpoints import keep, start
+from pyvae.objectives.compatibility import check_objective
+from pyvae.objectives.default import default_objective, with_plate_nesting
+from pyvae.training.checkpoints import save_epoch, start_or_resume
 from pyvae.training.checks import check_arguments, check_pair, make_optimizer, make_schedule
 from pyvae.training.eager_step import EagerStep, Loss, Update
 from pyvae.training.epochs import Epochs
@@ -137,7 +137,7 @@ def fit(
     batches = batches_for(pair, data, batch_size).divided(processes.rank, processes.count)
     held_out = None if validation is None else batches_for(pair, validation, batch_size, "validation")
     inspection = _checked(pair, batches, held_out)
-    objective = settled(objective or default_objective(inspection), inspection)
+    objective = with_plate_nesting(objective or default_objective(inspection), inspection)
     check_objective(objective, inspection)
     made = make_optimizer(optimizer, [p for p in pair.parameters() if p.requires_grad])
     settings = _settings(pair, objective, made, batches, held_out)
@@ -146,20 +146,20 @@ def fit(
     settings |= {"precision": precision, "processes": processes.count}
     state = TrainingState(pair, made, scheduler, settings)
     directory = None if checkpoint_dir is None else Path(checkpoint_dir)
-    start(state, directory, resume, processes)
+    start_or_resume(state, directory, resume, processes)
     step = EagerStep(Loss(pair, objective, inspection, precision), Update(pair, made, clip_norm, processes))
     trainer = Trainer(step, _traced_rows(inspection, batches, epochs, compile), None if compile else _MOST_OPERATIONS)
-    run = Epochs(trainer, state, batches, held_out, processes, coded=bool(code_sites(inspection)))
+    run = Epochs(trainer, state, batches, held_out, processes, coded=bool(sizes_of_codes(inspection)))
     with (
-        kept_modes(pair),
-        own_parameters(),
-        preserved_streams(0),
+        restored_modes(pair),
+        isolated_param_store(),
+        isolated_rng(0),
         TrainingProgress(epochs, batches.count(), state.epoch, progress and processes.rank == 0) as shown,
     ):
         log = tensorboard_writer(directory, state.epoch) if tensorboard and processes.rank == 0 else None
         while state.epoch < epochs and not _exhausted(state, patience):
             shown.epoch(run.next(shown))
-            processes.by_first(lambda: keep(state, directory, log))
+            processes.by_first(lambda: save_epoch(state, directory, log))
     if state.best is not None:
         pair.load_state_dict(state.best)
     return FitResult(state.history, state.best_epoch, state.settings["seed"])
@@ -167,7 +167,7 @@ def fit(
 
 def _checked(pair: nn.Module, batches: Batches, held_out: Batches | None) -> Inspection:
     """What is known of the pair, after it has been tried on both data."""
-    with preserved_streams():
+    with isolated_rng():
         inspection = check_pair(pair, batches)
         if held_out is not None:
             check_pair(pair, held_out)

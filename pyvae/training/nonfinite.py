@@ -8,7 +8,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyvae.batching.batches import Batch
-from pyvae.core.random_streams import preserved_streams
+from pyvae.core.random_streams import isolated_rng
 from pyvae.core.tensors import numbers_of
 from pyvae.errors import RUN_ERRORS
 from pyvae.inspection.sites import stochastic_sites
@@ -48,7 +48,7 @@ def _first_site(pair: nn.Module, batch: Batch) -> str | None:
 
     A program that fails altogether says nothing about them.
     """
-    with torch.no_grad(), pyro.validation_enabled(False), preserved_streams(), suppress(*RUN_ERRORS):
+    with torch.no_grad(), pyro.validation_enabled(False), isolated_rng(), suppress(*RUN_ERRORS):
         guide = poutine.trace(pair.guide).get_trace(*batch)
         model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*batch)
         for program, trace in (("guide", guide), ("model", model)):

@@ -147,7 +147,7 @@ VALUES = {
     "validation 1": (["--validation", "1"], r"validation fraction is 1.0.*\[0, 1\)"),
     "validation -0.1": (["--validation=-0.1"], r"validation fraction is -0.1.*\[0, 1\)"),
     "validation nan": (["--validation", ".nan"], r"validation fraction is nan.*\[0, 1\)"),
-    "validation of no datum": (["--validation", "1e-6"], "leaves 0 of 1437 training data"),
+    "validation of no datapoint": (["--validation", "1e-6"], "leaves 0 of 1437 training data"),
     "evaluation particles 0": (["--evaluation-particles", "0"], "particles.*0.*positive int"),
     "num_components 0": (["--prior=NormalMixture", "--prior.num_components=0"], "num_components is 0.*positive int"),
     "scale -1": (["--likelihood=Normal", "--likelihood.scale=-1"], "scale is -1.0.*positive number"),

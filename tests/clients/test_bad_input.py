@@ -133,7 +133,7 @@ BAD_DATA = {
     "list of numbers": (lambda: [0.0, 1.0], DataError, "list of float, float.*expected tensors"),
     "list of lists": (lambda: [[0.0, 1.0]], DataError, "list of list.*expected tensors"),
     "empty tuple": (lambda: (), DataError, "tuple of nothing.*expected tensors"),
-    "all of a dataset": (pyvae.datasets.digits, DataError, "data is LabelledData.*expected a tensor"),
+    "all of a dataset": (pyvae.datasets.digits, DataError, "data is DataSplits.*expected a tensor"),
     "dict": (lambda: {"x": binary()}, DataError, "data is dict.*expected a tensor"),
     "data frame": (DataFrame, DataError, "data is DataFrame.*expected a tensor"),
     "class of a dataset": (lambda: TensorDataset, DataError, "the class TensorDataset.*expected"),

@@ -157,7 +157,7 @@ def test_default_objective_has_analytic_kl():
 
 @pytest.mark.parametrize("make", PAIRS)
 def test_weights_equal_those_of_unscaled_traces(make):
-    """Against Pyro's own log_prob_sum of one datum at a time, replaying the same latents."""
+    """Against Pyro's own log_prob_sum of one datapoint at a time, replaying the same latents."""
     pair = make()
     x = data_for(pair, rows=3)
     from pyro import poutine

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 import pyvae
-from pyvae import checkpoint
 from pyvae.checkpoint import read_tensors
+from pyvae.core import files
 
 from .resumable import train
 
@@ -135,9 +135,9 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch, stage
                     opened = Full(opened)
                 return opened
 
-            patch.setattr(checkpoint, "open", full, raising=False)
+            patch.setattr(files, "open", full, raising=False)
         else:
-            patch.setattr(checkpoint.os, stage, fail)
+            patch.setattr(files.os, stage, fail)
         with pytest.raises(pyvae.CheckpointError, match=r"No space left.*previous file stands"):
             train(tmp_path / "run", 4)
     assert path.read_bytes() == before

@@ -225,7 +225,7 @@ def test_nothing_is_left_behind():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda p, x: pyvae.traverse(p, x.expand(2, -1)), DataError, r"\(2, 3\).*one datum"),
+        (lambda p, x: pyvae.traverse(p, x.expand(2, -1)), DataError, r"\(2, 3\).*one datapoint"),
         (lambda p, x: pyvae.traverse(p, "x"), DataError, "got data of shape str"),
         (lambda p, x: pyvae.traverse(p, x, site="w"), PairError, "'w'; expected one of z"),
         (lambda p, x: pyvae.traverse(p, x, dims=[0, 3]), ArgumentError, r"dims are \[0, 3\].*0 to 2"),

@@ -69,7 +69,7 @@ def some_data(levels, count=6, dim=2):
 
 
 class Textbook:
-    """L_T, L_{t−1} and L_0 of Ho, Jain and Abbeel (2020), of one draw of x_t for each datum."""
+    """L_T, L_{t−1} and L_0 of Ho, Jain and Abbeel (2020), of one draw of x_t for each datapoint."""
 
     def __init__(self, pair, betas):
         self.pair = pair

@@ -1,7 +1,7 @@
 """Linear-Gaussian chains z_1 → … → z_T → x, in closed form: independent dimensions, each with its own coefficients.
 
 A program is a list of steps (gains, offset, variance): variable i is N(Σ_j gains[j] v_j + offset, variance), given
-the variables j before it. Coefficients have shape (D,); offsets may depend on the datum, (N, D).
+the variables j before it. Coefficients have shape (D,); offsets may depend on the datapoint, (N, D).
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class Chain:
         return gain, variance + 0 * gain
 
     def kl(self, q, x):
-        """KL(q(z_1:T | x) ‖ p(z_1:T | x)) of each datum, for q as (mean, covariance) of z_1 … z_T."""
+        """KL(q(z_1:T | x) ‖ p(z_1:T | x)) of each datapoint, for q as (mean, covariance) of z_1 … z_T."""
         ours, exact = (MultivariateNormal(*moments) for moments in (q, self.posterior(x)))
         return torch.distributions.kl_divergence(ours, exact).sum(-1)
 

@@ -156,7 +156,7 @@ def test_terms_of_the_elbo(kind, off, chain, x):
     torch.testing.assert_close(estimate.kl, total)
     torch.testing.assert_close(estimate.reconstruction - total, estimate.per_datapoint, atol=1e-8, rtol=0)
     for (name, term), expected in zip(estimate.kl_terms.items(), chain.terms(*q(x)), strict=True):
-        spread = (term - expected).std()  # the Monte Carlo error of a datum, and the data's are independent
+        spread = (term - expected).std()  # the Monte Carlo error of a datapoint, and the data's are independent
         assert spread < 0.1 * expected.abs().mean() + 0.05
         assert abs((term - expected).mean()) < 4 * spread / DATA**0.5
         if kind == "top-down" or name == "z_1":  # an expected KL

@@ -46,7 +46,7 @@ def traces(pair, x, guide="guide"):
 
 
 def log_joint(trace):
-    """The sum of the log densities of all sites, for each datum."""
+    """The sum of the log densities of all sites, for each datapoint."""
     trace.compute_log_prob()
     return sum(s["log_prob"] for s in trace.nodes.values() if s["type"] == "sample" and "data" not in s["name"])
 

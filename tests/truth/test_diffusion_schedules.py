@@ -64,7 +64,7 @@ def test_quantities_of_the_forward_process(steps, event_shape):
             posterior = process.posterior(x_t, x_0, t)
             close(posterior.mean, mean)
             close(posterior.variance, torch.full_like(x_0, spread))
-    t = torch.arange(5) % steps + 1  # a step for each datum
+    t = torch.arange(5) % steps + 1  # a step for each datapoint
     close(process.posterior_mean(x_t, x_0, t), torch.stack([rows[int(s)][n] for n, s in enumerate(t)]))
     assert process.signal(t).shape == (5, *[1] * len(event_shape))
 

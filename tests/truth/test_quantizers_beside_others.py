@@ -203,7 +203,7 @@ def test_counts_are_exact_beyond_the_integers_of_float32():
 def test_search_takes_bounded_memory():
     """10⁵ vectors and 4096 codes have 1.6 GB of distances."""
     script = (
-        "import resource, torch; from pyvae.guides.quantizer import nearest_codes; z = torch.randn(100_000, 8); "
+        "import resource, torch; from pyvae.quantizers.quantizer import nearest_codes; z = torch.randn(100_000, 8); "
         "e = torch.randn(4096, 8); nearest_codes(z[:2000], e); peak = lambda: "
         "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = peak(); nearest_codes(z, e); "
         "print(peak() - before)"

@@ -212,7 +212,7 @@ def test_alpha_takes_the_kl_away(x):
 
 
 class Steps(nn.Module):
-    """Each datum has a latent at each of four steps, N(1, 1) under the guide: 2 nats per datum."""
+    """Each datapoint has a latent at each of four steps, N(1, 1) under the guide: 2 nats per datapoint."""
 
     def __init__(self, masked=True):
         super().__init__()

@@ -7,11 +7,11 @@ from pyvae.diagnostics.sections.codebooks import codebooks
 from pyvae.diagnostics.sections.latents import latents
 from pyvae.diagnostics.sections.predictive import predictive
 from pyvae.diagnostics.sections.refinement import inference_gap
-from pyvae.diagnostics.sections.section import Figure, Picture, Section
+from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 
 __all__ = [
-    "Figure",
+    "Finding",
     "Picture",
     "Section",
     "Subject",

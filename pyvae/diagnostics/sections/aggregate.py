@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 from pyro import poutine
 from scipy.stats import ks_2samp
 from sklearn.metrics import pairwise_distances, pairwise_kernels
 from torch import Tensor
 
-from pyvae.diagnostics.sections.section import Figure, Picture, Section, draw_first_six
+from pyvae.diagnostics.sections.section import Finding, Picture, Section, draw_first_six
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.evaluation.evaluate import has_weights
 from pyvae.inspection.densities import density
@@ -61,7 +61,7 @@ def aggregated_posterior(subject: Subject) -> Section:
     return Section(_TITLE, tuple(figures), pictures, table)
 
 
-def _discrepancy(name: str, drawn: np.ndarray, expected: np.ndarray) -> Figure:
+def _discrepancy(name: str, drawn: np.ndarray, expected: np.ndarray) -> Finding:
     """Unbiased MMD² with a Gaussian kernel of the median distance, and its p-value by permutations."""
     both = np.concatenate([drawn[:_ROWS], expected[:_ROWS]])
     n = len(both) // 2
@@ -75,7 +75,7 @@ def _discrepancy(name: str, drawn: np.ndarray, expected: np.ndarray) -> Figure:
     total, between = kernel.sum(), (all_signs * (kernel @ all_signs)).sum(0)
     values = (total + between) / (2 * n * (n - 1)) - (total - between) / (2 * n**2)
     p_value = (1 + float((values[1:] >= values[0]).sum())) / (1 + _PERMUTATIONS)
-    return Figure(
+    return Finding(
         f"MMD² of {name}",
         float(values[0]),
         "distance of the data's latents from the prior's draws, 0 if alike"
@@ -101,12 +101,12 @@ def _by_dimension(drawn: dict[str, np.ndarray], expected: dict[str, np.ndarray])
     return pd.DataFrame(rows)
 
 
-def _farthest(table: pd.DataFrame, count: int) -> Figure:
+def _farthest(table: pd.DataFrame, count: int) -> Finding:
     worst = table.loc[table["distance"].idxmax()]
     # what equal distributions stay below but for one time in a hundred, in all dimensions
     chance = math.sqrt(-math.log(_LEVEL / (2 * len(table))) / count)
     most = max(_SHIFT, chance)
-    return Figure(
+    return Finding(
         "largest distance of one dimension",
         float(worst["distance"]),
         f"Kolmogorov-Smirnov distance of {worst['site']}[{worst['dimension']}] from the prior: mean "
@@ -117,7 +117,7 @@ def _farthest(table: pd.DataFrame, count: int) -> Figure:
     )
 
 
-def _surgery(subject: Subject) -> list[Figure]:
+def _surgery(subject: Subject) -> list[Finding]:
     """I(x; z) and KL(q̄ ‖ p), for pairs whose prior does not depend on the data's context."""
     sites = [subject.inspection.guide.nodes[n]["fn"] for n in subject.inspection.latents]
     if len(subject.kept) > 1 or subject.too_long() or subject.nested() or not has_weights(subject.inspection):
@@ -138,16 +138,16 @@ def _surgery(subject: Subject) -> list[Figure]:
             "exceeds: z tells more than this, and KL(q̄ ‖ p) cannot be told"
         )
         advice = f"give at least {_ROWS} data" if size == len(subject.kept[0]) < _ROWS else ""
-        return [Figure(_INFORMATION + ", at least", information, told, "nats", source=_SURGERY, advice=advice)]
+        return [Finding(_INFORMATION + ", at least", information, told, "nats", source=_SURGERY, advice=advice)]
     return [
-        Figure(
+        Finding(
             _INFORMATION,
             information,
             f"of the {kl:.2f} nats of the KL, by which z tells datapoints apart",
             "nats",
             source=_SURGERY,
         ),
-        Figure(
+        Finding(
             "KL(q̄ ‖ p)",
             kl - information,
             "the rest of the KL: what a prior that fits the data's latents would win",
@@ -180,7 +180,7 @@ def _cross(subject: Subject, guide: poutine.Trace, args: tuple[Tensor, ...]) -> 
     return torch.stack(rows)
 
 
-def _draw(table: pd.DataFrame, drawn: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> Drawing:
+def _draw(table: pd.DataFrame, drawn: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> Figure:
     def panel(axes: Axes, row: pd.Series) -> None:
         z, p = drawn[row["site"]][:, row["dimension"]], expected[row["site"]][:, row["dimension"]]
         bins = np.histogram_bin_edges(np.concatenate([z, p]), 40)

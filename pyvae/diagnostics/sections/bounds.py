@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyvae.diagnostics.sections.section import Figure, Picture, Section
+from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.evaluation.arviz_bridge import good_k, pareto_smoothed
 from pyvae.evaluation.estimates import effective_sample_size, elbo_estimate, likelihood_estimate
@@ -91,9 +91,9 @@ def _blocks(log_weight: Tensor, size: int) -> Tensor:
     return (whole.logsumexp(1) - math.log(size)).mean(0)
 
 
-def _bound(name: str, table: pd.DataFrame, column: str, error: str, meaning: str) -> Figure:
+def _bound(name: str, table: pd.DataFrame, column: str, error: str, meaning: str) -> Finding:
     values, count = table[column], len(table)
-    return Figure(
+    return Finding(
         name,
         float(values.mean()),
         meaning,
@@ -105,9 +105,9 @@ def _bound(name: str, table: pd.DataFrame, column: str, error: str, meaning: str
     )  # fmt: skip
 
 
-def _gap(table: pd.DataFrame, last: str) -> Figure:
+def _gap(table: pd.DataFrame, last: str) -> Finding:
     gap = table[last] - table["elbo"]
-    return Figure(
+    return Finding(
         "log p̂(x) − ELBO",
         float(gap.mean()),
         "at least so many nats of the ELBO's distance from log p(x) are the guide's, not the model's",
@@ -117,14 +117,14 @@ def _gap(table: pd.DataFrame, last: str) -> Figure:
     )
 
 
-def _khat(khat: pd.Series, draws: int) -> Figure:
+def _khat(khat: pd.Series, draws: int) -> Finding:
     threshold = good_k(draws)
     share = 100 * float((khat > threshold).mean())
     advice = (
         "for these data the guide is too narrow, shifted, or misses a part of the posterior: try a richer guide "
         "(FullRankNormal, InverseAutoregressiveFlow), train with DReG or ImportanceWeightedELBO, or take more draws"
     )
-    return Figure(
+    return Finding(
         f"k̂ > {threshold:.2f}",
         share,
         "share of the data whose importance weights have so heavy a tail that their mean cannot be trusted",
@@ -135,9 +135,9 @@ def _khat(khat: pd.Series, draws: int) -> Figure:
     )
 
 
-def _effective(effective: pd.Series) -> Figure:
+def _effective(effective: pd.Series) -> Finding:
     value = float(effective.median())
-    return Figure(
+    return Finding(
         "effective sample size",
         value,
         "of the importance weights of the median datapoint: so many draws of the posterior itself would be worth as "
@@ -171,8 +171,8 @@ def _elbo_alone(subject: Subject) -> Section:
     return Section(_TITLE, (figure,), (), table)
 
 
-def _draw_bounds(table: pd.DataFrame, last: str) -> Drawing:
-    figure = Drawing(figsize=(4.5, 4), layout="constrained")
+def _draw_bounds(table: pd.DataFrame, last: str) -> Figure:
+    figure = Figure(figsize=(4.5, 4), layout="constrained")
     axes = figure.subplots()
     axes.scatter(table[last], table["elbo"], s=6, alpha=0.5)
     axes.axline((float(table[last].mean()),) * 2, slope=1, color="black", linewidth=0.8)
@@ -180,9 +180,9 @@ def _draw_bounds(table: pd.DataFrame, last: str) -> Drawing:
     return figure
 
 
-def _draw_khat(khat: pd.Series, draws: int) -> Drawing:
+def _draw_khat(khat: pd.Series, draws: int) -> Figure:
     shown = khat.clip(upper=2)  # it is infinite where one draw has all the weight
-    figure = Drawing(figsize=(6, 3), layout="constrained")
+    figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
     axes.scatter(range(len(shown)), shown, s=6, alpha=0.5)
     axes.axhline(good_k(draws), color="#c77700", linewidth=1)

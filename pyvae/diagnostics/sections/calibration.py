@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 from pyro import poutine
 from scipy.stats import binom, kstest
 
 from pyvae.batching.rows import copies, rows_of
-from pyvae.diagnostics.sections.section import Figure, Picture, Section, draw_first_six
+from pyvae.diagnostics.sections.section import Finding, Picture, Section, draw_first_six
 from pyvae.diagnostics.sections.subject import Subject
 
 __all__ = ["calibration"]
@@ -68,7 +68,7 @@ def _ranks(subject: Subject) -> dict[str, np.ndarray]:
     return {name: np.concatenate(found) for name, found in parts.items()}
 
 
-def _figures(table: pd.DataFrame, count: int) -> list[Figure]:
+def _figures(table: pd.DataFrame, count: int) -> list[Finding]:
     worst = table.loc[(table["coverage"] - _NOMINAL).abs().idxmax()]
     coverage, p_value = float(worst["coverage"]), min(1.0, float(table["p_value"].min()) * len(table))
     least, most = (end / count for end in binom.interval(1 - _REJECTED / 10 / len(table), count, _NOMINAL))
@@ -77,7 +77,7 @@ def _figures(table: pd.DataFrame, count: int) -> list[Figure]:
         "and by the inference gap"
     )
     return [
-        Figure(
+        Finding(
             "coverage of 90 % intervals",
             100 * coverage,
             f"share of {count} simulated data with {worst['site']}[{worst['dimension']}] inside of the guide's central "
@@ -88,7 +88,7 @@ def _figures(table: pd.DataFrame, count: int) -> list[Figure]:
             source=_TALTS,
             advice="" if least <= coverage <= most else _wrong(coverage, float(worst["mean_rank"]), count),
         ),
-        Figure(
+        Finding(
             "p-value of the ranks",
             p_value,
             f"of uniform ranks in all {len(table)} dimensions, by the worst of them",
@@ -107,11 +107,11 @@ def _wrong(coverage: float, mean_rank: float, count: int) -> str:
             f"the guide's draws are too {side}: do not quote its intervals; use its importance weights, train longer, "
             "or take a larger encoder"
         )
-    kind = "narrow, or wrong by another amount for each datum" if coverage < _NOMINAL else "wide"
+    kind = "narrow, or wrong by another amount for each datapoint" if coverage < _NOMINAL else "wide"
     return f"the guide is too {kind}: do not quote its intervals; use its importance weights, or take a richer guide"
 
 
-def _draw(table: pd.DataFrame, ranks: dict[str, np.ndarray]) -> Drawing:
+def _draw(table: pd.DataFrame, ranks: dict[str, np.ndarray]) -> Figure:
     def panel(axes: Axes, row: pd.Series) -> None:
         values = ranks[row["site"]][:, row["dimension"]]
         low, high = binom.interval(0.99, len(values), 1 / 20)

@@ -3,11 +3,11 @@
 import math
 
 import pandas as pd
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 
-from pyvae.diagnostics.sections.section import Figure, Picture, Section
+from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
-from pyvae.evaluation.code_usage import CodeUsage, code_sites, code_usage
+from pyvae.evaluation.code_usage import CodeUsage, code_usage, sizes_of_codes
 from pyvae.evaluation.evaluate import elbo
 
 __all__ = ["codebooks", "draw_codes"]
@@ -18,12 +18,12 @@ _SOURCE = "van den Oord, Vinyals and Kavukcuoglu, Neural discrete representation
 
 def codebooks(subject: Subject) -> Section:
     """Perplexity exp(−Σ_k p_k log p_k), usage, dead codes and bits of each site of codes."""
-    if not code_sites(subject.inspection):
+    if not sizes_of_codes(subject.inspection):
         return Section(_TITLE, skipped=f"{type(subject.pair).__name__} has no site of codes")
     codes = code_usage(subject.pair, subject.data, subject.seed)
     terms = elbo(subject.pair, subject.data, 1, subject.seed, subject.max_memory).kl_terms
     learned = any(hasattr(module, "num_codes") for module in subject.pair.modules())  # else they are labels
-    figures: list[Figure] = []
+    figures: list[Finding] = []
     for site, usage in codes.items():
         figures += _figures(site, usage, float(terms[site].mean()) / math.log(2), learned)
     columns = {site: pd.Series(usage.counts.numpy()) for site, usage in codes.items()}
@@ -35,15 +35,15 @@ def codebooks(subject: Subject) -> Section:
     return Section(_TITLE, tuple(figures), (picture,), pd.DataFrame(columns).rename_axis("code"))
 
 
-def _figures(site: str, usage: CodeUsage, bits: float, learned: bool) -> list[Figure]:
+def _figures(site: str, usage: CodeUsage, bits: float, learned: bool) -> list[Finding]:
     return [
-        Figure(
+        Finding(
             f"perplexity of {site}",
             usage.perplexity,
             f"so many of {usage.num_codes} codes, used equally often, would tell as much",
             source=_SOURCE,
         ),
-        Figure(
+        Finding(
             f"codes of {site} in use",
             100 * usage.usage,
             f"share of {usage.num_codes} codes that occur; {usage.dead} are dead",
@@ -51,13 +51,13 @@ def _figures(site: str, usage: CodeUsage, bits: float, learned: bool) -> list[Fi
             threshold="at least 50 %, as a rule of thumb" if learned else "",
             advice=f"{usage.dead} codes never occur: {usage.advice}" if learned and usage.advice else "",
         ),
-        Figure(f"bits of {site}", bits, usage.meaning_of_bits, "bits"),
+        Finding(f"bits of {site}", bits, usage.meaning_of_bits, "bits"),
     ]
 
 
-def draw_codes(codes: dict[str, CodeUsage]) -> Drawing:
+def draw_codes(codes: dict[str, CodeUsage]) -> Figure:
     """The frequencies of the codes of each site, the most frequent first."""
-    figure = Drawing(figsize=(9, 3), layout="constrained")
+    figure = Figure(figsize=(9, 3), layout="constrained")
     panels = figure.subplots(1, len(codes), squeeze=False)[0]
     for axes, (name, usage) in zip(panels, codes.items(), strict=True):
         shares = (usage.counts / usage.counts.sum()).sort(descending=True).values

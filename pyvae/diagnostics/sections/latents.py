@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from pyvae.diagnostics.sections.section import Figure, Picture, Section
+from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.inspection.sites import unwrapped
 from pyvae.latent_space.posterior_means import robust_moments
@@ -156,14 +156,14 @@ def _elementwise(q: Distribution, p: Distribution, z: Tensor, at_draw: bool) -> 
     return (q.log_prob(z) - p.log_prob(z)).expand_as(z), False
 
 
-def _figures(table: pd.DataFrame) -> list[Figure]:
+def _figures(table: pd.DataFrame) -> list[Finding]:
     active, total, told = int(table["active"].sum()), len(table), float(table["kl"].sum())
     if told > 1:
         advice = f"though the KL is {told:.1f} nats: the prior is far wider than the data's latents; take a learned one"
     else:
         advice = "no latent depends on the data: the posterior has collapsed; warm up the KL (WeightedELBO with WarmUp)"
     figures = [
-        Figure(
+        Finding(
             "active dimensions",
             active,
             f"of {total}: their posterior mean varies with x, by {_ACTIVE:.0%} of the prior's variance or more",
@@ -176,7 +176,7 @@ def _figures(table: pd.DataFrame) -> list[Figure]:
         collapsed, judged = int(table["collapsed"].sum()), int(table["judged"].sum())
         advice = f"{collapsed} of {judged} dimensions are not used: fewer would do, or free bits would use them"
         figures.append(
-            Figure(
+            Finding(
                 "collapsed dimensions",
                 collapsed,
                 f"of {judged}: their posterior is within {_EPSILON} nats of the prior for {1 - _DELTA:.0%} of the data",
@@ -188,14 +188,14 @@ def _figures(table: pd.DataFrame) -> list[Figure]:
     sums = table.groupby("site", sort=False)["kl"].sum(min_count=1).dropna()
     if 1 < len(sums) <= _LISTED:
         figures += [
-            Figure(f"KL of {name}", float(value), "what this level of the hierarchy tells of x", "nats")
+            Finding(f"KL of {name}", float(value), "what this level of the hierarchy tells of x", "nats")
             for name, value in sums.items()
         ]
     return figures
 
 
-def _draw(table: pd.DataFrame) -> Drawing:
-    figure = Drawing(figsize=(7, 3), layout="constrained")
+def _draw(table: pd.DataFrame) -> Figure:
+    figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     for name, part in table.groupby("site", sort=False):
         values = part["kl"].sort_values(ascending=False).to_numpy()

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 from pyro import poutine
 from torch import Tensor
 
-from pyvae.diagnostics.sections.section import Figure, Picture, Section
+from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 
 __all__ = ["predictive"]
@@ -71,7 +71,7 @@ def _drawn(subject: Subject, args: tuple[Tensor, ...], given: bool) -> np.ndarra
     return np.stack(found)
 
 
-def _figures(table: pd.DataFrame) -> list[Figure]:
+def _figures(table: pd.DataFrame) -> list[Finding]:
     figures = []
     for kind, program in _KINDS.items():
         part = table[table["draws"] == kind]
@@ -81,7 +81,7 @@ def _figures(table: pd.DataFrame) -> list[Figure]:
             f"{worst['data']:.3g}; the most extreme of {len(part)} statistics"
         )
         figures.append(
-            Figure(
+            Finding(
                 f"Bayesian p-value, {kind}",
                 float(worst["p_value"]),
                 told,
@@ -99,8 +99,8 @@ def _advice(kind: str, statistic: str) -> str:
     return f"the likelihood does not give data with such a {statistic}: another likelihood may (see the reference)"
 
 
-def _draw(drawn: dict[str, np.ndarray], here: np.ndarray) -> Drawing:
-    figure = Drawing(figsize=(9, 4), layout="constrained")
+def _draw(drawn: dict[str, np.ndarray], here: np.ndarray) -> Figure:
+    figure = Figure(figsize=(9, 4), layout="constrained")
     panels = figure.subplots(len(drawn), len(_STATISTICS))
     for row, (kind, repeats) in zip(panels, drawn.items(), strict=True):
         for axes, name, there, value in zip(row, _STATISTICS, repeats.T, here, strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 from pyro import distributions as dist
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributions import AffineTransform, Distribution, constraints
 
 from pyvae.batching.rows import copies
-from pyvae.diagnostics.sections.section import Figure, Picture, Section
+from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.errors import RUN_ERRORS, first_lines
 from pyvae.evaluation.evaluate import has_weights
@@ -188,7 +188,7 @@ def _weights(subject: Subject, change: Callable[[Callable], Callable], args: Seq
     return torch.cat([_run(subject, change, args, _AT_ONCE) for _ in range(_MEASURED // _AT_ONCE)])
 
 
-def _figures(table: pd.DataFrame, errors: Sequence[float], settled: bool) -> list[Figure]:
+def _figures(table: pd.DataFrame, errors: Sequence[float], settled: bool) -> list[Finding]:
     total, count = table["log_likelihood"] - table["elbo"], len(table)
     advice = ""
     if float(total.mean()) > 1:
@@ -202,14 +202,14 @@ def _figures(table: pd.DataFrame, errors: Sequence[float], settled: bool) -> lis
     figures = []
     for (name, (values, meaning)), error in zip(told.items(), errors, strict=True):
         spread = float(values.std() / count**0.5) if count > 1 else math.nan
-        figures.append(Figure(name, float(values.mean()), meaning, "nats", error, spread, source=_CREMER))
+        figures.append(Finding(name, float(values.mean()), meaning, "nats", error, spread, source=_CREMER))
     first = replace(figures[0], threshold="at most 1 nat, as a rule of thumb", advice=advice)
     return [first, *figures[1:]]
 
 
-def _draw(table: pd.DataFrame) -> Drawing:
+def _draw(table: pd.DataFrame) -> Figure:
     ordered = table.sort_values("elbo", ascending=False, key=lambda _: table["approximation"] + table["amortization"])
-    figure = Drawing(figsize=(7, 3), layout="constrained")
+    figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots()
     axes.bar(range(len(ordered)), ordered["approximation"], width=1, label="approximation")
     axes.bar(

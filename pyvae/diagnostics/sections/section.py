@@ -8,11 +8,11 @@ import matplotlib.figure
 import pandas as pd
 from matplotlib.axes import Axes
 
-__all__ = ["Figure", "Picture", "Section", "draw_first_six"]
+__all__ = ["Finding", "Picture", "Section", "draw_first_six"]
 
 
 @dataclass(frozen=True)
-class Figure:
+class Finding:
     """A number, what it means, and what is to be done about it.
 
     Attributes:
@@ -80,7 +80,7 @@ class Section:
     """
 
     title: str
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[Finding, ...] = ()
     pictures: tuple[Picture, ...] = ()
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     skipped: str = ""

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from pyvae.batching.batches import Data, batches_for
 from pyvae.batching.rows import PROBE_ROWS, rows_of
-from pyvae.core.modules import evaluation_mode, own_parameters
-from pyvae.core.random_streams import derive_seed, preserved_streams
+from pyvae.core.modules import evaluation_mode, isolated_param_store
+from pyvae.core.random_streams import derive_seed, isolated_rng
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.plates import check_sites
@@ -51,7 +51,7 @@ class Subject:
     @cached_property
     def kept(self) -> tuple[Tensor, ...]:
         """Up to 2,048 of the data, chosen at random: the arguments of both programs."""
-        with preserved_streams(self.seed):
+        with isolated_rng(self.seed):
             batches = batches_for(self.pair, self.data, _KEPT)
             if not isinstance(batches.source, DataLoader):
                 return next(iter(batches.shuffled(self.seed)))
@@ -67,7 +67,7 @@ class Subject:
     @cached_property
     def inspection(self) -> Inspection:
         """A run on a few of the data."""
-        with preserved_streams(self.seed):
+        with isolated_rng(self.seed):
             return inspect_pair(self.pair, self.rows(PROBE_ROWS))
 
     @cached_property
@@ -91,7 +91,7 @@ class Subject:
         """A block on a random stream of its own, with the pair in evaluation mode, that leaves no trace."""
         stray = self.inspection.stray
         seed = derive_seed(self.seed, stream)
-        with evaluation_mode(self.pair), own_parameters(stray), preserved_streams(seed):
+        with evaluation_mode(self.pair), isolated_param_store(stray), isolated_rng(seed):
             yield
 
     def traces(self, args: Sequence[Tensor]) -> tuple[Trace, Trace]:
