@@ -1,5 +1,8 @@
 """The errors that pyvae raises for a user's mistakes: each says what came, what was expected and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "RUN_ERRORS",
     "ArgumentError",
@@ -10,6 +13,7 @@ __all__ = [
     "PyvaeError",
     "RunError",
     "TraceError",
+    "errors_as",
     "first_lines",
 ]
 
@@ -56,6 +60,20 @@ class RunError(PyvaeError, RuntimeError):
 
 class TraceError(PyvaeError, RuntimeError):
     """What a pair does cannot be recorded as a graph of tensor operations, or the graph cannot be compiled."""
+
+
+@contextmanager
+def errors_as(kind: type[PyvaeError], what: str, advice: str = "") -> Iterator[None]:
+    """Errors of a user's program in this block as errors of ours: what failed, the message, advice.
+
+    Errors of pyvae pass as they are.
+    """
+    try:
+        yield
+    except PyvaeError:
+        raise
+    except RUN_ERRORS as error:
+        raise kind(f"{what}: {first_lines(error)}{advice}") from error
 
 
 def first_lines(error: Exception) -> str:

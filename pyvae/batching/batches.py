@@ -10,14 +10,19 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSam
 
 from pyvae.batching.sharding import Shard, ShardedSampler
 from pyvae.core.arguments import check_int
-from pyvae.core.tensors import check_tensors, extreme_rows
-from pyvae.errors import RUN_ERRORS, DataError, PyvaeError
-from pyvae.inspection.inspection import device_of, takes_missing
+from pyvae.core.random_streams import isolated_rng
+from pyvae.core.rows import PROBE_ROWS, example_of, example_rows
+from pyvae.core.tensors import check_tensors
+from pyvae.errors import DataError, errors_as
+from pyvae.inspection.checks import check_data
+from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing
 
-__all__ = ["Batches", "Data", "as_batches", "batches_for", "check_order"]
+__all__ = ["Batches", "Data", "as_batches", "batches_for", "check_order", "inspect_data"]
 
 Data = Tensor | Sequence[Tensor] | Dataset | DataLoader
 Batch = tuple[Tensor, ...]
+_MEASURED_ROWS = 4096  # of a batch that is evaluated
+_FORMS = "; expected tensors of equal shapes, or tuples of them"
 
 
 @dataclass(frozen=True)
@@ -118,12 +123,13 @@ class Batches:
         rows = torch.arange(len(self.source)).split(self.batch_size)
         return map(self._take, rows) if self.takes_rows else self._fetch(rows)
 
-    def part(self, rank: int, count: int) -> Dataset | DataLoader:
+    def part(self, rank: int, count: int) -> "Batches":
         """The data that process ``rank`` of ``count`` measures: all, where they cannot be divided."""
         size = self.size()
+        whole = replace(self, batch_size=_MEASURED_ROWS, shard=Shard())
         if count == 1 or isinstance(self.source, DataLoader) or size < count:
-            return self.source
-        return Subset(self.source, range(rank, size, count))
+            return whole
+        return replace(whole, source=Subset(self.source, range(rank, size, count)))
 
     def first(self) -> Batch:
         """The first batch.
@@ -133,31 +139,27 @@ class Batches:
         """
         return self._loaded(self.in_order())
 
-    def extremes(self) -> Batch:
-        """A batch with the smallest and the largest numbers of each tensor; the first batch if not in memory.
+    def example(self, count: int | None = PROBE_ROWS) -> tuple[Batch, tuple[int, ...]]:
+        """About so many rows to try a pair on (None: as many as a batch has), and which of the arguments have rows.
 
-        A label or an intensity that is out of range anywhere in the data is then out of range here.
+        The rows with the smallest and the largest number of each tensor are among them: of all data, if these are in
+        memory, else of the first batch.
 
         Raises:
             DataError: if there is none, or it cannot be loaded.
         """
-        if not self.in_memory:
-            return self.first()
-        extremes = extreme_rows(self.source.tensors)
-        others = torch.arange(min(self.batch_size, len(self.source)))[len(extremes) :]
-        return self._loaded(self._take(rows) for rows in (torch.cat([extremes, others]),))
+        if self.in_memory:
+            rows = example_rows(self.source.tensors, self.batch_size if count is None else count)
+            return self._loaded(self._take(some) for some in (rows,)), tuple(range(len(self.source.tensors)))
+        first = self.first()
+        args, columns = example_of(first, len(first[0]) if count is None else count)
+        return tuple(args), columns
 
     def _loaded(self, batches: Iterator[Batch]) -> Batch:
-        try:
-            return next(batches)
-        except StopIteration:
-            raise DataError("the data are empty; expected at least one datapoint") from None
-        except RUN_ERRORS as error:
-            if isinstance(error, PyvaeError):
-                raise
-            raise DataError(
-                f"a batch of the data cannot be loaded: {error}; expected tensors of equal shapes, or tuples of them"
-            ) from error
+        with errors_as(DataError, "a batch of the data cannot be loaded", _FORMS):
+            for batch in batches:
+                return batch
+        raise DataError("the data are empty; expected at least one datapoint")
 
     def _take(self, rows: Tensor) -> Batch:
         return tuple(t.to(self.device, non_blocking=True) for t in self.source[rows])
@@ -226,6 +228,20 @@ def batches_for(pair: nn.Module, data: Data, batch_size: int, name: str = "data"
         DataError: as :func:`as_batches`.
     """
     return as_batches(data, batch_size, device_of(pair), name, takes_missing(pair))
+
+
+def inspect_data(pair: nn.Module, batches: Batches, count: int = PROBE_ROWS) -> Inspection:
+    """The inspection of a pair on about so many of the data, whose smallest and largest numbers are among them.
+
+    Raises:
+        PairError: as :func:`pyvae.inspection.inspect_pair`.
+        DataError: if there are no data, or they do not fit what observes them.
+    """
+    with isolated_rng():
+        example, columns = batches.example(count)
+    inspection = inspect_pair(pair, example, columns)
+    check_data(inspection)
+    return inspection
 
 
 def check_order(data: Data, name: str) -> None:

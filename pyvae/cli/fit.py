@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from pyvae import recipes
-from pyvae.batching.batches import batches_for
+from pyvae.batching.batches import batches_for, inspect_data
 from pyvae.checkpoint import save
 from pyvae.cli.data import absolute_paths, load_data
 from pyvae.cli.evaluate import evaluate_test_data, print_figures
@@ -23,8 +23,6 @@ from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.random_streams import derive_seed, isolated_rng
 from pyvae.datasets import DataSplits, InMemory
 from pyvae.errors import ArgumentError, DataError
-from pyvae.inspection.checks import check_data
-from pyvae.inspection.inspection import inspect_pair
 from pyvae.recipes.loading import build
 from pyvae.training.fit import fit
 from pyvae.training.processes import Processes, processes_on
@@ -152,7 +150,7 @@ def check_test_data(pair: nn.Module, test: InMemory) -> None:
         DataError: if they lie outside of the support of the likelihood.
     """
     with isolated_rng(0):
-        check_data(inspect_pair(pair, batches_for(pair, test, 8, "the test data").extremes()))
+        inspect_data(pair, batches_for(pair, test, 8, "the test data"))
 
 
 def usable_device(name: str) -> torch.device:

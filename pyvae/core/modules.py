@@ -7,7 +7,9 @@ import pyro
 import torch
 from torch import nn
 
-__all__ = ["evaluation_mode", "isolated_param_store", "restored_modes"]
+from pyvae.core.random_streams import isolated_rng
+
+__all__ = ["at_rest", "evaluation_mode", "isolated_param_store", "restored_modes"]
 
 
 @contextmanager
@@ -45,4 +47,17 @@ def isolated_param_store(stray: Sequence[str] = ()) -> Iterator[None]:
     state = store.get_state()
     kept = {kind: {n: entries[n] for n in stray if n in entries} for kind, entries in state.items()}
     with store.scope(state=kept):
+        yield
+
+
+@contextmanager
+def at_rest(module: nn.Module, stray: Sequence[str] = (), seed: int | None = None) -> Iterator[None]:
+    """A block that runs a pair and leaves no trace: evaluation mode, a param store and random streams of its own.
+
+    Args:
+        module: the pair.
+        stray: as for :func:`isolated_param_store`.
+        seed: as for :func:`pyvae.core.random_streams.isolated_rng`.
+    """
+    with evaluation_mode(module), isolated_param_store(stray), isolated_rng(seed):
         yield

@@ -19,7 +19,6 @@ from pyvae.errors import RUN_ERRORS, ArgumentError, PyvaeError, first_lines
 from pyvae.evaluation.arviz_bridge import FEWEST_DRAWS
 from pyvae.evaluation.log_weights import DEFAULT_MEMORY
 from pyvae.evaluation.particles import check_weights
-from pyvae.inspection.checks import check_data
 from pyvae.pages.page import embedded, render
 
 __all__ = ["SECTIONS", "Diagnosis", "diagnose"]
@@ -140,7 +139,6 @@ def diagnose(
     check_int("max_memory", max_memory)
     check_seed(seed)
     subject = Subject(pair, data, num_particles, seed, max_memory)
-    check_data(subject.inspection)
     check_weights(subject.inspection)
     _ = subject.dim  # refuses sites outside of the plate
     if isinstance(sections, str) or not sections or not all(hasattr(section, "__name__") for section in sections):

@@ -7,15 +7,13 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from pyvae.batching.batches import Data, batches_for
+from pyvae.batching.batches import Batches, Data, batches_for, inspect_data
 from pyvae.core.arguments import check_seed
-from pyvae.core.modules import evaluation_mode, isolated_param_store
-from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import DataError, PairError
-from pyvae.inspection.inspection import Inspection, inspect_pair
+from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import has_support, stochastic_sites, unwrapped
 
-__all__ = ["CodeUsage", "code_usage", "sizes_of_codes"]
+__all__ = ["CodeUsage", "code_usage", "count_codes", "sizes_of_codes"]
 
 _ROWS = 1024
 
@@ -143,19 +141,23 @@ def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsag
     """
     check_seed(seed)
     batches = batches_for(pair, data, _ROWS)
-    with isolated_rng(seed):
-        inspection = inspect_pair(pair, batches.first())
-        sizes = sizes_of_codes(inspection)
-        if not sizes:
-            raise PairError(f"{type(pair).__name__} has no latent site of integers from 0: it has no codes")
-        counts = {name: torch.zeros(size, dtype=torch.long) for name, size in sizes.items()}
-        places = dict.fromkeys(sizes, 0)
-        with evaluation_mode(pair), isolated_param_store(inspection.stray), torch.no_grad():
-            for batch in batches.in_order():
-                trace = poutine.trace(pair.guide).get_trace(*batch)
-                for name, size in sizes.items():
-                    counts[name] += _counts(name, trace.nodes[name], size).cpu()
-                    places[name] = trace.nodes[name]["value"].numel() // len(batch[0])
+    inspection = inspect_data(pair, batches)
+    if not sizes_of_codes(inspection):
+        raise PairError(f"{type(pair).__name__} has no latent site of integers from 0: it has no codes")
+    return count_codes(inspection, batches, seed)
+
+
+def count_codes(inspection: Inspection, batches: Batches, seed: int = 0) -> dict[str, CodeUsage]:
+    """:func:`code_usage` of a pair that has been inspected, and has codes."""
+    sizes = sizes_of_codes(inspection)
+    counts = {name: torch.zeros(size, dtype=torch.long) for name, size in sizes.items()}
+    places = dict.fromkeys(sizes, 0)
+    with inspection.at_rest(seed):
+        for batch in batches.in_order():
+            trace = poutine.trace(inspection.pair.guide).get_trace(*batch)
+            for name, size in sizes.items():
+                counts[name] += _counts(name, trace.nodes[name], size).cpu()
+                places[name] = trace.nodes[name]["value"].numel() // len(batch[0])
     return {name: CodeUsage(counts[name], places[name]) for name in counts}
 
 

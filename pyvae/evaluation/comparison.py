@@ -9,16 +9,17 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from pyvae.batching.batches import Data, batches_for
+from pyvae.batching.batches import Data, batches_for, inspect_data
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.random_streams import derive_seed, draw_seed, isolated_rng
 from pyvae.errors import ArgumentError, DataError, PairError
 from pyvae.evaluation.estimates import Estimate, elbo_estimate, likelihood_estimate
-from pyvae.evaluation.evaluate import check_points, has_weights, inspected, joined
+from pyvae.evaluation.evaluate import check_points, has_weights, joined
 from pyvae.evaluation.log_weights import DEFAULT_MEMORY, LogTermsMap
+from pyvae.evaluation.particles import check_weights
 from pyvae.inspection.base_measures import observed_kinds
 from pyvae.inspection.densities import LogTerms
-from pyvae.inspection.inspection import device_of
+from pyvae.inspection.inspection import Inspection
 
 __all__ = ["Comparison", "Difference", "compare"]
 
@@ -209,14 +210,16 @@ def compare(
     check_int("num_particles", num_particles)
     seed = draw_seed() if seed is None else seed
     check_seed(seed)
-    weighted = _checked(pairs, data)
+    inspections = _inspected(pairs, data)
+    weighted = {name: has_weights(inspection) for name, inspection in inspections.items()}
     with isolated_rng(seed):
         batches = batches_for(next(iter(pairs.values())), data, _ROWS)
-        maps = {n: LogTermsMap(pair, num_particles, max_memory, batches.size()) for n, pair in pairs.items()}
+        size, checked = batches.size(), batches.in_memory
+        maps = {n: LogTermsMap(i, num_particles, max_memory, size, checked) for n, i in inspections.items()}
         parts: dict[str, list[Estimate]] = {name: [] for name in pairs}
         for index, batch in enumerate(batches.in_order()):
-            for name, pair in pairs.items():
-                args = [a.to(device_of(pair)) for a in batch]
+            for name, inspection in inspections.items():
+                args = [a.to(inspection.device) for a in batch]
                 with isolated_rng(derive_seed(seed, index, zlib.crc32(name.encode()))):
                     parts[name] += maps[name](lambda t, name=name: _estimate(t, weighted[name]), args)
     whole = {name: joined(some) for name, some in parts.items()}
@@ -224,16 +227,17 @@ def compare(
     return Comparison(ranked, {n: f"L_{num_particles}" if weighted[n] else "ELBO" for n in ranked}, seed)
 
 
-def _checked(pairs: Mapping[str, nn.Module], data: Data) -> dict[str, bool]:
-    """Whether the guide of each pair has importance weights; refuses pairs that cannot be compared."""
-    weighted, first = {}, None
+def _inspected(pairs: Mapping[str, nn.Module], data: Data) -> dict[str, Inspection]:
+    """The inspection of each pair; refuses pairs that cannot be compared."""
+    inspections, first = {}, None
     for name, pair in pairs.items():
         try:
-            inspection = inspected(pair, data)
+            inspection = inspect_data(pair, batches_for(pair, data, _ROWS))
+            check_weights(inspection)
             check_points(inspection)
         except (PairError, DataError) as error:
             raise type(error)(f"pair {name!r}: {error}") from error
-        weighted[name], kinds = has_weights(inspection), observed_kinds(inspection)
+        inspections[name], kinds = inspection, observed_kinds(inspection)
         if first is None:
             first = name, kinds
         if kinds != first[1]:
@@ -241,7 +245,7 @@ def _checked(pairs: Mapping[str, nn.Module], data: Data) -> dict[str, bool]:
                 f"{first[0]!r} gives each datapoint {_told(first[1])}, but {name!r} {_told(kinds)}: their logarithms "
                 "are in different units, and their difference says nothing; compare pairs with likelihoods of one kind"
             )
-    return weighted
+    return inspections
 
 
 def _told(kinds: Mapping[str, int]) -> str:

@@ -7,20 +7,19 @@ import torch
 from pyro.distributions import Delta
 from torch import Tensor, nn
 
-from pyvae.batching.batches import Data, batches_for
+from pyvae.batching.batches import Batches, Data, batches_for, inspect_data
 from pyvae.core.arguments import check_seed
 from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import PairError
-from pyvae.evaluation.code_usage import code_usage, sizes_of_codes
+from pyvae.evaluation.code_usage import count_codes, sizes_of_codes
 from pyvae.evaluation.estimates import ELBOEstimate, Estimate, Evaluation, elbo_estimate, likelihood_estimate
 from pyvae.evaluation.log_weights import DEFAULT_MEMORY, LogTermsMap, T
 from pyvae.evaluation.particles import check_weights
-from pyvae.inspection.checks import check_data
 from pyvae.inspection.densities import LogTerms
-from pyvae.inspection.inspection import Inspection, inspect_pair
+from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import unwrapped
 
-__all__ = ["elbo", "evaluate", "has_weights", "inspected_for_weights", "log_likelihood", "over_data"]
+__all__ = ["elbo", "evaluate", "has_weights", "inspected_elbo", "log_likelihood", "over_data", "require_weights"]
 
 _ROWS = 4096
 
@@ -59,8 +58,8 @@ def elbo(
         >>> estimate.value < 0 < estimate.standard_error
         True
     """
-    parts = over_data(lambda t: elbo_estimate(t.reconstruction, t.latents), pair, data, num_particles, seed, max_memory)
-    return _join_elbo(parts)
+    batches = batches_for(pair, data, _ROWS)
+    return inspected_elbo(inspect_data(pair, batches), batches, num_particles, seed, max_memory)
 
 
 def log_likelihood(
@@ -98,8 +97,10 @@ def log_likelihood(
         >>> log_likelihood(vae, torch.rand(7, 5).round(), num_particles=50).per_datapoint.shape
         torch.Size([7])
     """
-    inspected_for_weights(pair, data)
-    parts = over_data(lambda t: likelihood_estimate(t.log_weight), pair, data, num_particles, seed, max_memory)
+    batches = batches_for(pair, data, _ROWS)
+    inspection = inspect_data(pair, batches)
+    require_weights(inspection)
+    parts = over_data(lambda t: likelihood_estimate(t.log_weight), inspection, batches, num_particles, seed, max_memory)
     return joined(parts)
 
 
@@ -133,7 +134,9 @@ def evaluate(
         >>> evaluation.elbo.value <= evaluation.log_likelihood.value
         True
     """
-    inspection = inspected(pair, data)
+    batches = batches_for(pair, data, _ROWS)
+    inspection = inspect_data(pair, batches)
+    check_weights(inspection)
     check_points(inspection)
     weighted, dimensions = has_weights(inspection), observed_numbers(inspection)
 
@@ -141,28 +144,37 @@ def evaluate(
         bound = likelihood_estimate(terms.log_weight) if weighted else None
         return elbo_estimate(terms.reconstruction, terms.latents), bound
 
-    parts = over_data(reduce, pair, data, num_particles, seed, max_memory)
+    parts = over_data(reduce, inspection, batches, num_particles, seed, max_memory)
     bound = joined([p[1] for p in parts]) if weighted else None
-    codes = code_usage(pair, data) if sizes_of_codes(inspection) else {}
+    codes = count_codes(inspection, batches) if sizes_of_codes(inspection) else {}
     return Evaluation(_join_elbo([p[0] for p in parts]), bound, dimensions, codes)
 
 
-def inspected_for_weights(pair: nn.Module, data: Data) -> Inspection:
-    """A run on some of the data.
+def inspected_elbo(
+    inspection: Inspection, batches: Batches, num_particles: int, seed: int | None, max_memory: int = DEFAULT_MEMORY
+) -> ELBOEstimate:
+    """:func:`elbo` of a pair that has been inspected."""
+
+    def reduce(terms: LogTerms) -> ELBOEstimate:
+        return elbo_estimate(terms.reconstruction, terms.latents)
+
+    return _join_elbo(over_data(reduce, inspection, batches, num_particles, seed, max_memory))
+
+
+def require_weights(inspection: Inspection) -> None:
+    """Refuse a pair whose densities are no importance weights.
 
     Raises:
-        PairError: if the pair's densities are no importance weights.
-        DataError: if the data do not fit the pair.
+        PairError: naming the site.
     """
-    inspection = inspected(pair, data)
+    check_weights(inspection)
     _refuse(_point_masses(inspection))
-    return inspection
 
 
 def over_data(
     reduce: Callable[[LogTerms], T],
-    pair: nn.Module,
-    data: Data,
+    inspection: Inspection,
+    batches: Batches,
     num_particles: int,
     seed: int | None,
     max_memory: int,
@@ -171,18 +183,8 @@ def over_data(
     if seed is not None:
         check_seed(seed)
     with nullcontext() if seed is None else isolated_rng(seed):
-        batches = batches_for(pair, data, _ROWS)
-        terms = LogTermsMap(pair, num_particles, max_memory, batches.size())
+        terms = LogTermsMap(inspection, num_particles, max_memory, batches.size(), batches.in_memory)
         return [part for batch in batches.in_order() for part in terms(reduce, batch)]
-
-
-def inspected(pair: nn.Module, data: Data) -> Inspection:
-    """A run on some of the data; refuses data that do not fit, and pairs whose densities are estimates."""
-    with isolated_rng():
-        inspection = inspect_pair(pair, batches_for(pair, data, 8).extremes())
-    check_data(inspection)
-    check_weights(inspection)
-    return inspection
 
 
 def has_weights(inspection: Inspection) -> bool:
@@ -203,7 +205,7 @@ def check_points(inspection: Inspection) -> None:
 def observed_numbers(inspection: Inspection) -> int:
     """How many numbers the model observes of each datapoint."""
     count = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed)
-    return count // len(inspection.arguments[0])
+    return count // inspection.size
 
 
 def _point_masses(inspection: Inspection) -> list[str]:

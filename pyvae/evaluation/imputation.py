@@ -6,14 +6,14 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from pyvae.batching.batches import batches_for, inspect_data
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import DataError, PairError
-from pyvae.evaluation.evaluate import inspected_for_weights
+from pyvae.evaluation.evaluate import require_weights
 from pyvae.evaluation.particles import repeated_run
-from pyvae.inspection.inspection import device_of, takes_missing
-from pyvae.inspection.plates import check_sites
+from pyvae.inspection.inspection import takes_missing
 
 __all__ = ["impute"]
 
@@ -62,13 +62,14 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
             f"no component of the {type(pair).__name__} takes NaN for missing values; expected a likelihood such as "
             "likelihoods.MissingAtRandom, for the guide a network such as networks.ObservedOnly"
         )
-    inspection = inspected_for_weights(pair, (x, *args))
-    _, dim = check_sites(inspection, len(inspection.arguments[0]))
+    inspection = inspect_data(pair, batches_for(pair, (x, *args), len(x)))
+    require_weights(inspection)
+    _, dim = inspection.plate
     sites = [inspection.model.nodes[name] for name in inspection.observed]
     if len(sites) != 1 or sites[0]["value"].shape[1:] != x.shape[1:]:
         raise PairError(f"the model observes {list(inspection.observed)}; expected one site, which observes x")
     rows = max(1, _NUMBERS // (x[0].numel() * num_particles))
-    batches = zip(*(t.to(device_of(pair)).split(rows) for t in (x, *args)), strict=True)
+    batches = zip(*(t.to(inspection.device).split(rows) for t in (x, *args)), strict=True)
     streams = nullcontext() if seed is None else isolated_rng(seed)
     with evaluation_mode(pair), isolated_param_store(inspection.stray), streams:
         expected = torch.cat([_expected(pair, batch, inspection.observed[0], dim, num_particles) for batch in batches])

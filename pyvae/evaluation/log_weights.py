@@ -6,17 +6,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from pyvae.batching.rows import PROBE_ROWS, columns_of, rows_of
 from pyvae.core.arguments import check_int
 from pyvae.core.modules import evaluation_mode, isolated_param_store
+from pyvae.core.rows import columns_of, example_of, rows_of
 from pyvae.core.tensors import check_tensors, extreme_rows
-from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError
+from pyvae.errors import DataError, PairError, errors_as
 from pyvae.evaluation.compiled_runner import CompiledRunner
-from pyvae.evaluation.particles import Runner, check_weights, choose_runner
+from pyvae.evaluation.particles import check_weights, choose_runner
 from pyvae.inspection.checks import check_data
 from pyvae.inspection.densities import LogTerms
 from pyvae.inspection.inspection import Inspection, inspect_pair, takes_missing
-from pyvae.inspection.plates import check_sites
 from pyvae.inspection.sites import stochastic_sites
 
 __all__ = ["DEFAULT_MEMORY", "LogTermsMap", "log_weights"]
@@ -57,8 +56,14 @@ def log_weights(pair: nn.Module, *args: Tensor, num_particles: int = 1, max_memo
         >>> log_weights(vae, torch.rand(7, 5), num_particles=3).shape
         torch.Size([3, 7])
     """
-    size = len(args[0]) if args and isinstance(args[0], Tensor) and args[0].dim() else None
-    terms = LogTermsMap(pair, num_particles, max_memory, size, weights=True)
+    if not args or not isinstance(args[0], Tensor) or args[0].dim() == 0 or not len(args[0]):
+        raise DataError("got no data; expected as first argument a tensor with one row per datapoint")
+    check_int("num_particles", num_particles)
+    check_tensors([args[i] for i in columns_of(args)], "the data", takes_missing(pair))
+    inspection = inspect_pair(pair, *example_of(args))
+    check_data(inspection)
+    check_weights(inspection)
+    terms = LogTermsMap(inspection, num_particles, max_memory, len(args[0]), checked=True)
     return torch.cat(terms(lambda terms: terms.log_weight, args), 1)
 
 
@@ -66,22 +71,33 @@ class LogTermsMap:
     """The terms of :func:`log_weights`, one slice of the data after another, all particles at once.
 
     Args:
-        pair: a module with ``model`` and ``guide``.
+        inspection: of the pair.
         num_particles: draws per datapoint.
         max_memory: about how many bytes the intermediate results may take.
         size: how many data there will be, if that is known; where they are many, the run of a slice is compiled.
-        weights: whether importance weights are wanted, which some pairs do not have.
+        checked: whether the inspection has seen the most extreme of all data; else those of each batch are tried.
+
+    Raises:
+        PairError: if a site lies outside of the data plate, or guide and model do not have the same latent sites.
     """
 
     def __init__(
-        self, pair: nn.Module, num_particles: int, max_memory: int, size: int | None, weights: bool = False
+        self, inspection: Inspection, num_particles: int, max_memory: int, size: int | None, checked: bool
     ) -> None:
         check_int("num_particles", num_particles)
         check_int("max_memory", max_memory)
-        self._pair, self._num_particles, self._max_memory, self._size = pair, num_particles, max_memory, size
-        self._weights = weights
-        self._compiled: CompiledRunner | None = None
-        self._columns: tuple[int, ...] | None = None
+        self._inspection, self._pair = inspection, inspection.pair
+        self._num_particles, self._size, self._checked = num_particles, size, checked
+        bytes_each = (inspection.output_bytes + _site_bytes(inspection)) // inspection.size
+        results = 32 * (1 + len(inspection.latents)) * num_particles
+        # few data with all their draws: the guide's networks run once for each of them. Draws in parts of one size,
+        # as only slices of full size are compiled
+        parts = -(-num_particles // max(1, max_memory // bytes_each))
+        self._particles = -(-num_particles // parts)
+        self._rows = max(1, max_memory // (bytes_each * self._particles + results))
+        self._compiles = not inspection.stray and bytes_each * (size or 0) * num_particles >= _WORTH_COMPILING
+        with inspection.at_rest():
+            self._run = choose_runner(inspection, num_particles)
 
     def __call__(self, reduce: Callable[[LogTerms], T], args: Sequence[Tensor]) -> list[T]:
         """``reduce`` of the terms of every slice of these data.
@@ -89,44 +105,33 @@ class LogTermsMap:
         Raises:
             PairError, DataError: as :func:`log_weights`.
         """
-        if not args or not isinstance(args[0], Tensor) or args[0].dim() == 0 or not len(args[0]):
-            raise DataError("got no data; expected as first argument a tensor with one row per datapoint")
-        size = len(args[0])
-        # as in the first batch: a constant may be as long as the last one
-        columns = self._columns = self._columns or columns_of(args)
+        columns, size = self._inspection.columns, len(args[0])
+        if not self._checked:
+            self._check(args)
+        rows = min(self._rows, size)
+        if self._compiles and not isinstance(self._run, CompiledRunner):
+            self._run = CompiledRunner(self._pair, self._run, rows, self._particles)
+        with evaluation_mode(self._pair), isolated_param_store(self._inspection.stray):
+            slices = [slice(start, start + rows) for start in range(0, size, rows)]
+            return [reduce(self._slice(rows_of(args, some, columns), some)) for some in slices]
+
+    def _check(self, args: Sequence[Tensor]) -> None:
+        """Try the pair on the most extreme rows of a batch, to refuse those that do not fit it."""
+        columns = self._inspection.columns
         data = [args[i] for i in columns]
         check_tensors(data, "the data", takes_missing(self._pair))
-        check_data(inspect_pair(self._pair, rows_of(args, extreme_rows(data), columns)))
-        probe = rows_of(args, slice(PROBE_ROWS), columns)
-        with _Meter(self._pair) as meter:
-            inspection = inspect_pair(self._pair, probe)
-        if self._weights:
-            check_weights(inspection)
-        plate = check_sites(inspection, len(probe[0]))
-        bytes_each = (meter.bytes + _site_bytes(inspection)) // len(probe[0])
-        results = 32 * (1 + len(inspection.latents)) * self._num_particles
-        # few data with all their draws: the guide's networks run once for each of them. Draws in parts of one size,
-        # as only slices of full size are compiled
-        parts = -(-self._num_particles // max(1, self._max_memory // bytes_each))
-        particles = -(-self._num_particles // parts)
-        rows = max(1, min(size, self._max_memory // (bytes_each * particles + results)))
-        with evaluation_mode(self._pair), isolated_param_store(inspection.stray):
-            run = choose_runner(self._pair, probe, columns, self._num_particles, plate, inspection)
-            if not inspection.stray and bytes_each * (self._size or 0) * self._num_particles >= _WORTH_COMPILING:
-                self._compiled = self._compiled or CompiledRunner(self._pair, run, rows, particles)
-                run = self._compiled
-            slices = [slice(start, start + rows) for start in range(0, size, rows)]
-            return [reduce(self._slice(run, rows_of(args, some, columns), some, particles)) for some in slices]
+        check_data(inspect_pair(self._pair, rows_of(args, extreme_rows(data), columns), columns))
 
-    def _slice(self, run: Runner, batch: Sequence[Tensor], rows: slice, particles: int) -> LogTerms:
-        """The terms of these rows, so many particles at a time."""
-        size, total = len(batch[0]), self._num_particles
+    def _slice(self, batch: Sequence[Tensor], rows: slice) -> LogTerms:
+        """The terms of these rows, so many particles at a time as memory allows."""
+        size, total, particles = len(batch[0]), self._num_particles, self._particles
         block: Tensor | None = None
         names: list[str] = []
-        try:
+        last = rows.start + size - 1
+        with errors_as(PairError, f"{type(self._pair).__name__} failed on rows {rows.start} to {last}"):
             for first in range(0, total, particles):
                 some = slice(first, min(first + particles, total))
-                part = run(self._pair, batch, some.stop - some.start)
+                part = self._run(self._pair, batch, some.stop - some.start)
                 if block is None:
                     # one for all results: small ones, kept between large ones that are freed, would fragment the memory
                     names = list(part.latents)
@@ -134,32 +139,7 @@ class LogTermsMap:
                 block[0, some] = part.reconstruction
                 for index, name in enumerate(names, 1):
                     block[index, some] = part.latents[name]
-        except RUN_ERRORS as error:
-            if isinstance(error, PyvaeError):
-                raise
-            last = rows.start + size - 1
-            raise PairError(f"{type(self._pair).__name__} failed on rows {rows.start} to {last}: {error}") from error
         return LogTerms(block[0], dict(zip(names, block[1:], strict=True)))
-
-
-class _Meter:
-    """Counts the bytes that the submodules of a pair put out, as a measure of what a run takes."""
-
-    def __init__(self, pair: nn.Module) -> None:
-        self.bytes = 0
-        self._modules = list(pair.modules()) if isinstance(pair, nn.Module) else []
-
-    def __enter__(self) -> "_Meter":
-        self._handles = [m.register_forward_hook(self._count) for m in self._modules]
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _count(self, module: nn.Module, inputs: object, output: object) -> None:
-        if isinstance(output, Tensor):
-            self.bytes += output.numel() * output.element_size()
 
 
 def _site_bytes(inspection: Inspection) -> int:

@@ -1,6 +1,7 @@
 """Many draws of the latents of any pair in one run, and the densities of its sites, one per draw and datapoint."""
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 import pyro
 import torch
@@ -8,12 +9,12 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from pyvae.batching.rows import copies
 from pyvae.core.random_streams import isolated_rng
+from pyvae.core.rows import copies
 from pyvae.distributions import Weighted
 from pyvae.errors import RUN_ERRORS, PairError
 from pyvae.inspection.densities import LogTerms, density, log_terms
-from pyvae.inspection.inspection import Inspection
+from pyvae.inspection.inspection import Inspection, trace_programs
 from pyvae.inspection.sites import stochastic_sites
 
 __all__ = ["check_weights", "choose_runner", "repeated_run"]
@@ -59,10 +60,8 @@ def _vectorized(dim: int, nesting: int) -> Runner:
     """Particles in a plate of their own, to the left of all others."""
 
     def run(pair: nn.Module, args: Sequence[Tensor], num_particles: int) -> LogTerms:
-        with pyro.plate(_PARTICLES, num_particles, dim=-1 - nesting):
-            guide = poutine.trace(pair.guide).get_trace(*args)
-        with pyro.plate(_PARTICLES, num_particles, dim=-1 - nesting):
-            model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*args)
+        around = partial(pyro.plate, _PARTICLES, num_particles, dim=-1 - nesting)
+        guide, model = trace_programs(pair, args, around)
         return _checked(log_terms(guide, model, (-1 - nesting, dim)), num_particles, len(args[0]))
 
     return run
@@ -81,36 +80,27 @@ def repeated_run(
     pair: nn.Module, args: Sequence[Tensor], num_particles: int, dim: int, columns: Collection[int] | None = None
 ) -> tuple[LogTerms, Trace]:
     """The terms of particles as copies of the data, and the trace of the model, whose rows are S times N."""
-    repeated = copies(args, num_particles, columns)
-    guide = poutine.trace(pair.guide).get_trace(*repeated)
-    model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*repeated)
+    guide, model = trace_programs(pair, copies(args, num_particles, columns))
     return _checked(log_terms(guide, model, (dim,)), num_particles, len(args[0])), model
 
 
-def choose_runner(
-    pair: nn.Module,
-    args: Sequence[Tensor],
-    columns: Collection[int],
-    num_particles: int,
-    plate: tuple[str, int],
-    inspection: Inspection,
-) -> Runner:
+def choose_runner(inspection: Inspection, num_particles: int) -> Runner:
     """The vectorized run where the pair's networks take another leading dimension, else the repeated one.
 
     Both are exact. A network that reads the new dimension as something else (a softmax over dim 1, a batch norm, a
     reshape) need not fail, nor need a program that draws without Pyro's knowledge; so every density of a vectorized
     run is compared with that of a run of one particle alone.
     """
-    _, dim = plate
+    _, dim = inspection.plate
     if num_particles == 1:
-        return _repeated(dim, columns)
+        return _repeated(dim, inspection.columns)
     nesting = inspection.max_plate_nesting
     try:
         with isolated_rng():
-            agree = _particles_agree(pair, args, nesting, dim, inspection.latents)
+            agree = _particles_agree(inspection.pair, inspection.arguments, nesting, dim, inspection.latents)
     except RUN_ERRORS:
         agree = False
-    return _vectorized(dim, nesting) if agree else _repeated(dim, columns)
+    return _vectorized(dim, nesting) if agree else _repeated(dim, inspection.columns)
 
 
 def _particles_agree(

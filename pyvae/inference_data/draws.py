@@ -7,7 +7,7 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from pyvae.batching.rows import copies
+from pyvae.core.rows import copies
 from pyvae.evaluation.particles import repeated_run
 from pyvae.inspection.densities import LogTerms, density
 from pyvae.inspection.generation import Unobserved

@@ -2,21 +2,20 @@
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from pyvae.batching.rows import rows_of
-from pyvae.errors import RUN_ERRORS, ArgumentError, PairError, PyvaeError, first_lines
+from pyvae.core.rows import rows_of
+from pyvae.errors import ArgumentError, PairError, errors_as
 from pyvae.evaluation.arviz_bridge import FEWEST_DRAWS, pareto_smoothed
 from pyvae.evaluation.estimates import ELBOEstimate, Estimate, effective_sample_size, elbo_estimate, likelihood_estimate
 from pyvae.inference_data.draws import Drawer, GuideDraws
 from pyvae.inspection.densities import LogTerms
 from pyvae.inspection.inspection import Inspection
 
-__all__ = ["BOUND", "DRAWING", "GroupCollector", "Options", "constant_arguments", "failures_told"]
+__all__ = ["BOUND", "DRAWING", "GroupCollector", "Options", "constant_arguments"]
 
 DRAWING = "where it draws data of its own; pass predictive=None to convert without"
 _NUMBERS = 2**20  # of the data in one run; the networks make more of them
@@ -81,15 +80,15 @@ class GroupCollector:
     """
 
     def __init__(self, pair: nn.Module, drawer: Drawer, options: Options, constants: Mapping[int, str]) -> None:
-        self._pair, self._drawer, self._wanted, self._constants = pair, drawer, options, constants
+        self._pair, self._drawer, self._options, self._constants = pair, drawer, options, constants
         self._parts: dict[tuple[str, str], list[Tensor]] = {}
         self.size = 0
 
     def add(self, args: Sequence[Tensor]) -> None:
         """The next batch of data."""
         size = len(args[0])
-        new_rows = max(0, min(self._wanted.new_rows - self.size, size)) if self._wanted.new_draws else 0
-        with failures_told(self._pair, f"on rows {self.size} to {self.size + size - 1}"):
+        new_rows = max(0, min(self._options.new_rows - self.size, size)) if self._options.new_draws else 0
+        with errors_as(PairError, f"{type(self._pair).__name__} failed on rows {self.size} to {self.size + size - 1}"):
             blocks = list(self._blocks(args, new_rows > 0))
         self._keep("posterior", _joined([b.latents for b in blocks]))
         self._keep("observed_data", blocks[0].observed)
@@ -99,8 +98,8 @@ class GroupCollector:
         log_joint = torch.cat([b.log_joint for b in blocks])
         log_weight = terms.log_weight
         self._keep("sample_stats", {"lp": log_joint, "log_q": log_joint - log_weight, "log_weight": log_weight})
-        self._keep("figures", _figures(terms, self._wanted.weighted))
-        if self._wanted.log_likelihood:
+        self._keep("figures", _figures(terms, self._options.weighted))
+        if self._options.log_likelihood:
             self._keep("log_likelihood", _joined([b.log_conditional for b in blocks]))
         if new_rows:
             drawn = _joined([b.new for b in blocks if b.new])
@@ -119,26 +118,26 @@ class GroupCollector:
     def estimates(self, figures: Mapping[str, Tensor]) -> tuple[ELBOEstimate, Estimate | None]:
         """The ELBO and the importance-weighted bound of all data, from the group of that name."""
         kl_terms = {n.removeprefix(_KL): v for n, v in figures.items() if n.startswith(_KL)}
-        count, errors = self._wanted.draws, figures["elbo_standard_error"]
+        count, errors = self._options.draws, figures["elbo_standard_error"]
         elbo = ELBOEstimate(figures["elbo"], errors, count, figures["reconstruction"], kl_terms)
-        if not self._wanted.weighted:
+        if not self._options.weighted:
             return elbo, None
         return elbo, Estimate(figures[BOUND], figures[f"{BOUND}_standard_error"], count)
 
     def _blocks(self, args: Sequence[Tensor], new: bool) -> Iterator[GuideDraws]:
         """All draws for a batch, so many at a time as are allowed; new data are drawn with the first of them."""
         at_once, first = max(1, _NUMBERS // max(1, args[0].numel())), 0
-        while first < self._wanted.draws:
-            with_new = new and first < self._wanted.new_draws
-            last = self._wanted.new_draws if with_new else self._wanted.draws
+        while first < self._options.draws:
+            with_new = new and first < self._options.new_draws
+            last = self._options.new_draws if with_new else self._options.draws
             count = min(at_once, last - first)
             yield self._drawer.from_guide(args, count, with_new)
             first += count
 
     def _add_prior(self, args: Sequence[Tensor]) -> None:
         at_once = max(1, _NUMBERS // max(1, args[0].numel()))
-        with failures_told(self._pair, DRAWING):
-            counts = [min(at_once, self._wanted.new_draws - i) for i in range(0, self._wanted.new_draws, at_once)]
+        with errors_as(PairError, f"{type(self._pair).__name__} failed {DRAWING}"):
+            counts = [min(at_once, self._options.new_draws - i) for i in range(0, self._options.new_draws, at_once)]
             drawn = [self._drawer.from_prior(args, count) for count in counts]
         self._keep("prior", _joined([latents for latents, _ in drawn]))
         self._keep("prior_predictive", _joined([observed for _, observed in drawn]))
@@ -198,14 +197,3 @@ def _bytes(value: object) -> int:
 
 def _in_units(count: float) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
-
-
-@contextmanager
-def failures_told(pair: nn.Module, where: str) -> Iterator[None]:
-    """Errors of a program as errors of the pair."""
-    try:
-        yield
-    except RUN_ERRORS as error:
-        if isinstance(error, PyvaeError):
-            raise
-        raise PairError(f"{type(pair).__name__} failed {where}: {first_lines(error)}") from error

@@ -10,21 +10,20 @@ from typing import Any
 
 from torch import nn
 
-from pyvae.batching.batches import Data, batches_for, check_order
-from pyvae.batching.rows import PROBE_ROWS, rows_of
+from pyvae.batching.batches import Data, batches_for, check_order, inspect_data
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.random_streams import draw_seed, isolated_rng
-from pyvae.errors import ArgumentError
+from pyvae.errors import ArgumentError, PairError, errors_as
 from pyvae.evaluation.arviz_bridge import container
 from pyvae.evaluation.estimates import Evaluation
-from pyvae.evaluation.evaluate import check_points, has_weights, inspected, observed_numbers
+from pyvae.evaluation.evaluate import check_points, has_weights, observed_numbers
+from pyvae.evaluation.particles import check_weights
 from pyvae.inference_data.dimensions import DimensionNames
 from pyvae.inference_data.draws import Drawer
-from pyvae.inference_data.groups import BOUND, DRAWING, GroupCollector, Options, constant_arguments, failures_told
+from pyvae.inference_data.groups import BOUND, DRAWING, GroupCollector, Options, constant_arguments
 from pyvae.inspection.generation import reads_data
-from pyvae.inspection.inspection import Inspection, inspect_pair
-from pyvae.inspection.plates import check_sites
+from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import site_rows
 
 __all__ = ["to_inference_data"]
@@ -111,11 +110,12 @@ def to_inference_data(
         check_order(data, "coordinates of obs_id")
     seed = draw_seed() if seed is None else seed
     check_seed(seed)
-    check_points(inspected(pair, data))
+    batches = batches_for(pair, data, _ROWS)
+    inspection = inspect_data(pair, batches)
+    check_weights(inspection)
+    check_points(inspection)
     with isolated_rng(seed):
-        batches = batches_for(pair, data, _ROWS)
-        inspection = inspect_pair(pair, rows_of(batches.first(), slice(PROBE_ROWS)))
-        plate = check_sites(inspection, len(inspection.arguments[0]))
+        plate = inspection.plate
         kept, weighted = _chosen(sites, inspection), has_weights(inspection)
         options = Options(num_samples, new_draws, new_rows, kept, weighted, bool(log_likelihood), max_memory)
         options.check_memory(inspection, batches.size() or 1)
@@ -123,7 +123,7 @@ def to_inference_data(
         layout = _layout(inspection, plate[1], (kept, constants), dims, coords, batches.size())
         with evaluation_mode(pair), isolated_param_store(inspection.stray):
             drawer = Drawer(pair, inspection, plate, kept)
-            with failures_told(pair, DRAWING):
+            with errors_as(PairError, f"{type(pair).__name__} failed {DRAWING}"):
                 left_out = _READS_DATA if new_draws and reads_data(pair, inspection.arguments) else ""
             if left_out:
                 warnings.warn(f"{left_out}: {', '.join(_PREDICTIVE)} are left out", stacklevel=2)

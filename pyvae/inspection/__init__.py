@@ -3,8 +3,8 @@
 from pyvae.inspection.checks import check_data, check_shapes, validated_sites
 from pyvae.inspection.densities import LogTerms, density
 from pyvae.inspection.generation import Unobserved, reads_data
-from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing
-from pyvae.inspection.plates import check_sites, choose_plate
+from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing, trace_programs
+from pyvae.inspection.plates import choose_plate, plates_around
 from pyvae.inspection.sites import (
     PARTICLES,
     as_matrix,
@@ -26,18 +26,19 @@ __all__ = [
     "check_data",
     "check_latents",
     "check_shapes",
-    "check_sites",
     "choose_plate",
     "density",
     "device_of",
     "has_support",
     "inspect_pair",
     "is_discrete",
+    "plates_around",
     "reads_data",
     "site_rows",
     "stochastic_sites",
     "summed_but",
     "takes_missing",
+    "trace_programs",
     "unwrapped",
     "validated_sites",
 ]

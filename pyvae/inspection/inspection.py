@@ -1,7 +1,9 @@
 """What a pair does, found out by running it once: its sites, its data plate, its parameters."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import pyro
 import torch
@@ -9,29 +11,69 @@ from pyro import poutine
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from pyvae.core.modules import evaluation_mode, isolated_param_store
-from pyvae.core.random_streams import isolated_rng
+from pyvae.core.modules import at_rest
+from pyvae.core.rows import columns_of
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError, first_lines
-from pyvae.inspection.sites import stochastic_sites
+from pyvae.inspection.memory import OutputMeter
+from pyvae.inspection.plates import plate_of_all, plates_around
+from pyvae.inspection.sites import check_latents, stochastic_sites
 
-__all__ = ["Inspection", "device_of", "inspect_pair", "takes_missing"]
+__all__ = ["Inspection", "device_of", "inspect_pair", "takes_missing", "trace_programs"]
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """One run of a pair on a batch.
+    """One run of a pair on a few data, made once and handed on to whoever works on the pair.
 
     Attributes:
+        pair: the pair.
         arguments: what both programs were called with.
+        columns: the positions of the arguments that have one row per datapoint.
         guide: the guide's trace.
         model: the model's trace, replayed against the guide's.
         stray: names of the parameters that live in Pyro's param store alone, not in ``pair.parameters()``.
+        output_bytes: of all tensors that the pair's modules put out, a measure of the memory that a run takes.
     """
 
+    pair: nn.Module = field(repr=False)
     arguments: tuple[object, ...]
+    columns: tuple[int, ...]
     guide: Trace
     model: Trace
     stray: tuple[str, ...]
+    output_bytes: int
+
+    @property
+    def size(self) -> int:
+        """The number of datapoints that it was run on."""
+        return len(self.arguments[0])
+
+    @property
+    def datapoint_shape(self) -> torch.Size:
+        """The shape of a row of the first argument."""
+        return self.arguments[0].shape[1:]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pair's parameters are."""
+        return device_of(self.pair)
+
+    def at_rest(self, seed: int | None = None) -> AbstractContextManager[None]:
+        """A block that may run the pair's programs, and leaves no trace; see :func:`pyvae.core.modules.at_rest`."""
+        return at_rest(self.pair, self.stray, seed)
+
+    @cached_property
+    def plate(self) -> tuple[str, int]:
+        """Name and dim of the plate that holds every site of both programs, one datapoint per index.
+
+        Raises:
+            PairError: if there is none, or guide and model do not have the same latent sites.
+        """
+        guide, model = stochastic_sites(self.guide), stochastic_sites(self.model)
+        check_latents(guide, model)
+        if not self.observed:
+            raise PairError("the model observes nothing when it is given data; expected a sample site with obs=x")
+        return plate_of_all(guide, model, self.size)
 
     @property
     def latents(self) -> tuple[str, ...]:
@@ -57,11 +99,9 @@ class Inspection:
         A plate named "data" goes before others of its length.
         """
         rows = len(self.arguments[0]) if self.arguments and isinstance(self.arguments[0], Tensor) else 0
-        around = [
-            {f.name for f in self.model.nodes[n]["cond_indep_stack"] if f.vectorized and rows in (f.size, f.full_size)}
-            for n in self.observed
-        ]
-        names = sorted(set.intersection(*around)) if around else []
+        observed = {name: self.model.nodes[name] for name in self.observed}
+        around, _ = plates_around(observed.items(), lambda plate: rows in plate[2:])
+        names = sorted(name for name, *_ in around)
         return "data" if "data" in names else next(iter(names), None)
 
     @property
@@ -98,31 +138,65 @@ def takes_missing(pair: nn.Module) -> bool:
     return isinstance(pair, nn.Module) and any(getattr(m, "takes_missing", False) for m in pair.modules())
 
 
-def inspect_pair(pair: nn.Module, args: Sequence[object]) -> Inspection:
+def trace_programs(
+    pair: nn.Module, args: Sequence[object], around: Callable[[], AbstractContextManager] = nullcontext
+) -> tuple[Trace, Trace]:
+    """A run of the guide, and of the model with the latents that the guide has drawn.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        args: of both programs.
+        around: makes a context for each of them, such as a plate of particles.
+    """
+    with around():
+        guide = poutine.trace(pair.guide).get_trace(*args)
+    with around():
+        model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*args)
+    return guide, model
+
+
+def inspect_pair(pair: nn.Module, args: Sequence[object], columns: Sequence[int] | None = None) -> Inspection:
     """Run guide and model once on ``args``, leaving random streams, buffers and param store as they were.
+
+    Args:
+        pair: a module with ``model`` and ``guide``.
+        args: of both programs.
+        columns: the positions of the arguments that have one row per datapoint; by default those that are as long as
+            the first.
 
     Raises:
         PairError: if ``pair`` is no model/guide pair, or a program fails on these arguments.
     """
     device_of(pair)
-    program = "guide"
-    with evaluation_mode(pair), isolated_rng(), isolated_param_store():
-        try:
-            guide = poutine.trace(pair.guide).get_trace(*args)
-            program = "model"
-            model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*args)
-        except RUN_ERRORS as error:
-            if isinstance(error, PyvaeError):
-                raise type(error)(first_lines(error)) from error
-            gaps = any(isinstance(a, Tensor) and a.is_floating_point() and a.isnan().any() for a in args)
-            hint = (
-                " (the data hold NaN; networks that see them must know, as networks.ObservedOnly does)" if gaps else ""
-            )
-            raise PairError(
-                f"{type(pair).__name__}.{program} failed on a batch of shapes {_describe(args)}{hint}: "
-                f"{first_lines(error)}"
-            ) from error
+    with at_rest(pair), OutputMeter(pair) as meter:
+        guide, model = _traced(pair, args)
         own = {id(p) for p in pair.parameters()}
         store = pyro.get_param_store()
         stray = tuple(n for n in store if id(store[n].unconstrained()) not in own)
-    return Inspection(tuple(args), guide, model, stray)
+    if any(name in pyro.get_param_store() for name in stray):  # the run above has made them anew
+        with at_rest(pair, stray):
+            guide, model = _traced(pair, args)
+    columns = columns_of(args) if columns is None else tuple(columns)
+    return Inspection(pair, tuple(args), columns, guide, model, stray, meter.bytes)
+
+
+def _traced(pair: nn.Module, args: Sequence[object]) -> tuple[Trace, Trace]:
+    """A run of both programs, whose errors say which of them failed, and on what."""
+    program = "guide"
+
+    def named(which: str) -> AbstractContextManager:
+        nonlocal program
+        program = which
+        return nullcontext()
+
+    order = iter(("guide", "model"))
+    try:
+        return trace_programs(pair, args, lambda: named(next(order)))
+    except PyvaeError as error:
+        raise type(error)(first_lines(error)) from error
+    except RUN_ERRORS as error:
+        gaps = any(isinstance(a, Tensor) and a.is_floating_point() and a.isnan().any() for a in args)
+        hint = " (the data hold NaN; networks that see them must know, as networks.ObservedOnly does)" if gaps else ""
+        raise PairError(
+            f"{type(pair).__name__}.{program} failed on a batch of shapes {_describe(args)}{hint}: {first_lines(error)}"
+        ) from error

@@ -1,10 +1,37 @@
 """The plate over the data."""
 
-from pyvae.errors import PairError
-from pyvae.inspection.inspection import Inspection
-from pyvae.inspection.sites import check_latents, stochastic_sites
+from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["check_sites", "choose_plate"]
+from pyvae.errors import PairError
+from pyvae.inspection.sites import PARTICLES
+
+__all__ = ["choose_plate", "plate_of_all", "plates_around"]
+
+Plate = tuple[str, int, int, int]
+
+
+def plates_around(
+    sites: Iterable[tuple[object, Mapping]], keep: Callable[[Plate], bool] = lambda plate: True
+) -> tuple[set[Plate], object | None]:
+    """The vectorized plates that hold all of these sites, but those of particles.
+
+    Args:
+        sites: with a key each.
+        keep: which plates count.
+
+    Returns:
+        Name, dim, size and full size (that of the data which a plate takes a part of) of each; and, where there is
+        none, the key of the first site outside.
+    """
+    common: set[Plate] | None = None
+    for key, site in sites:
+        frames = [f for f in site["cond_indep_stack"] if f.vectorized and f.name != PARTICLES]
+        here = {(f.name, f.dim, f.size, f.full_size or f.size) for f in frames}
+        here = set(filter(keep, here))
+        common = here if common is None else common & here
+        if not common:
+            return set(), key
+    return common or set(), None
 
 
 def choose_plate(plates: set[tuple]) -> tuple:
@@ -19,24 +46,26 @@ def choose_plate(plates: set[tuple]) -> tuple:
     return min(named or plates)
 
 
-def check_sites(inspection: Inspection, size: int) -> tuple[str, int]:
+def plate_of_all(guide: Mapping[str, Mapping], model: Mapping[str, Mapping], size: int) -> tuple[str, int]:
     """The name and dim of the plate that holds every site of both programs, one datapoint per index.
 
+    Args:
+        guide: the sites of the guide that have a density.
+        model: those of the model.
+        size: the number of datapoints.
+
     Raises:
-        PairError: if there is none, or guide and model do not have the same latent sites.
+        PairError: if there is none.
     """
-    guide, model = stochastic_sites(inspection.guide), stochastic_sites(inspection.model)
-    check_latents(guide, model)
-    if not inspection.observed:
-        raise PairError("the model observes nothing when it is given data; expected a sample site with obs=x")
-    plates: set[tuple[str, int]] | None = None
-    for program, name, site in [("guide", *i) for i in guide.items()] + [("model", *i) for i in model.items()]:
-        here = {(f.name, f.dim) for f in site["cond_indep_stack"] if f.vectorized and f.size == size}
-        plates = here if plates is None else plates & here
-        if not plates:
-            raise PairError(
-                f"site {name!r} of the {program} lies outside of the data plate: batch shape "
-                f"{tuple(site['fn'].batch_shape)} and event shape {tuple(site['fn'].event_shape)} for {size} data. "
-                "Weights per datapoint exist only if one pyro.plate over the data holds every site"
-            )
-    return choose_plate(plates)
+    sites = {("guide", name): site for name, site in guide.items()}
+    sites |= {("model", name): site for name, site in model.items()}
+    plates, outside = plates_around(sites.items(), lambda plate: plate[2] == size)
+    if outside:
+        program, name = outside
+        fn = sites[program, name]["fn"]
+        raise PairError(
+            f"site {name!r} of the {program} lies outside of the data plate: batch shape {tuple(fn.batch_shape)} and "
+            f"event shape {tuple(fn.event_shape)} for {size} data. Weights per datapoint exist only if one pyro.plate "
+            "over the data holds every site"
+        )
+    return choose_plate({plate[:2] for plate in plates})

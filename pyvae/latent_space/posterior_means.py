@@ -7,13 +7,10 @@ from pyro import poutine
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
-from pyvae.batching.batches import Data, batches_for
+from pyvae.batching.batches import Data, batches_for, inspect_data
 from pyvae.core.arguments import check_seed
-from pyvae.core.modules import evaluation_mode, isolated_param_store
-from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import PairError
-from pyvae.inspection.inspection import Inspection, inspect_pair
-from pyvae.inspection.plates import check_sites
+from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import as_matrix, check_latents, is_discrete, stochastic_sites, unwrapped
 
 __all__ = ["centre", "centres", "continuous_sites", "posterior_means", "robust_moments"]
@@ -91,19 +88,18 @@ def posterior_means(
     """
     check_seed(seed)
     batches = batches_for(pair, data, _ROWS)
-    with isolated_rng(seed):
-        inspection = inspect_pair(pair, batches.first())
+    inspection = inspect_data(pair, batches)
+    with inspection.at_rest(seed):
         found = continuous_sites(inspection)
         wanted = found if sites is None else [sites] if isinstance(sites, str) else list(sites)
         if not wanted or not set(wanted) <= set(found):
             expected = f"one or more of {', '.join(found)}" if found else "a pair with one, which this is not"
             raise PairError(f"no continuous latent sites {wanted} in {type(pair).__name__}; expected {expected}")
-        _, dim = check_sites(inspection, len(inspection.arguments[0]))
+        _, dim = inspection.plate
         parts: dict[str, list[Tensor]] = {name: [] for name in wanted}
-        with evaluation_mode(pair), isolated_param_store(inspection.stray), torch.no_grad():
-            for batch in batches.in_order():
-                trace = poutine.trace(pair.guide).get_trace(*batch)
-                for name, means in parts.items():
-                    site = trace.nodes[name]
-                    means.append(as_matrix(centre(name, site["fn"]).expand_as(site["value"]), site, dim))
+        for batch in batches.in_order():
+            trace = poutine.trace(pair.guide).get_trace(*batch)
+            for name, means in parts.items():
+                site = trace.nodes[name]
+                means.append(as_matrix(centre(name, site["fn"]).expand_as(site["value"]), site, dim))
     return {name: torch.cat(means) for name, means in parts.items()}

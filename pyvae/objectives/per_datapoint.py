@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pyvae.core.arguments import check_int
 from pyvae.errors import PairError
-from pyvae.inspection.plates import choose_plate
+from pyvae.inspection.plates import choose_plate, plates_around
 from pyvae.inspection.sites import PARTICLES, check_latents, stochastic_sites, summed_but, unwrapped
 
 __all__ = ["PerDatapointELBO", "Weights"]
@@ -154,18 +154,15 @@ def _data_plate(sites: list[tuple[str, str, dict]]) -> tuple[int, float]:
     Raises:
         PairError: naming the site that lies outside, or is scaled by hand.
     """
-    common: set | None = None
-    for program, name, site in sites:
-        frames = {f for f in site["cond_indep_stack"] if f.vectorized and f.name != PARTICLES}
-        here = {(f.name, f.dim, f.size, f.full_size) for f in frames}
-        common = here if common is None else common & here
-        if not common:
-            raise PairError(
-                f"site {name!r} of the {program} lies outside of the plate over the data, so that datapoints have no "
-                "weights of their own; put it into the plate, or use Trace_ELBO"
-            )
-    _, dim, size, full_size = choose_plate(common)
-    factor = (full_size or size) / size
+    plates, outside = plates_around(((program, name), site) for program, name, site in sites)
+    if outside:
+        program, name = outside
+        raise PairError(
+            f"site {name!r} of the {program} lies outside of the plate over the data, so that datapoints have no "
+            "weights of their own; put it into the plate, or use Trace_ELBO"
+        )
+    _, dim, size, full_size = choose_plate(plates)
+    factor = full_size / size
     for program, name, site in sites:
         if isinstance(site["scale"], Tensor) or not math.isclose(site["scale"], factor, rel_tol=1e-6):
             raise PairError(

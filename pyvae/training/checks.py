@@ -14,6 +14,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from pyvae.batching.batches import Batches
 from pyvae.core.arguments import check_int, check_positive, check_seed
 from pyvae.core.files import as_path
+from pyvae.core.random_streams import isolated_rng
+from pyvae.core.rows import rows_of
 from pyvae.distributions import ContinuousBernoulli
 from pyvae.errors import RUN_ERRORS, ArgumentError, PairError
 from pyvae.inspection.checks import check_data, check_shapes
@@ -22,6 +24,9 @@ from pyvae.inspection.sites import stochastic_sites, unwrapped
 from pyvae.training.logs import tensorboard_class
 
 __all__ = ["check_arguments", "check_pair", "make_optimizer", "make_schedule"]
+
+Example = tuple[Sequence[Tensor], tuple[int, ...]]
+_EXTREMES = 3  # rows at the start of an example for each of its columns, at most
 
 
 def check_arguments(
@@ -118,15 +123,22 @@ def make_schedule(schedule: object, optimizer: torch.optim.Optimizer) -> LRSched
     return made
 
 
-def check_pair(pair: nn.Module, batches: Batches) -> Inspection:
-    """Run the pair on an example of the data and refuse what would fail, or silently go wrong, later.
+def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> Inspection:
+    """Run the pair once on an example of the data and refuse what would fail, or silently go wrong, later.
+
+    Args:
+        pair: the pair.
+        batches: the data to train on; the example is as large as a batch of them.
+        held_out: the data to validate on, whose ELBO can be measured per datapoint alone.
 
     Raises:
         PairError: if the pair fails, has nothing to train or to observe, keeps parameters that cannot be found, or
             if guide and model do not have the same latent sites.
         DataError: if observed data lie outside of the support of their distribution.
     """
-    inspection = inspect_pair(pair, batches.first())
+    with isolated_rng():
+        first, *others = _examples(batches, held_out)
+    inspection = inspect_pair(pair, *first)
     if inspection.stray:
         raise PairError(
             f"the parameters {list(inspection.stray)} live in Pyro's param store alone, where fit does not see them; "
@@ -146,9 +158,36 @@ def check_pair(pair: nn.Module, batches: Batches) -> Inspection:
         )
     check_data(inspection)
     check_shapes(inspection)
-    check_data(inspect_pair(pair, batches.extremes()))
+    for example in others:
+        check_data(inspect_pair(pair, *example))
+    if held_out is not None:
+        _ = inspection.plate
     _warn_of_kinds(inspection)
     return inspection
+
+
+def _examples(batches: Batches, held_out: Batches | None) -> list[Example]:
+    """A batch of the data to train on, with their smallest and largest numbers, and those of the data to validate on.
+
+    Where these do not fit into one batch, further ones.
+    """
+    example, columns = batches.example(None)
+    rows = len(example[0])
+    size = min(rows, batches.batch_size) if batches.in_memory else rows
+    found = [(rows_of(example, slice(size), columns), columns)]
+    if rows > size:
+        found.append((rows_of(example, slice(-size, None), columns), columns))
+    if held_out is None:
+        return found
+    others, other_columns = held_out.example(0)
+    kept = size - len(others[0])
+    shapes = [[(a.shape[1:], a.dtype) for a in args] for args in (example, others)]
+    if len(found) > 1 or kept < _EXTREMES * len(columns) or other_columns != columns or shapes[0] != shapes[1]:
+        return [*found, (others, other_columns)]
+    first = [
+        torch.cat([a[:kept], b]) if i in columns else a for i, (a, b) in enumerate(zip(example, others, strict=True))
+    ]
+    return [(first, columns)]
 
 
 def _is_dense(distribution: torch.distributions.Distribution) -> bool:

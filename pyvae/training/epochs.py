@@ -8,7 +8,9 @@ import torch
 from pyvae.batching.batches import Batches
 from pyvae.core.random_streams import derive_seed, isolated_rng
 from pyvae.errors import NonFiniteError
-from pyvae.evaluation import code_usage, elbo
+from pyvae.evaluation.code_usage import count_codes, sizes_of_codes
+from pyvae.evaluation.evaluate import inspected_elbo
+from pyvae.inspection.inspection import Inspection
 from pyvae.training.elbo_terms import weighs_terms
 from pyvae.training.loop import Trainer
 from pyvae.training.processes import Processes
@@ -31,7 +33,7 @@ class Epochs:
         batches: the data to train on.
         held_out: the data to validate on.
         processes: those that train the pair.
-        coded: whether some of the pair's latents are codes, whose use is to be counted.
+        inspection: of the pair.
     """
 
     trainer: Trainer
@@ -39,7 +41,7 @@ class Epochs:
     batches: Batches
     held_out: Batches | None
     processes: Processes
-    coded: bool = False
+    inspection: Inspection
 
     def next(self, shown: TrainingProgress) -> Row:
         """Train for one epoch, measure, and add it to the state."""
@@ -51,7 +53,7 @@ class Epochs:
             row = self.trainer.epoch(self.batches, derive_seed(seed, number, 1), number, shown)
         if self.held_out is not None:
             row |= self._validation(derive_seed(seed, _EVALUATION_STREAM, *self._path()), number)
-        if self.coded:
+        if sizes_of_codes(self.inspection):
             row |= self._use_of_codes()
         self.state.add_epoch(row)
         return row
@@ -63,7 +65,7 @@ class Epochs:
     def _validation(self, seed: int, number: int) -> Row:
         """The ELBO of the held-out data, each process measuring its part."""
         part = self.held_out.part(self.processes.rank, self.processes.count)
-        measured = elbo(self.state.pair, part, num_particles=1, seed=seed)
+        measured = inspected_elbo(self.inspection, part, num_particles=1, seed=seed)
         terms = {"elbo": measured.per_datapoint, "reconstruction": measured.reconstruction, "kl": measured.kl}
         terms |= measured.layers
         sums = torch.tensor([*(float(t.sum()) for t in terms.values()), len(terms["elbo"])], dtype=torch.float64)
@@ -78,7 +80,7 @@ class Epochs:
         split, batches = ("train", self.batches) if self.held_out is None else ("validation", self.held_out)
         row: Row = {}
         part = batches.part(self.processes.rank, self.processes.count)
-        for name, usage in code_usage(self.state.pair, part).items():
+        for name, usage in count_codes(self.inspection, part).items():
             self.processes.add([usage.counts])
             row |= {f"{split}_{figure}_{name}": value for figure, value in usage.figures().items()}
         return row

@@ -15,8 +15,6 @@ from pyvae.batching.batches import Batches, Data, batches_for
 from pyvae.core.arguments import check_choice
 from pyvae.core.modules import isolated_param_store, restored_modes
 from pyvae.core.random_streams import isolated_rng
-from pyvae.evaluation import elbo
-from pyvae.evaluation.code_usage import sizes_of_codes
 from pyvae.inspection.inspection import Inspection, device_of
 from pyvae.objectives.compatibility import check_objective
 from pyvae.objectives.default import default_objective, with_plate_nesting
@@ -136,7 +134,7 @@ def fit(
     processes = processes_on(device)
     batches = batches_for(pair, data, batch_size).divided(processes.rank, processes.count)
     held_out = None if validation is None else batches_for(pair, validation, batch_size, "validation")
-    inspection = _checked(pair, batches, held_out)
+    inspection = check_pair(pair, batches, held_out)
     objective = with_plate_nesting(objective or default_objective(inspection), inspection)
     check_objective(objective, inspection)
     made = make_optimizer(optimizer, [p for p in pair.parameters() if p.requires_grad])
@@ -149,7 +147,7 @@ def fit(
     start_or_resume(state, directory, resume, processes)
     step = EagerStep(Loss(pair, objective, inspection, precision), Update(pair, made, clip_norm, processes))
     trainer = Trainer(step, _traced_rows(inspection, batches, epochs, compile), None if compile else _MOST_OPERATIONS)
-    run = Epochs(trainer, state, batches, held_out, processes, coded=bool(sizes_of_codes(inspection)))
+    run = Epochs(trainer, state, batches, held_out, processes, inspection)
     with (
         restored_modes(pair),
         isolated_param_store(),
@@ -163,16 +161,6 @@ def fit(
     if state.best is not None:
         pair.load_state_dict(state.best)
     return FitResult(state.history, state.best_epoch, state.settings["seed"])
-
-
-def _checked(pair: nn.Module, batches: Batches, held_out: Batches | None) -> Inspection:
-    """What is known of the pair, after it has been tried on both data."""
-    with isolated_rng():
-        inspection = check_pair(pair, batches)
-        if held_out is not None:
-            check_pair(pair, held_out)
-            elbo(pair, held_out.first(), num_particles=1, seed=0)
-    return inspection
 
 
 def _traced_rows(inspection: Inspection, batches: Batches, epochs: int, compile: bool | None) -> int:

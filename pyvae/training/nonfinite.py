@@ -4,13 +4,13 @@ from contextlib import suppress
 
 import pyro
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
 from pyvae.batching.batches import Batch
 from pyvae.core.random_streams import isolated_rng
 from pyvae.core.tensors import numbers_of
 from pyvae.errors import RUN_ERRORS
+from pyvae.inspection.inspection import trace_programs
 from pyvae.inspection.sites import stochastic_sites
 
 __all__ = ["first_nonfinite", "first_nonfinite_parameter"]
@@ -49,9 +49,7 @@ def _first_site(pair: nn.Module, batch: Batch) -> str | None:
     A program that fails altogether says nothing about them.
     """
     with torch.no_grad(), pyro.validation_enabled(False), isolated_rng(), suppress(*RUN_ERRORS):
-        guide = poutine.trace(pair.guide).get_trace(*batch)
-        model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*batch)
-        for program, trace in (("guide", guide), ("model", model)):
+        for program, trace in zip(("guide", "model"), trace_programs(pair, batch), strict=True):
             for name, site in stochastic_sites(trace).items():
                 if isinstance(site["value"], Tensor) and _bad(site["value"]):
                     return f"the value of site {name!r} of the {program}"

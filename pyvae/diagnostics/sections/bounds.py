@@ -12,7 +12,7 @@ from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.evaluation.arviz_bridge import good_k, pareto_smoothed
 from pyvae.evaluation.estimates import effective_sample_size, elbo_estimate, likelihood_estimate
-from pyvae.evaluation.evaluate import has_weights, over_data
+from pyvae.evaluation.evaluate import has_weights
 from pyvae.inspection.densities import LogTerms
 
 __all__ = ["bounds"]
@@ -39,7 +39,7 @@ def bounds(subject: Subject) -> Section:
     r"""ELBO ≤ L_10 ≤ … ≤ L_S ≤ log p(x), Pareto's k̂ and effective sample size of the weights of each datapoint."""
     if not has_weights(subject.inspection):
         return _elbo_alone(subject)
-    parts = over_data(_columns, subject.pair, subject.data, subject.num_particles, subject.seed, subject.max_memory)
+    parts = subject.over_data(_columns)
     sizes = list(parts[0].bounds)
     table = pd.DataFrame(
         {
@@ -151,14 +151,7 @@ def _effective(effective: pd.Series) -> Finding:
 
 def _elbo_alone(subject: Subject) -> Section:
     """For guides that put all mass on one point, such as those of codes."""
-    parts = over_data(
-        lambda t: elbo_estimate(t.reconstruction, t.latents),
-        subject.pair,
-        subject.data,
-        min(10, subject.num_particles),
-        subject.seed,
-        subject.max_memory,
-    )
+    parts = subject.over_data(lambda t: elbo_estimate(t.reconstruction, t.latents), min(10, subject.num_particles))
     table = pd.DataFrame(
         {
             "elbo": torch.cat([p.per_datapoint.cpu() for p in parts]),

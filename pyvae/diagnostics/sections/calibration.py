@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pyro import poutine
 from scipy.stats import binom, kstest
 
-from pyvae.batching.rows import copies, rows_of
+from pyvae.core.rows import copies, rows_of
 from pyvae.diagnostics.sections.section import Finding, Picture, Section, draw_first_six
 from pyvae.diagnostics.sections.subject import Subject
 

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
-from pyvae.evaluation.code_usage import CodeUsage, code_usage, sizes_of_codes
-from pyvae.evaluation.evaluate import elbo
+from pyvae.evaluation.code_usage import CodeUsage, count_codes, sizes_of_codes
+from pyvae.evaluation.evaluate import inspected_elbo
 
 __all__ = ["codebooks", "draw_codes"]
 
@@ -20,8 +20,8 @@ def codebooks(subject: Subject) -> Section:
     """Perplexity exp(−Σ_k p_k log p_k), usage, dead codes and bits of each site of codes."""
     if not sizes_of_codes(subject.inspection):
         return Section(_TITLE, skipped=f"{type(subject.pair).__name__} has no site of codes")
-    codes = code_usage(subject.pair, subject.data, subject.seed)
-    terms = elbo(subject.pair, subject.data, 1, subject.seed, subject.max_memory).kl_terms
+    codes = count_codes(subject.inspection, subject.batches, subject.seed)
+    terms = inspected_elbo(subject.inspection, subject.batches, 1, subject.seed, subject.max_memory).kl_terms
     learned = any(hasattr(module, "num_codes") for module in subject.pair.modules())  # else they are labels
     figures: list[Finding] = []
     for site, usage in codes.items():

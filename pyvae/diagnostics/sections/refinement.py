@@ -15,7 +15,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import AffineTransform, Distribution, constraints
 
-from pyvae.batching.rows import copies
+from pyvae.core.rows import copies
 from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.errors import RUN_ERRORS, first_lines

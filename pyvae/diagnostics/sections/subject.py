@@ -1,6 +1,6 @@
 """A pair on data, as the sections of a diagnosis take it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.utils.data import DataLoader
 
-from pyvae.batching.batches import Data, batches_for
-from pyvae.batching.rows import PROBE_ROWS, rows_of
-from pyvae.core.modules import evaluation_mode, isolated_param_store
+from pyvae.batching.batches import Batches, Data, batches_for, inspect_data
 from pyvae.core.random_streams import derive_seed, isolated_rng
+from pyvae.core.rows import rows_of
+from pyvae.evaluation.evaluate import over_data
+from pyvae.evaluation.log_weights import T
+from pyvae.inspection.densities import LogTerms
 from pyvae.inspection.generation import Unobserved, reads_data
-from pyvae.inspection.inspection import Inspection, inspect_pair
-from pyvae.inspection.plates import check_sites
+from pyvae.inspection.inspection import Inspection, trace_programs
 from pyvae.inspection.sites import as_matrix, is_discrete, unwrapped
 
 __all__ = ["Subject"]
@@ -49,10 +50,15 @@ class Subject:
     max_memory: int
 
     @cached_property
+    def batches(self) -> Batches:
+        """The data, where the pair is."""
+        return batches_for(self.pair, self.data, _KEPT)
+
+    @cached_property
     def kept(self) -> tuple[Tensor, ...]:
         """Up to 2,048 of the data, chosen at random: the arguments of both programs."""
         with isolated_rng(self.seed):
-            batches = batches_for(self.pair, self.data, _KEPT)
+            batches = self.batches
             if not isinstance(batches.source, DataLoader):
                 return next(iter(batches.shuffled(self.seed)))
             # of all rows that come by, those with the smallest of random keys
@@ -67,13 +73,12 @@ class Subject:
     @cached_property
     def inspection(self) -> Inspection:
         """A run on a few of the data."""
-        with isolated_rng(self.seed):
-            return inspect_pair(self.pair, self.rows(PROBE_ROWS))
+        return inspect_data(self.pair, self.batches)
 
     @cached_property
     def dim(self) -> int:
         """The dimension of the plate over the data."""
-        return check_sites(self.inspection, len(self.rows(PROBE_ROWS)[0]))[1]
+        return self.inspection.plate[1]
 
     @property
     def drawn(self) -> tuple[str, ...]:
@@ -84,20 +89,22 @@ class Subject:
 
     def rows(self, count: int) -> tuple[Tensor, ...]:
         """The arguments for some of the data."""
-        return tuple(rows_of(self.kept, slice(count)))
+        return tuple(rows_of(self.kept, slice(count), self.inspection.columns))
 
     @contextmanager
     def at_rest(self, stream: int) -> Iterator[None]:
         """A block on a random stream of its own, with the pair in evaluation mode, that leaves no trace."""
-        stray = self.inspection.stray
-        seed = derive_seed(self.seed, stream)
-        with evaluation_mode(self.pair), isolated_param_store(stray), isolated_rng(seed):
+        with self.inspection.at_rest(derive_seed(self.seed, stream)):
             yield
 
     def traces(self, args: Sequence[Tensor]) -> tuple[Trace, Trace]:
         """A run of the guide, and of the model with the latents that it has drawn."""
-        guide = poutine.trace(self.pair.guide).get_trace(*args)
-        return guide, poutine.trace(poutine.replay(self.pair.model, trace=guide)).get_trace(*args)
+        return trace_programs(self.pair, args)
+
+    def over_data(self, reduce: Callable[[LogTerms], T], num_particles: int | None = None) -> list[T]:
+        """``reduce`` of the log terms of every slice of all data."""
+        count = self.num_particles if num_particles is None else num_particles
+        return over_data(reduce, self.inspection, self.batches, count, self.seed, self.max_memory)
 
     def matrix(self, values: Tensor, site: dict) -> Tensor:
         """Values of the shape of a site's, (N, D) float64, in main memory."""
@@ -138,13 +145,13 @@ class Subject:
         with self.at_rest(0):
             if not self._observes_first():
                 return f"site {observed[0]!r} observes something else than the first argument as it is"
-            if reads_data(self.pair, self.rows(PROBE_ROWS)):
+            if reads_data(self.pair, self.inspection.arguments):
                 return "the model reads its data other than to observe them, so it cannot draw data of its own"
         return ""
 
     def _observes_first(self) -> bool:
         """Whether the one observed site has the data as its value, but for what is missing."""
-        x, value = self.rows(PROBE_ROWS)[0], self.inspection.model.nodes[self.inspection.observed[0]]["value"]
+        x, value = self.inspection.arguments[0], self.inspection.model.nodes[self.inspection.observed[0]]["value"]
         return value.shape == x.shape and bool(((value.double() == x.double()) | x.isnan()).all())
 
     def too_few(self) -> str:

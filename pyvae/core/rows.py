@@ -1,10 +1,13 @@
-"""The arguments of a pair's programs that have one row per datapoint."""
+"""Rows of data: which arguments of a pair's programs have them, and some to try a pair on."""
 
 from collections.abc import Collection, Sequence
 
+import torch
 from torch import Tensor
 
-__all__ = ["PROBE_ROWS", "columns_of", "copies", "rows_of"]
+from pyvae.core.tensors import extreme_rows
+
+__all__ = ["PROBE_ROWS", "columns_of", "copies", "example_of", "example_rows", "rows_of"]
 
 PROBE_ROWS = 11  # of a trial run: few, and unlikely to be the size of another plate
 
@@ -31,3 +34,21 @@ def copies(args: Sequence[Tensor], count: int, columns: Collection[int] | None =
     """
     columns = columns_of(args) if columns is None else columns
     return [a.repeat(count, *[1] * (a.dim() - 1)) if i in columns else a for i, a in enumerate(args)]
+
+
+def example_rows(tensors: Sequence[Tensor], count: int = PROBE_ROWS) -> Tensor:
+    """Indices of about so many rows, those with the smallest and the largest number of each tensor among them.
+
+    A label or an intensity that is out of range anywhere in the data is then out of range in the example.
+    """
+    size = len(tensors[0])
+    if size <= count:
+        return torch.arange(size)
+    extremes = extreme_rows(tensors)
+    return torch.cat([extremes, torch.arange(count)])[: max(count, len(extremes))]
+
+
+def example_of(args: Sequence[Tensor], count: int = PROBE_ROWS) -> tuple[list[Tensor], tuple[int, ...]]:
+    """The arguments for about so many rows (see :func:`example_rows`), and which of them have rows."""
+    columns = columns_of(args)
+    return rows_of(args, example_rows([args[i] for i in columns], count), columns), columns
