@@ -11,13 +11,12 @@ from pyro.infer import Trace_ELBO
 from pyro.infer.util import torch_item
 from pyro.poutine import Trace
 from torch import Tensor
-from torch.distributions.kl import kl_divergence
 
 from pyvae.core.arguments import check_int
 from pyvae.errors import ArgumentError, PairError
 from pyvae.inspection.plates import choose_plate
 from pyvae.inspection.sites import PARTICLES, stochastic_sites, unwrapped
-from pyvae.objectives.default import has_analytic_kl
+from pyvae.objectives.divergences import analytic_sites, site_kl
 from pyvae.objectives.schedules import Schedule
 
 __all__ = ["KLTerm", "WeightedELBO", "at_epoch", "checked_weight", "refuse_mask"]
@@ -122,8 +121,10 @@ class WeightedELBO(Trace_ELBO):
             raise PairError(f"the model samples {unmatched}, which the guide does not")
         loss = sum(-site["log_prob_sum"] for site in model.values() if site["is_observed"])
         loss = loss + sum(site["log_prob_sum"] for name, site in guide.items() if name not in model)
-        same_order = [n for n in guide if n in model] == latents
-        terms = {name: self._term(name, guide[name], model[name], same_order) for name in latents}
+        for name in latents:
+            self.check_site(name, guide[name], model[name])
+        analytic = analytic_sites(guide, model)
+        terms = {n: KLTerm(site_kl(guide[n], model[n], n in analytic), guide[n]) for n in latents}
         loss = loss + self.divergence(terms) + self.penalty(guide, model)
         return torch_item(loss), loss
 
@@ -149,15 +150,6 @@ class WeightedELBO(Trace_ELBO):
 
     def _bounded(self, term: KLTerm) -> Tensor:
         return term.mean.clamp(min=self.free_bits) * term.count if self.free_bits else term.kl.sum()
-
-    def _term(self, name: str, q: dict, p: dict, same_order: bool) -> KLTerm:
-        """KL of a site, in closed form where that is right."""
-        self.check_site(name, q, p)
-        if same_order and has_analytic_kl(q, p):
-            kl = scale_and_mask(kl_divergence(q["fn"], p["fn"]), q["scale"], q["mask"])
-        else:
-            kl = q["log_prob"] - p["log_prob"]
-        return KLTerm(kl, q)
 
 
 def refuse_mask(name: str, site: dict) -> None:

@@ -17,6 +17,8 @@ from pyvae.core.tensors import numbers_of
 from pyvae.errors import PairError
 from pyvae.inspection.checks import validated_sites
 from pyvae.inspection.inspection import Inspection, device_of
+from pyvae.inspection.sites import stochastic_sites
+from pyvae.objectives.divergences import analytic_sites
 from pyvae.training.elbo_terms import ELBOTerms, estimates_elbo, weighs_terms
 from pyvae.training.precision import Precision, computed_in
 from pyvae.training.processes import Processes
@@ -45,6 +47,10 @@ class Loss:
         self._validated = validated_sites(inspection)
         layers = inspection.latents if len(inspection.latents) > 1 and estimates_elbo(objective) else ()
         self.latents = inspection.latents if weighs_terms(objective) else layers
+        # the objectives that take closed forms, so that the terms are those of the loss
+        closed = isinstance(objective, TraceMeanField_ELBO) or weighs_terms(objective)
+        programs = stochastic_sites(inspection.guide), stochastic_sites(inspection.model)
+        self._analytic = analytic_sites(*programs) if closed else frozenset()
         self._registers, self._plate = inspection.registers_parameters, inspection.data_plate
         self._device = device_of(pair)
 
@@ -60,8 +66,7 @@ class Loss:
             the number of data that they are of.
         """
         # while a run is recorded nothing is validated: what lies outside of the support makes the loss NaN instead
-        analytic = isinstance(self.objective, TraceMeanField_ELBO)
-        terms = ELBOTerms(self._plate, self.latents, analytic, self._validated if recorded else ())
+        terms = ELBOTerms(self._plate, self.latents, self._analytic, self._validated if recorded else ())
         # a recording's parameters are no nn.Parameters, which a PyroModule would register
         guide = self._program(self.pair.guide, self._registers and not recorded)
         model = self._program(self.pair.model, True)

@@ -1,15 +1,14 @@
 """The terms of the ELBO, gathered as an objective runs a pair."""
 
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 
 import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO, Trace_ELBO, TraceGraph_ELBO, TraceTailAdaptive_ELBO
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
-from torch.distributions.kl import kl_divergence
 
+from pyvae.objectives.divergences import site_kl
 from pyvae.objectives.weighted import WeightedELBO
 
 __all__ = ["ELBOTerms", "estimates_elbo", "weighs_terms"]
@@ -37,7 +36,7 @@ class ELBOTerms(Messenger):
     Args:
         plate: the name of the plate over the data, if there is one.
         latents: the latent sites whose KL is wanted.
-        analytic: whether in closed form where there is one, as the objective has it; else from the draws.
+        analytic: those of them whose KL is the closed form, as in the objective; of others it is that of the sample.
         checked: the sites whose values are compared with the support of their distribution.
 
     Attributes:
@@ -49,7 +48,7 @@ class ELBOTerms(Messenger):
         self,
         plate: str | None,
         latents: Sequence[str] = (),
-        analytic: bool = False,
+        analytic: Collection[str] = (),
         checked: Collection[str] = (),
     ) -> None:
         super().__init__()
@@ -74,7 +73,9 @@ class ELBOTerms(Messenger):
 
     def _pyro_post_sample(self, msg: dict) -> None:
         if msg["name"] in self._kl:
-            self._kl[msg["name"]] += _kl(self.guide.found[msg["name"]], msg, self._analytic)
+            with torch.no_grad():
+                kl = site_kl(self.guide.found[msg["name"]], msg, msg["name"] in self._analytic)
+            self._kl[msg["name"]] += kl.sum()
         if not msg["is_observed"] or site_is_subsample(msg) or msg["infer"].get("_deterministic"):
             return
         for frame in msg["cond_indep_stack"]:
@@ -83,7 +84,9 @@ class ELBOTerms(Messenger):
         if msg["name"] in self._checked:
             inside = msg["fn"].support.check(msg["value"]).all()
             self.inside = inside if self.inside is None else self.inside & inside
-        self._reconstruction = self._reconstruction + _log_density(msg)
+        with torch.no_grad():
+            log_density = scale_and_mask(msg["fn"].log_prob(msg["value"]), msg["scale"], msg["mask"])
+        self._reconstruction = self._reconstruction + log_density.sum()
 
 
 class _GuideSites(Messenger):
@@ -97,18 +100,3 @@ class _GuideSites(Messenger):
     def _pyro_post_sample(self, msg: dict) -> None:
         if msg["name"] in self._latents:
             self.found[msg["name"]] = {name: msg[name] for name in ("fn", "value", "scale", "mask")}
-
-
-@torch.no_grad()
-def _kl(q: dict, p: dict, analytic: bool) -> torch.Tensor:
-    """The KL of a site, as TraceMeanField_ELBO has it or from the draw, scaled, masked and summed."""
-    if analytic:
-        with suppress(NotImplementedError):
-            return scale_and_mask(kl_divergence(q["fn"], p["fn"]), q["scale"], q["mask"]).sum()
-    return _log_density(q) - _log_density(p)
-
-
-@torch.no_grad()
-def _log_density(msg: dict) -> torch.Tensor:
-    """The log density of a site, scaled, masked and summed."""
-    return scale_and_mask(msg["fn"].log_prob(msg["value"]), msg["scale"], msg["mask"]).sum()
