@@ -94,6 +94,7 @@ def compile(pair: nn.Module, objective: ELBO | None = None) -> CompiledELBO:
         TraceError: at the first call, if the programs decide by the values of tensors, read numbers with ``.item()``,
             draw random numbers without torch or change attributes of the pair; if parameters live in the param store
             alone, or an argument requires a gradient; or if there is no C++ compiler.
+            At any call, if an index into a tensor is out of range.
         PairError: at the first call, if the pair fails on the arguments.
 
     Example:
