@@ -1,63 +1,27 @@
-"""The check that components fit each other, made once, when a pair is built."""
+"""The check that components fit each other, made once, when a pair is built: its programs are run on two data."""
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from traceback import walk_tb
+from types import FrameType
 
-import torch
+import pyro
+from pyro import poutine
 from pyro.distributions import Distribution
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
-from pyvae.core.modules import evaluation_mode
+from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError
 
-__all__ = [
-    "BATCH",
-    "call_component",
-    "call_named",
-    "check_components",
-    "check_event",
-    "check_modules",
-    "example_context",
-]
+__all__ = ["check_modules", "check_programs", "named_failures"]
 
-BATCH = 2  # data that components are tried on
-
-
-def _describe(*inputs: object) -> str:
-    return ", ".join(f"{tuple(t.shape)} ({t.dtype})" for t in inputs if isinstance(t, Tensor)) or "no input"
-
-
-def call_named(role: str, component: Callable[..., Any], *inputs: object) -> Any:
-    """What the component returns, or an error that names its role in the pair."""
-    try:
-        return component(*inputs)
-    except RUN_ERRORS as error:
-        if isinstance(error, PyvaeError):
-            raise PairError(f"{role}: {error}") from error
-        name = type(component).__name__ if isinstance(component, nn.Module) else "the call"
-        raise PairError(f"{role}: {name} failed on {_describe(*inputs)}: {error}") from error
-
-
-def call_component(role: str, component: Callable[..., Distribution], *inputs: object) -> Distribution:
-    """The component's distribution for :data:`BATCH` data, or an error that names its role in the pair."""
-    result = call_named(role, component, *inputs)
-    if not isinstance(result, torch.distributions.Distribution | Distribution):
-        raise PairError(
-            f"{role}: {type(component).__name__} returned {type(result).__name__}; expected a Pyro distribution, "
-            "such as Normal(loc, scale).to_event(1)"
-        )
-    _check_batch(role, result)
-    return result
-
-
-def _check_batch(role: str, distribution: Distribution) -> None:
-    if tuple(distribution.batch_shape) not in ((), (1,), (BATCH,)):
-        raise PairError(
-            f"{role}: batch shape {tuple(distribution.batch_shape)} and event shape {tuple(distribution.event_shape)} "
-            f"for {BATCH} data; expected batch shape ({BATCH},): move the other dimensions into the event with "
-            ".to_event(n)"
-        )
+_BATCH = 2  # data that a pair is tried on
+_Site = tuple[str, Distribution, Tensor]  # the roles of the components that made it, the distribution, the value
 
 
 def check_modules(pair: nn.Module, *roles: str) -> None:
@@ -72,18 +36,136 @@ def check_modules(pair: nn.Module, *roles: str) -> None:
             raise PairError(f"{role} is a {type(component).__name__}; expected a torch.nn.Module")
 
 
-def check_event(role: str, q: Distribution, p: Distribution, other: str) -> None:
-    """Compare the events of a guide's and a model's distribution of one site.
+def check_programs(family: type, pair: nn.Module, context: nn.Module | None = None) -> Tensor | None:
+    """Generate two data, infer their latents, and compare the sites; give the data, or None if nothing could be tried.
+
+    Random streams, param store, modes and buffers stay as they are.
+
+    Args:
+        family: the class with ``model``, which generates, and ``guide``; those of a class derived from it may need what
+            its constructor has yet to make.
+        pair: the components.
+        context: of labels that both programs need. One whose labels cannot be guessed (it has no attribute
+            ``example``) leaves the check to the first use.
 
     Raises:
-        PairError: if they differ, or draws of the one lie where the other has no density.
+        PairError: naming the component, what came and what was expected.
     """
+    example = getattr(context, "example", None)
+    if context is not None and example is None:
+        return None
+    model, store = _Run(pair), isolated_param_store(tuple(pyro.get_param_store()))  # a component may look into it
+    with evaluation_mode(pair), isolated_rng(), store, poutine.block():
+        x = model(family.model, None, example, _BATCH)
+        _Run(pair, model.sites)(family.guide, x, example)
+    return x
+
+
+@contextmanager
+def named_failures(pair: nn.Module) -> Iterator[None]:
+    """Turn an error in a component of the pair into one that names its role.
+
+    Raises:
+        PairError: with the shapes of its inputs, unless the component has said itself what is wrong.
+    """
+    try:
+        yield
+    except RUN_ERRORS as error:
+        roles = _roles(pair)
+        for frame, _ in walk_tb(error.__traceback__):  # from the outermost call
+            component = frame.f_locals.get("self")
+            if isinstance(component, nn.Module) and component in roles:
+                failed = f"{type(component).__name__} failed on {_inputs(frame)}: "
+                said = "" if isinstance(error, PyvaeError) else failed
+                raise PairError(f"{roles[component]}: {said}{error}") from error
+        raise
+
+
+class _Run(Messenger):
+    """A run of a program: its sites, compared with those of the other program, and the components they come from."""
+
+    def __init__(self, pair: nn.Module, others: dict[str, _Site] | None = None) -> None:
+        super().__init__()
+        self.pair, self.roles, self.others = pair, _roles(pair), others
+        self.calls: list[tuple[nn.Module, object]] = []  # components since the last site, and what they gave
+        self.sites: dict[str, _Site] = {}
+
+    def __call__(self, program: Callable[..., Tensor], *args: object) -> Tensor:
+        """What the program returns, or an error that names a component."""
+        try:
+            with named_failures(self.pair), register_module_forward_hook(self._note), self:
+                return program(self.pair, *args)
+        except RUN_ERRORS as error:
+            if isinstance(error, PyvaeError) or not self.calls:
+                raise
+            component, given = self.calls[-1]  # with which the program has failed
+            if isinstance(given, Distribution):
+                _check_batch(self.roles[component], given)
+            got = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
+            raise PairError(
+                f"{self.roles[component]}: gave {got} for {_BATCH} data; {program.__qualname__} failed on it: {error}"
+            ) from error
+
+    def _note(self, component: nn.Module, inputs: tuple, output: object) -> None:
+        if component in self.roles:
+            self.calls.append((component, output))
+
+    def _made_by(self) -> str:
+        """The role of what gave the last distribution, or the roles of those of whose outputs it was made."""
+        given = bool(self.calls) and isinstance(self.calls[-1][1], Distribution)
+        roles = dict.fromkeys(self.roles[component] for component, _ in self.calls[-1 if given else 0 :])
+        return " and ".join(role for role in roles if role != "context") or type(self.pair).__name__
+
+    def _pyro_param(self, msg: dict) -> None:
+        if isinstance(msg["args"][-1], nn.Parameter):  # registered at the first use: a lazy one has no shape yet
+            msg["value"], msg["done"] = msg["args"][-1], True
+
+    def _pyro_sample(self, msg: dict) -> None:
+        if not isinstance(msg["fn"], Distribution):
+            component, given = self.calls[-1]
+            raise PairError(
+                f"{self.roles[component]}: {type(component).__name__} returned {type(given).__name__}; expected a Pyro "
+                "distribution, such as Normal(loc, scale).to_event(1)"
+            )
+
+    def _pyro_post_sample(self, msg: dict) -> None:
+        if not site_is_subsample(msg):
+            site = self._made_by(), msg["fn"], msg["value"]
+            _check_batch(*site[:2])
+            if self.others is not None:
+                _compare(msg["name"], site, self.others[msg["name"]])
+            self.sites[msg["name"]] = site
+            self.calls.clear()
+
+
+def _compare(name: str, guide: _Site, model: _Site) -> None:
+    """Refuse two distributions of one site of which one has no density where the other draws."""
+    (role, q, z), (other, p, drawn) = guide, model
     if q.event_shape != p.event_shape:
         raise PairError(
-            f"{role}: event shape {tuple(q.event_shape)}; expected that of the {other}, {tuple(p.event_shape)}"
+            f"{role}: event shape {tuple(q.event_shape)} of {name}; expected that of the {other}, "
+            f"{tuple(p.event_shape)}"
         )
-    if not (_holds(p, q.sample()) and _holds(q, p.sample())):
-        raise PairError(f"{role}: its support is {q.support}; expected that of the {other}, {p.support}")
+    if not (_holds(p, z) and _holds(q, drawn)):
+        raise PairError(f"{role}: the support of {name} is {q.support}; expected that of the {other}, {p.support}")
+
+
+def _check_batch(role: str, distribution: Distribution) -> None:
+    if tuple(distribution.batch_shape) not in ((), (1,), (_BATCH,)):
+        raise PairError(
+            f"{role}: batch shape {tuple(distribution.batch_shape)} and event shape {tuple(distribution.event_shape)} "
+            f"for {_BATCH} data; expected batch shape ({_BATCH},): move the other dimensions into the event with "
+            ".to_event(n)"
+        )
+
+
+def _roles(pair: nn.Module) -> dict[nn.Module, str]:
+    """The components of a pair and their names, those in a list as ``transitions[0]``."""
+    roles = {child: name for name, child in pair.named_children()}
+    for child, name in list(roles.items()):
+        if isinstance(child, nn.ModuleList):
+            roles |= {component: f"{name}[{i}]" for i, component in enumerate(child)}
+    return roles
 
 
 def _holds(distribution: Distribution, value: Tensor) -> bool:
@@ -94,32 +176,8 @@ def _holds(distribution: Distribution, value: Tensor) -> bool:
         return True
 
 
-def example_context(pair: nn.Module) -> tuple[Tensor, ...] | None:
-    """The context of :data:`BATCH` data as () or one tensor; None if its labels cannot be guessed."""
-    if pair.context is None:
-        return ()
-    example = getattr(pair.context, "example", None)
-    return None if example is None else (call_named("context", pair.context, example),)
-
-
-def check_components(pair: nn.Module) -> None:
-    """Draw z ~ p(z), x ~ p(x | z) and q(z | x) for two data, and compare the shapes.
-
-    A context whose labels cannot be guessed (it has no attribute ``example``) leaves the check to the first use.
-
-    Args:
-        pair: a module with the attributes ``prior``, ``likelihood``, ``posterior`` and ``context``.
-
-    Raises:
-        PairError: naming the component, what came and what was expected.
-    """
-    check_modules(pair, "prior", "likelihood", "posterior", "context")
-    with evaluation_mode(pair), isolated_rng():
-        c = example_context(pair)
-        if c is None:
-            return
-        p_z = call_component("prior", pair.prior, *c)
-        z = p_z.expand(torch.Size([BATCH])).sample()
-        p_x = call_component("likelihood", pair.likelihood, z, *c)
-        q_z = call_component("posterior", pair.posterior, p_x.expand(torch.Size([BATCH])).sample(), *c)
-        check_event("posterior", q_z, p_z, "prior")
+def _inputs(frame: FrameType) -> str:
+    """The tensors that a function was called with."""
+    names, rest, _, values = inspect.getargvalues(frame)
+    inputs = [*(values[name] for name in names), *values.get(rest, ())]
+    return ", ".join(f"{tuple(t.shape)} ({t.dtype})" for t in inputs if isinstance(t, Tensor)) or "no input"

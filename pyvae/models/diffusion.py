@@ -1,7 +1,6 @@
 """Denoising diffusion: the hierarchical VAE whose guide is fixed."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Literal
 
 import pyro
@@ -15,7 +14,7 @@ from pyvae.core.random_streams import isolated_rng
 from pyvae.distributions import DiscretizedNormal
 from pyvae.errors import DataError, PairError
 from pyvae.models.arguments import check_given, count_data
-from pyvae.models.checks import call_named, check_modules
+from pyvae.models.checks import check_modules, named_failures
 from pyvae.models.forward_process import ForwardProcess
 from pyvae.models.registration import register
 
@@ -177,14 +176,12 @@ class DiffusionVAE(nn.Module):
 
     def _check(self) -> None:
         """Call schedule and network once."""
-        with evaluation_mode(self), isolated_rng():
-            log_snr = call_named("schedule", self.schedule)
+        with evaluation_mode(self), isolated_rng(), named_failures(self):
+            log_snr = self.schedule()
             if not isinstance(log_snr, Tensor) or log_snr.dim() != 1 or not bool((log_snr.diff() < 0).all()):
                 raise PairError("schedule: expected a module whose forward() gives λ_1 > … > λ_T, of shape (T,)")
             x = log_snr.new_zeros(2, *self.event_shape)
-            output = call_named(
-                "network", partial(_call, self.network, t=1, y=self.labels(None), event_dim=x.dim() - 1), x
-            )
+            output = _call(self.network, x, 1, self.labels(None), len(self.event_shape))
         shape = list(self.event_shape)
         shape[0] *= 2 if self.variance == "learned" else 1
         if list(output.shape) != [2, *shape]:

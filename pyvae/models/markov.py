@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 
 import pyro
-import torch
 from torch import Tensor, nn
 
-from pyvae.core.modules import evaluation_mode
-from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import PairError
 from pyvae.models.arguments import check_given, count_data, embed
-from pyvae.models.checks import BATCH, call_component, call_named, check_event, check_modules, example_context
+from pyvae.models.checks import check_modules, check_programs
 from pyvae.models.registration import register
 
 __all__ = ["LadderVAE", "MarkovVAE"]
@@ -43,21 +40,6 @@ class _Chain(nn.Module):
             for t in pyro.markov(range(2, self.depth + 1)):
                 z = pyro.sample(f"z_{t}", self.transitions[t - 2](z, *c))
             return pyro.sample("x", self.likelihood(z, *c), obs=x)
-
-    def _check(self, *roles: str) -> None:
-        """Draw from every component for two data, and compare the shapes; as ``check_components`` does."""
-        check_modules(self, "prior", "likelihood", "context", *roles)
-        with evaluation_mode(self), isolated_rng():
-            c = example_context(self)
-            if c is None:
-                return
-            levels = [call_component("prior", self.prior, *c)]
-            z = levels[0].expand(torch.Size([BATCH])).sample()
-            for t, transition in enumerate(self.transitions, 2):
-                levels.append(call_component(f"transition to z_{t}", transition, z, *c))
-                z = levels[-1].expand(torch.Size([BATCH])).sample()
-            x = call_component("likelihood", self.likelihood, z, *c).expand(torch.Size([BATCH])).sample()
-            self._check_guide(levels, x, c)
 
 
 class MarkovVAE(_Chain):
@@ -119,7 +101,8 @@ class MarkovVAE(_Chain):
         self.reverse_transitions = _modules("reverse_transitions", reverse_transitions)
         self.sees_data = sees_data
         _check_length("reverse_transitions", self.reverse_transitions, len(self.transitions), "transitions")
-        self._check("posterior")
+        check_modules(self, "prior", "likelihood", "posterior", "context")
+        check_programs(MarkovVAE, self, context)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
         """q(z_1:T | x, y): a draw of z_1."""
@@ -132,15 +115,6 @@ class MarkovVAE(_Chain):
             for t in pyro.markov(range(self.depth - 1, 0, -1)):
                 z = pyro.sample(f"z_{t}", self.reverse_transitions[t - 1](*data, z, *c))
             return z
-
-    def _check_guide(self, levels: Sequence[pyro.distributions.Distribution], x: Tensor, c: tuple) -> None:
-        data = (x,) if self.sees_data else ()
-        q = call_component("posterior", self.posterior, x, *c)
-        check_event("posterior", q, levels[-1], f"model's z_{self.depth}")
-        for t in range(self.depth - 1, 0, -1):
-            z = q.expand(torch.Size([BATCH])).sample()
-            q = call_component(f"reverse transition to z_{t}", self.reverse_transitions[t - 1], *data, z, *c)
-            check_event(f"reverse transition to z_{t}", q, levels[t - 1], f"model's z_{t}")
 
 
 class LadderVAE(_Chain):
@@ -172,6 +146,7 @@ class LadderVAE(_Chain):
         Sønderby et al., *Ladder variational autoencoders*, 2016, equations 8 to 12.
 
     Example:
+        >>> import torch
         >>> from pyvae import guides, likelihoods, networks, priors
         >>> pair = LadderVAE(
         ...     prior=priors.StandardNormal(2),
@@ -200,7 +175,8 @@ class LadderVAE(_Chain):
         self.features = features
         self.posteriors = _modules("posteriors", posteriors)
         _check_length("posteriors", self.posteriors, self.depth, "latents")
-        self._check("features")
+        check_modules(self, "prior", "likelihood", "features", "context")
+        check_programs(LadderVAE, self, context)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
         """q(z_1:T | x, y): a draw of z_T."""
@@ -208,20 +184,14 @@ class LadderVAE(_Chain):
         register(self)
         c = embed(self.context, y)
         d = self.features(x, *c)
+        if not isinstance(d, tuple | list) or len(d) != self.depth:
+            got = f"{len(d)} tensors" if isinstance(d, tuple | list) else type(d).__name__
+            raise PairError(f"features: got {got}; expected a tuple of {self.depth}, one for each latent, z_1's first")
         with pyro.plate("data", len(x)):
             z = pyro.sample("z_1", self.posteriors[0](d[0], self.prior(*c)))
             for t in pyro.markov(range(2, self.depth + 1)):
                 z = pyro.sample(f"z_{t}", self.posteriors[t - 1](d[t - 1], self.transitions[t - 2](z, *c)))
             return z
-
-    def _check_guide(self, levels: Sequence[pyro.distributions.Distribution], x: Tensor, c: tuple) -> None:
-        d = call_named("features", self.features, x, *c)
-        if not isinstance(d, tuple | list) or len(d) != self.depth:
-            got = f"{len(d)} tensors" if isinstance(d, tuple | list) else type(d).__name__
-            raise PairError(f"features: got {got}; expected a tuple of {self.depth}, one for each latent, z_1's first")
-        for t, (posterior, p) in enumerate(zip(self.posteriors, levels, strict=True), 1):
-            q = call_component(f"posterior of z_{t}", posterior, d[t - 1], p)
-            check_event(f"posterior of z_{t}", q, p, f"model's z_{t}")
 
 
 def _modules(role: str, modules: Sequence[nn.Module]) -> nn.ModuleList:

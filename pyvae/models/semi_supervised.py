@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from pyvae.core.arguments import check_int
 from pyvae.core.modules import evaluation_mode
-from pyvae.core.random_streams import isolated_rng
-from pyvae.errors import ArgumentError, DataError
+from pyvae.errors import ArgumentError, DataError, PairError
 from pyvae.models.arguments import check_given, check_numbers, count_data
-from pyvae.models.checks import BATCH, call_component, call_named, check_event, check_modules
+from pyvae.models.checks import check_modules, check_programs
 from pyvae.models.registration import register
 
 __all__ = ["SemiSupervisedVAE"]
@@ -85,7 +84,7 @@ class SemiSupervisedVAE(nn.Module):
         self.classification_weight = classification_weight
         self.enumerated = enumerated
         check_modules(self, "prior", "likelihood", "posterior", "classifier", "context")
-        self._check()
+        check_programs(SemiSupervisedVAE, self)
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
         """p(x, y, z): x, drawn or as given; without x, of the classes y where these are known."""
@@ -105,7 +104,7 @@ class SemiSupervisedVAE(nn.Module):
         register(self)
         count_data(x, y, size)
         y = self._checked(y)
-        q_y = self._labels(self.classifier(x), y)
+        q_y = self._labels(self._logits(x), y)
         with pyro.plate("data", len(x)):
             k = pyro.sample("y", q_y, infer={"enumerate": "parallel"} if self.enumerated else {})
             return pyro.sample("z", self.posterior(x, self.context(k)))
@@ -119,7 +118,17 @@ class SemiSupervisedVAE(nn.Module):
         """
         check_numbers(self, x)
         with evaluation_mode(self):
-            return self.classifier(x).softmax(-1)
+            return self._logits(x).softmax(-1)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """Those of q(y | x)."""
+        logits = self.classifier(x)
+        if logits.shape[-1:] != (self.num_classes,):
+            raise PairError(
+                f"classifier returned shape {tuple(logits.shape)} for {len(x)} data; expected (…, {self.num_classes}), "
+                f"the logits of num_classes={self.num_classes}"
+            )
+        return logits
 
     def _labels(self, logits: Tensor, y: Tensor | None) -> dist.Categorical:
         """The distribution of these logits, or all mass on the labels that are known."""
@@ -131,7 +140,7 @@ class SemiSupervisedVAE(nn.Module):
 
     def _log_probability(self, x: Tensor, y: Tensor) -> Tensor:
         """log q(y | x) of the labels that are known, and 0 for the others."""
-        log_q = self.classifier(x).log_softmax(-1).gather(-1, y.clamp(min=0)[..., None])[..., 0]
+        log_q = self._logits(x).log_softmax(-1).gather(-1, y.clamp(min=0)[..., None])[..., 0]
         return torch.where(y >= 0, log_q, 0.0)
 
     def _checked(self, y: Tensor | None) -> Tensor | None:
@@ -153,20 +162,3 @@ class SemiSupervisedVAE(nn.Module):
     def _as_parameters(self) -> dict[str, object]:
         like = next(self.classifier.parameters(), torch.zeros(()))
         return {"dtype": like.dtype, "device": like.device}
-
-    def _check(self) -> None:
-        """Pass two data through all components, and compare the shapes."""
-        with evaluation_mode(self), isolated_rng():
-            c = call_named(
-                "context", self.context, torch.zeros(BATCH, dtype=torch.long).to(self._as_parameters()["device"])
-            )
-            p_z = call_component("prior", self.prior, c)
-            z = p_z.expand(torch.Size([BATCH])).sample()
-            x = call_component("likelihood", self.likelihood, z, c).expand(torch.Size([BATCH])).sample()
-            check_event("posterior", call_component("posterior", self.posterior, x, c), p_z, "prior")
-            logits = call_named("classifier", self.classifier, x)
-            if logits.shape != (BATCH, self.num_classes):
-                raise ArgumentError(
-                    f"classifier returned shape {tuple(logits.shape)} for {BATCH} data; expected ({BATCH}, "
-                    f"{self.num_classes}), the logits of num_classes={self.num_classes}"
-                )

@@ -4,7 +4,7 @@ import pyro
 from torch import Tensor, nn
 
 from pyvae.models.arguments import check_given, count_data, embed
-from pyvae.models.checks import check_components
+from pyvae.models.checks import check_modules, check_programs
 from pyvae.models.registration import register
 
 __all__ = ["VAE"]
@@ -55,7 +55,8 @@ class VAE(nn.Module):
         self.likelihood = likelihood
         self.posterior = posterior
         self.context = context
-        check_components(self)
+        check_modules(self, "prior", "likelihood", "posterior", "context")
+        check_programs(VAE, self, context)
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
         """p(x, z | y): x, drawn or as given."""

@@ -8,8 +8,8 @@ from pyvae.core.modules import evaluation_mode
 from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import PairError
 from pyvae.models.arguments import check_given, check_numbers, count_data, embed
-from pyvae.models.checks import BATCH, call_component, call_named, check_modules, example_context
-from pyvae.models.code_programs import code_vectors, observe_codes, sample_codes, token_vectors
+from pyvae.models.checks import check_modules, check_programs, named_failures
+from pyvae.models.code_programs import observe_codes, sample_codes, token_vectors
 from pyvae.models.registration import register
 
 __all__ = ["VQVAE", "CodePrior"]
@@ -80,7 +80,10 @@ class VQVAE(nn.Module):
         check_modules(self, "prior", "likelihood", "encoder", "quantizer", "context")
         if distance is not None:
             check_modules(self, "distance")
-        self._check()
+        x = check_programs(VQVAE, self, context)
+        if distance is not None and x is not None:
+            with evaluation_mode(self), isolated_rng(), named_failures(self):
+                self._distances(x, x)
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
         """p(x, k | y): x, drawn or as given."""
@@ -91,7 +94,7 @@ class VQVAE(nn.Module):
             z = sample_codes("", self.quantizer, self.prior(*c))
             p_x = self.likelihood(z, *c)
             if self.training and self.distance is not None and x is not None:
-                pyro.factor("distance", -self.distance(p_x.mean, x))
+                pyro.factor("distance", -self._distances(p_x.mean, x))
             return pyro.sample("x", p_x, obs=x)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
@@ -127,28 +130,14 @@ class VQVAE(nn.Module):
             count_data(tokens, y, 1)
             return self.likelihood(z, *c).mean
 
-    def _check(self) -> None:
-        """Pass two data through all components, and compare the shapes."""
-        with evaluation_mode(self), isolated_rng():
-            c = example_context(self)
-            if c is None:
-                return
-            p_k = call_component("prior", self.prior, *c)
-            k = p_k.expand(torch.Size([BATCH])).sample()
-            z = call_named("quantizer", code_vectors, self.quantizer, k, p_k)
-            p_x = call_component("likelihood", self.likelihood, z, *c).expand(torch.Size([BATCH]))
-            x = p_x.sample()
-            d = None if self.distance is None else call_named("distance", self.distance, p_x.mean, x)
-            maps = call_named("encoder", self.encoder, x, *c)
-            codes = call_named("quantizer", self.quantizer, maps.movedim(1, -1)).codes
-        if d is not None and (not isinstance(d, Tensor) or d.shape != (BATCH,)):
+    def _distances(self, mean: Tensor, x: Tensor) -> Tensor:
+        """d(E[x | e_k], x), one number for each datapoint."""
+        d, shape = self.distance(mean, x), torch.broadcast_shapes(mean.shape, x.shape)
+        expected = tuple(shape[: len(shape) - x.dim() + 1])
+        if not isinstance(d, Tensor) or d.shape != expected:
             got = f"shape {tuple(d.shape)}" if isinstance(d, Tensor) else f"a {type(d).__name__}"
-            raise PairError(f"distance: gave {got} for {BATCH} data; expected a tensor of shape {(BATCH,)}")
-        if codes.shape != k.shape:
-            raise PairError(
-                f"encoder and quantizer give codes of shape {tuple(codes.shape[1:])}; expected the event shape of the "
-                f"prior, {tuple(k.shape[1:])}"
-            )
+            raise PairError(f"distance: gave {got} for {len(x)} data; expected a tensor of shape {expected}")
+        return d
 
 
 class CodePrior(nn.Module):

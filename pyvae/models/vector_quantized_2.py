@@ -5,11 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from pyvae.core.modules import evaluation_mode
-from pyvae.core.random_streams import isolated_rng
-from pyvae.errors import DataError, PairError
+from pyvae.errors import DataError
 from pyvae.models.arguments import check_given, check_numbers, count_data, embed
-from pyvae.models.checks import BATCH, call_component, call_named, check_modules, example_context
-from pyvae.models.code_programs import code_vectors, observe_codes, sample_codes, token_vectors
+from pyvae.models.checks import check_modules, check_programs
+from pyvae.models.code_programs import observe_codes, sample_codes, token_vectors
 from pyvae.models.registration import register
 
 __all__ = ["VQVAE2"]
@@ -85,7 +84,7 @@ class VQVAE2(nn.Module):
         self.context = context
         check_modules(self, "prior_top", "prior_bottom", "likelihood", "features", "condition", "context")
         check_modules(self, "quantizer_top", "quantizer_bottom")
-        self._check()
+        check_programs(VQVAE2, self, context)
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
         """p(x, k | y): x, drawn or as given."""
@@ -142,32 +141,3 @@ class VQVAE2(nn.Module):
                 )
             count_data(top, y, 1)
             return self.likelihood(z_bottom, z_top, *c).mean
-
-    def _check(self) -> None:
-        """Draw from the model for two data and pass them through the guide, and compare the shapes."""
-        with evaluation_mode(self), isolated_rng():
-            c = example_context(self)
-            if c is None:
-                return
-            size = torch.Size([BATCH])
-            p_top = call_component("prior_top", self.prior_top, *c)
-            k_top = p_top.expand(size).sample()
-            z_top = call_named("quantizer_top", code_vectors, self.quantizer_top, k_top, p_top)
-            p_bottom = call_component("prior_bottom", self.prior_bottom, z_top, *c)
-            k_bottom = p_bottom.expand(size).sample()
-            z_bottom = call_named("quantizer_bottom", code_vectors, self.quantizer_bottom, k_bottom, p_bottom)
-            x = call_component("likelihood", self.likelihood, z_bottom, z_top, *c).expand(size).sample()
-            h_top, h_bottom = call_named("features", self.features, x, *c)
-            found = call_named("quantizer_top", self.quantizer_top, h_top.movedim(1, -1)).codes
-            _compare("top", found, k_top)
-            maps = call_named("condition", self.condition, h_bottom, z_top)
-            found = call_named("quantizer_bottom", self.quantizer_bottom, maps.movedim(1, -1)).codes
-            _compare("bottom", found, k_bottom)
-
-
-def _compare(level: str, found: Tensor, expected: Tensor) -> None:
-    if found.shape != expected.shape:
-        raise PairError(
-            f"{level}: the guide gives codes of shape {tuple(found.shape[1:])}; expected the event shape of the prior, "
-            f"{tuple(expected.shape[1:])}"
-        )

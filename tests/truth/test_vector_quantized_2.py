@@ -134,5 +134,7 @@ def test_levels_that_do_not_fit():
     parts = dict(make().named_children())
     with pytest.raises(pyvae.PairError, match="prior_bottom"):
         pyvae.VQVAE2(**parts | {"prior_bottom": nn.Linear(3, 3)})
-    with pytest.raises(pyvae.PairError, match=r"bottom: the guide gives codes of shape \(1, 1\); expected .* \(2, 2\)"):
+    with pytest.raises(
+        pyvae.PairError, match=r"condition and quantizer_bottom: event shape \(1, 1\) of k_bottom; .* \(2, 2\)"
+    ):
         pyvae.VQVAE2(**parts | {"condition": Coarse()})
