@@ -68,7 +68,8 @@ def to_inference_data(
 
     Args:
         pair: a module with ``model`` and ``guide``.
-        data: as for :func:`pyvae.fit`.
+        data: as for :func:`pyvae.fit`; a ``DataLoader`` must keep their order, but for a stream, whose ``obs_id`` is
+            that of arrival.
         num_samples: the number S of draws per datapoint.
         predictive: the number of draws, and of data, in the three predictive groups; None for none.
         sites: the latents to keep; by default all.
@@ -85,7 +86,7 @@ def to_inference_data(
     Raises:
         PairError: if a site lies outside the data plate or has a dimension of no plate; if guide and model do not
             have the same latents; if the guide puts all mass on one point where the model has a density.
-        DataError: as :func:`pyvae.log_weights`.
+        DataError: as :func:`pyvae.log_weights`; if a ``DataLoader`` gives its rows in an order of its own.
         ArgumentError: if more than ``max_memory`` would be returned, or an argument does not fit the pair.
 
     Warns:
@@ -107,8 +108,8 @@ def to_inference_data(
     for name, value in (("num_samples", num_samples), ("max_memory", max_memory)):
         check_int(name, value)
     new_draws, new_rows = _predictive(predictive, num_samples)
-    if coords and "obs_id" in coords:
-        check_order(data, "coordinates of obs_id")
+    named = bool(coords) and "obs_id" in coords
+    check_order(data, "coordinates of obs_id" if named else "data, numbered by obs_id,", stream=not named)
     seed = draw_seed() if seed is None else seed
     check_seed(seed)
     check_points(inspected(pair, data))
