@@ -5,10 +5,14 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from pyvae.batching.batches import Data
+from pyvae.batching.rows import rows_of
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.random_streams import isolated_rng
+from pyvae.core.tensors import check_tensors, extreme_rows
 from pyvae.errors import DataError, PairError
 from pyvae.evaluation.evaluate import inspected_for_weights
 from pyvae.evaluation.particles import repeated_run
@@ -31,7 +35,7 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
         pair: a pair that takes NaN for what is missing, such as one with :class:`pyvae.likelihoods.MissingAtRandom`,
             with one observed site.
         x: data, (N, …), with NaN.
-        args: the other arguments of both programs, such as labels, with N rows.
+        args: the other arguments of both programs, such as labels, with N rows; or numbers, tensors without rows.
         num_particles: K.
         seed: of the draws; by default the global stream goes on.
 
@@ -62,16 +66,20 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
             f"no component of the {type(pair).__name__} takes NaN for missing values; expected a likelihood such as "
             "likelihoods.MissingAtRandom, for the guide a network such as networks.ObservedOnly"
         )
-    inspection = inspected_for_weights(pair, (x, *args))
+    data = [x, *args]
+    columns = [i for i, a in enumerate(data) if not isinstance(a, Tensor) or a.dim()]
+    inspection = inspected_for_weights(pair, _some_rows(data, columns))
     _, dim = check_sites(inspection, len(inspection.arguments[0]))
     sites = [inspection.model.nodes[name] for name in inspection.observed]
     if len(sites) != 1 or sites[0]["value"].shape[1:] != x.shape[1:]:
         raise PairError(f"the model observes {list(inspection.observed)}; expected one site, which observes x")
     rows = max(1, _NUMBERS // (x[0].numel() * num_particles))
-    batches = zip(*(t.to(device_of(pair)).split(rows) for t in (x, *args)), strict=True)
+    data = [a.to(device_of(pair)) for a in data]
+    batches = [rows_of(data, slice(start, start + rows), columns) for start in range(0, len(x), rows)]
     streams = nullcontext() if seed is None else isolated_rng(seed)
     with evaluation_mode(pair), isolated_param_store(inspection.stray), streams:
-        expected = torch.cat([_expected(pair, batch, inspection.observed[0], dim, num_particles) for batch in batches])
+        name = inspection.observed[0]
+        expected = torch.cat([_expected(pair, batch, columns, name, dim, num_particles) for batch in batches])
     filled = torch.where(x.isnan(), expected.to(x), x)
     if not filled.isfinite().all():
         raise PairError(
@@ -80,13 +88,28 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
     return filled
 
 
-def _expected(pair: nn.Module, batch: Sequence[Tensor], name: str, dim: int, num_particles: int) -> Tensor:
+def _some_rows(data: Sequence[Tensor], columns: Sequence[int]) -> Data:
+    """The data or, if numbers stand beside them, a batch of some of them with these.
+
+    Raises:
+        DataError: if the data cannot be taken.
+    """
+    if len(columns) == len(data):
+        return tuple(data)
+    tables = [data[i] for i in columns]
+    check_tensors(tables, "data", missing=True)
+    return DataLoader([rows_of(data, extreme_rows(tables), columns)], batch_size=None)
+
+
+def _expected(
+    pair: nn.Module, batch: Sequence[Tensor], columns: Sequence[int], name: str, dim: int, num_particles: int
+) -> Tensor:
     """E[x | x_o] of a batch, from so many particles at a time as are allowed."""
     x = batch[0]
     at_once = max(1, min(num_particles, _NUMBERS // x.numel()))
     weights, means = [], []
     for start in range(0, num_particles, at_once):
-        terms, model = repeated_run(pair, batch, min(at_once, num_particles - start), dim)
+        terms, model = repeated_run(pair, batch, min(at_once, num_particles - start), dim, columns)
         mean = model.nodes[name]["fn"].mean.expand(-1, *x.shape[1:]).unflatten(0, terms.log_weight.shape)
         share = terms.log_weight.softmax(0).to(mean)
         weights.append(terms.log_weight.logsumexp(0))

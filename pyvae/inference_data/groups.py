@@ -1,7 +1,7 @@
 """The groups of a container, collected from one batch of data after another."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -105,7 +105,7 @@ class GroupCollector:
         if new_rows:
             drawn = _joined([b.new for b in blocks if b.new])
             self._keep("posterior_predictive", {n: v[:, :new_rows].clone() for n, v in drawn.items()})
-            self._add_prior(rows_of(args, slice(new_rows)))
+            self._add_prior(rows_of(args, slice(new_rows), self._drawer.columns))
         self.size += size
 
     def group(self, name: str) -> dict[str, Tensor]:
@@ -167,15 +167,14 @@ def _figures(terms: LogTerms, weighted: bool) -> dict[str, Tensor]:
     return found
 
 
-def constant_arguments(pair: nn.Module, inspection: Inspection) -> dict[int, str]:
-    """Index and name of the arguments with one row per datapoint, behind the first, that the model does not observe."""
+def constant_arguments(pair: nn.Module, inspection: Inspection, columns: Collection[int]) -> dict[int, str]:
+    """Index and name of the arguments in these columns, behind the first, that the model does not observe."""
     parameters = list(inspect.signature(pair.model).parameters.values())
     names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    rows = len(inspection.arguments[0])
     observed = [inspection.model.nodes[name]["value"] for name in inspection.observed]
     found = {}
     for index, argument in list(enumerate(inspection.arguments))[1:]:
-        if len(argument) == rows and not any(_same(argument, value) for value in observed):
+        if index in columns and not any(_same(argument, value) for value in observed):
             found[index] = names[index] if index < len(names) else f"argument_{index}"
     return found
 

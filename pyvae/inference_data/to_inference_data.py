@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from pyvae.batching.batches import Data, batches_for, check_order
-from pyvae.batching.rows import PROBE_ROWS, rows_of
+from pyvae.batching.rows import PROBE_ROWS, columns_of, rows_of
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.random_streams import draw_seed, isolated_rng
@@ -59,7 +59,7 @@ def to_inference_data(
       difference, in nats;
     - ``posterior_predictive``: draws of p(x | z_{sn}); ``prior``, ``prior_predictive``: of p(z) p(x | z), given the
       contexts of the same data; all three of the first draws and data alone, as ``predictive`` says;
-    - ``observed_data``, and as ``constant_data`` the further tensors of the data, such as labels;
+    - ``observed_data``, and as ``constant_data`` the further tensors of the data with a row for each, such as labels;
     - ``figures``: of each datapoint the ELBO, its terms, the importance-weighted bound, Pareto's k̂ (of 25 draws or
       more) and the effective sample size (Σ w)² / Σ w², from the same draws; their means over the data are attributes.
 
@@ -115,15 +115,17 @@ def to_inference_data(
     check_points(inspected(pair, data))
     with isolated_rng(seed):
         batches = batches_for(pair, data, _ROWS)
-        inspection = inspect_pair(pair, rows_of(batches.first(), slice(PROBE_ROWS)))
+        first = batches.first()
+        columns = columns_of(first)  # as in the first batch: a constant may be as long as the last one
+        inspection = inspect_pair(pair, rows_of(first, slice(PROBE_ROWS), columns))
         plate = check_sites(inspection, len(inspection.arguments[0]))
         kept, weighted = _chosen(sites, inspection), has_weights(inspection)
         options = Options(num_samples, new_draws, new_rows, kept, weighted, bool(log_likelihood), max_memory)
         options.check_memory(inspection, batches.size() or 1)
-        constants = constant_arguments(pair, inspection)
+        constants = constant_arguments(pair, inspection, columns)
         layout = _layout(inspection, plate[1], (kept, constants), dims, coords, batches.size())
         with evaluation_mode(pair), isolated_param_store(inspection.stray):
-            drawer = Drawer(pair, inspection, plate, kept)
+            drawer = Drawer(pair, inspection, plate, kept, columns)
             with failures_told(pair, DRAWING):
                 left_out = _READS_DATA if new_draws and reads_data(pair, inspection.arguments) else ""
             if left_out:

@@ -1,6 +1,6 @@
 """A pair on data, as the sections of a diagnosis take it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +15,10 @@ from torch.distributions import Distribution
 from torch.utils.data import DataLoader
 
 from pyvae.batching.batches import Data, batches_for
-from pyvae.batching.rows import PROBE_ROWS, rows_of
+from pyvae.batching.rows import PROBE_ROWS, columns_of, copies, rows_of
 from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.random_streams import derive_seed, isolated_rng
+from pyvae.errors import DataError
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.plates import check_sites
@@ -55,14 +56,15 @@ class Subject:
             batches = batches_for(self.pair, self.data, _KEPT)
             if not isinstance(batches.source, DataLoader):
                 return next(iter(batches.shuffled(self.seed)))
-            # of all rows that come by, those with the smallest of random keys
-            keys, chosen = torch.empty(0), None
-            for batch in batches.in_order():
-                keys = torch.cat([keys, torch.rand(len(batch[0]))])
-                columns = batch if chosen is None else [torch.cat(c) for c in zip(chosen, batch, strict=True)]
-                kept = keys.argsort()[:_KEPT]
-                keys, chosen = keys[kept], tuple(c[kept.to(c.device)] for c in columns)
-            return chosen
+            return _sampled(batches.in_order(), self.columns)
+
+    @cached_property
+    def columns(self) -> tuple[int, ...]:
+        """The positions of the arguments with one row per datapoint; others came with a batch, for all of its data."""
+        if not isinstance(self.data, DataLoader):
+            return tuple(range(len(self.kept)))
+        with isolated_rng(self.seed):
+            return columns_of(batches_for(self.pair, self.data, _KEPT).first())
 
     @cached_property
     def inspection(self) -> Inspection:
@@ -84,7 +86,11 @@ class Subject:
 
     def rows(self, count: int) -> tuple[Tensor, ...]:
         """The arguments for some of the data."""
-        return tuple(rows_of(self.kept, slice(count)))
+        return tuple(rows_of(self.kept, slice(count), self.columns))
+
+    def copies(self, args: Sequence[Tensor], count: int) -> list[Tensor]:
+        """The arguments with all data so many times over: all rows once, then all again."""
+        return copies(args, count, self.columns)
 
     @contextmanager
     def at_rest(self, stream: int) -> Iterator[None]:
@@ -157,6 +163,34 @@ class Subject:
         if self.drawn:
             return ""
         return f"the guide of {type(self.pair).__name__} draws no continuous latent: {list(self.inspection.latents)}"
+
+
+def _sampled(batches: Iterable[Sequence[Tensor]], columns: Collection[int]) -> tuple[Tensor, ...]:
+    """Some of the rows that come by, chosen at random: those with the smallest of random keys.
+
+    Raises:
+        DataError: if what has no rows is not the same in all batches, so that rows of several cannot be put together.
+    """
+    keys, chosen = torch.empty(0), ()
+    for batch in batches:
+        keys = torch.cat([keys, torch.rand(len(batch[0]))])
+        kept = keys.argsort()[:_KEPT]
+        keys, before, chosen = (
+            keys[kept],
+            chosen or tuple(a[:0] if i in columns else a for i, a in enumerate(batch)),
+            (),
+        )
+        for index, (old, new) in enumerate(zip(before, batch, strict=True)):
+            if index in columns:
+                chosen += (torch.cat([old, new])[kept.to(new.device)],)
+                continue
+            if not torch.equal(old, new):
+                raise DataError(
+                    f"argument {index} of the programs, of shape {tuple(new.shape)}, has no row per datapoint and "
+                    "differs from batch to batch; expected the same in all of them, or a row for each datapoint"
+                )
+            chosen += (new,)
+    return chosen
 
 
 def _is_continuous(q: Distribution) -> bool:
