@@ -46,7 +46,7 @@ def encoded(data: DataSplits, pair: nn.Module, site: str | None = None) -> DataS
         with torch.no_grad(), evaluation_mode(pair), isolated_param_store(inspection.stray):
             return poutine.trace(pair.guide).get_trace(x).nodes[name]["value"]
 
-    return data.transformed(draw, name="encoded", site=name, pair=type(pair).__name__)
+    return data.transformed(draw, result_levels=None, name="encoded", site=name, pair=type(pair).__name__)
 
 
 def _chosen(inspection: Inspection, site: str | None, kind: str) -> str:

@@ -145,7 +145,7 @@ def test_sites_may_have_any_names(returns):
 def test_latents_are_encoded_by_any_name():
     x = torch.linspace(-1, 1, 20)
     split = pyvae.datasets.InMemory(x)
-    data = pyvae.datasets.DataSplits("own", split, split, num_classes=0, levels=0)
+    data = pyvae.datasets.DataSplits("own", split, split, num_classes=0, levels=None)
     rows = torch.arange(20)
     torch.testing.assert_close(pyvae.encoded(data, OwnNames(), "w").train[rows][0], x / 2, rtol=0, atol=1e-4)
     with pytest.raises(PairError, match=r"continuous latents of OwnNames are \['w', 'x'\]; choose one as site"):
