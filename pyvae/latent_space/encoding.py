@@ -8,7 +8,7 @@ from pyvae.batching.batches import batches_for
 from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.datasets import DataSplits
 from pyvae.errors import PairError
-from pyvae.inspection.inspection import Inspection, inspect_pair
+from pyvae.inspection.inspection import Inspection, device_of, inspect_pair
 from pyvae.latent_space.posterior_means import continuous_sites
 
 __all__ = ["encoded"]
@@ -16,6 +16,8 @@ __all__ = ["encoded"]
 
 def encoded(data: DataSplits, pair: nn.Module, site: str | None = None) -> DataSplits:
     """z ~ q(z | x) in place of x, drawn anew each time a row is taken; labels stay.
+
+    Rows go to the device where the pair is at that time, and z comes back to that of the data.
 
     With few labels, a semi-supervised VAE of such z (the model M2, on top of the VAE M1 that gives them) tells the
     classes better apart than one of x. The likelihood is then one of z:
@@ -44,7 +46,8 @@ def encoded(data: DataSplits, pair: nn.Module, site: str | None = None) -> DataS
 
     def draw(x: Tensor) -> Tensor:
         with torch.no_grad(), evaluation_mode(pair), isolated_param_store(inspection.stray):
-            return poutine.trace(pair.guide).get_trace(x).nodes[name]["value"]
+            trace = poutine.trace(pair.guide).get_trace(x.to(device_of(pair)))
+            return trace.nodes[name]["value"].to(x.device)
 
     return data.transformed(draw, result_levels=None, name="encoded", site=name, pair=type(pair).__name__)
 

@@ -14,6 +14,7 @@ import pyvae
 from pyvae import guides, likelihoods, networks, priors
 from pyvae.cli.main import main
 from pyvae.errors import ArgumentError, DataError, PairError
+from pyvae.latent_space import encoding
 from pyvae.latent_space.decoding import generate, latent_means, reconstruct
 
 QUICK = ["--epochs=1", "--hidden=[8]", "--evaluation-particles=2", "--no-progress"]
@@ -150,6 +151,29 @@ def test_latents_are_encoded_by_any_name():
     torch.testing.assert_close(pyvae.encoded(data, OwnNames(), "w").train[rows][0], x / 2, rtol=0, atol=1e-4)
     with pytest.raises(PairError, match=r"continuous latents of OwnNames are \['w', 'x'\]; choose one as site"):
         pyvae.encoded(data, OwnNames())
+
+
+def test_rows_are_encoded_where_the_pair_is_and_come_back(monkeypatch):
+    data, vae = pyvae.datasets.digits(), pyvae.recipes.gaussian((1, 8, 8), 3, [8])
+    latents = pyvae.encoded(data, vae)
+    there, moves, original = torch.device("cpu", 0), [], torch.Tensor.to
+
+    def to(self, *args, **options):
+        moves.append((tuple(self.shape), args[0]))
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(encoding, "device_of", lambda pair: there)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    z, _ = latents.train[torch.arange(5)]
+    assert moves == [((5, 1, 8, 8), there), ((5, 3), torch.device("cpu"))]
+    assert z.shape == (5, 3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_pair_on_a_gpu_encodes_data_in_main_memory():
+    data, vae = pyvae.datasets.digits(), pyvae.recipes.gaussian((1, 8, 8), 3, [8]).cuda()
+    z, y = pyvae.encoded(data, vae).train[torch.arange(5)]
+    assert (z.device, y.device) == (torch.device("cpu"), torch.device("cpu"))
 
 
 class InStore(nn.Module):
