@@ -1,6 +1,7 @@
 """The house plan: which folder may import which, and how large things may grow."""
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -98,6 +99,21 @@ def test_no_import_cycle():
 
     for module in graph:
         visit(module)
+
+
+#: the rooms that work on any pair, also one that a user wrote by hand
+ANY_PAIR = (
+    *("inspection", "batching", "compilation", "latent_space", "evaluation", "disentanglement"),
+    *("training", "inference_data", "diagnostics"),
+)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.relative_to(PACKAGE).parts[0] in ANY_PAIR], ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_no_site_is_known_by_its_name(path):
+    names = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)}
+    assert not {n for n in names if isinstance(n, str) and re.fullmatch(r"[xyzk](_\w+)?", n)}
 
 
 def test_files_and_functions_stay_small():

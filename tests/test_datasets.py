@@ -6,8 +6,10 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import pyvae
 from pyvae import datasets
 from pyvae.datasets import DataSplits, InMemory
+from pyvae.errors import DataError
 
 
 def test_digits_are_scikit_learns_split_without_overlap():
@@ -52,6 +54,29 @@ def test_dequantization_spreads_each_level_over_its_cell():
     assert cell.min() >= 0
 
 
+def test_every_preprocessing_says_which_levels_its_result_has():
+    data = datasets.digits()
+    for binarization in (datasets.static_binarization, datasets.dynamic_binarization):
+        binary = binarization(data)
+        assert (data.levels, binary.levels) == (17, 2)
+        spread = datasets.dequantization(binary)
+        x = spread.train[torch.arange(100)][0]
+        assert spread.levels is None
+        assert spread.preprocessing[-1] == {"name": "dequantization", "levels": 2}
+        assert x.max() > 0.9  # each of the two has half of [0, 1]
+        assert ((x > 0.4) & (x < 0.6)).any()
+    assert datasets.no_preprocessing(data).levels == 17
+    for continuous in (datasets.standardization, datasets.dequantization):
+        assert continuous(data).levels is None
+        said = (
+            f"continuous after {continuous.__name__}: it has no levels to dequantize; if it had some, dequantize first"
+        )
+        with pytest.raises(DataError, match=said):
+            datasets.dequantization(continuous(data))
+    vae = pyvae.recipes.gaussian(data.shape, 2, [8])
+    assert pyvae.encoded(data.without_labels(), vae).levels is None
+
+
 def test_standardization_uses_the_training_data_alone_and_is_recorded():
     data = datasets.standardization(datasets.digits())
     train = data.train[torch.arange(len(data.train))][0]
@@ -74,7 +99,7 @@ def test_hold_out_splits_without_loss():
 
 def test_columns_that_never_change_stay_finite():
     x = torch.cat([torch.ones(20, 1), torch.randn(20, 2)], 1)
-    data = DataSplits("own", InMemory(x), InMemory(x), num_classes=0, levels=0)
+    data = DataSplits("own", InMemory(x), InMemory(x), num_classes=0, levels=None)
     assert datasets.standardization(data).train[torch.arange(20)][0].isfinite().all()
 
 

@@ -57,7 +57,7 @@ def arrays(path: str) -> DataSplits:
         InMemory(*(t for t in train if t is not None)),
         InMemory(*(t for t in test if t is not None)),
         num_classes=0 if y is None else int(y.max()) + 1,
-        levels=256 if x.dtype == torch.uint8 else 0,
+        levels=256 if x.dtype == torch.uint8 else None,
     )
 
 

@@ -82,7 +82,9 @@ def audio_folder(
     record = ({"name": "recording", "rate": rate},)
     labels = [y] if len(classes) > 1 else []
     train, held_out = (InMemory(*(t[rows] for t in (x, *labels))) for rows in (~held, held))
-    return DataSplits(root, train, held_out, num_classes=len(classes) if labels else 0, levels=0, preprocessing=record)
+    return DataSplits(
+        root, train, held_out, num_classes=len(classes) if labels else 0, levels=None, preprocessing=record
+    )
 
 
 def wav_files(root: str | Path) -> Iterator[Path]:

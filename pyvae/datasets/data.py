@@ -75,7 +75,8 @@ class DataSplits:
         train: training data: x, and y if there are labels.
         test: test data, of the same form.
         num_classes: the number of classes, 0 if there are no labels.
-        levels: how many values an element of x takes, such as 256 grey levels; 0 for continuous data.
+        levels: the number K of values k / (K − 1) that an element of x takes, as rows are when they are taken, such as
+            256 grey levels; None for continuous data.
         preprocessing: what was done to x, as JSON.
     """
 
@@ -83,7 +84,7 @@ class DataSplits:
     train: InMemory
     test: InMemory
     num_classes: int
-    levels: int
+    levels: int | None
     preprocessing: tuple[dict, ...] = ()
 
     @property
@@ -97,14 +98,23 @@ class DataSplits:
         """The same data as an unconditional pair takes them."""
         return replace(self, train=self.train.without_labels(), test=self.test.without_labels())
 
-    def transformed(self, transform: Callable[[Tensor], Tensor], **record: object) -> "DataSplits":
-        """The same data with one more transform of x, which ``record`` describes."""
+    def transformed(
+        self, transform: Callable[[Tensor], Tensor], *, result_levels: int | None, **record: object
+    ) -> "DataSplits":
+        """The same data with one more transform of x.
+
+        Args:
+            transform: of the rows of x that are taken.
+            result_levels: the ``levels`` of the result; None if it is continuous.
+            record: what describes the transform, as JSON.
+        """
 
         def chained(split: InMemory) -> InMemory:
             return InMemory(*split.tensors, transform=lambda x: transform(split.transform(x)), factors=split.factors)
 
         preprocessing = (*self.preprocessing, record)
-        return replace(self, train=chained(self.train), test=chained(self.test), preprocessing=preprocessing)
+        train, test = chained(self.train), chained(self.test)
+        return replace(self, train=train, test=test, levels=result_levels, preprocessing=preprocessing)
 
     def hold_out(self, fraction: float, seed: int = 0) -> tuple["DataSplits", InMemory | None]:
         """Split a random part off the training data for validation; None if ``fraction`` is 0.

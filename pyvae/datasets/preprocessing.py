@@ -26,7 +26,7 @@ def dynamic_binarization(data: DataSplits) -> DataSplits:
         DataError: if x is not in [0, 1].
     """
     _require_intensities(data)
-    return data.transformed(torch.bernoulli, name="dynamic_binarization")
+    return data.transformed(torch.bernoulli, result_levels=2, name="dynamic_binarization")
 
 
 def static_binarization(data: DataSplits, seed: int = 0) -> DataSplits:
@@ -43,8 +43,8 @@ def static_binarization(data: DataSplits, seed: int = 0) -> DataSplits:
         binary = torch.cat([torch.bernoulli(split.transform(x), generator=generator).bool() for x in parts])
         return InMemory(binary, *split.tensors[1:], transform=Tensor.float, factors=split.factors)
 
-    record = {"name": "static_binarization", "seed": seed}
-    return replace(data, train=drawn(data.train), test=drawn(data.test), preprocessing=(*data.preprocessing, record))
+    preprocessing = (*data.preprocessing, {"name": "static_binarization", "seed": seed})
+    return replace(data, train=drawn(data.train), test=drawn(data.test), levels=2, preprocessing=preprocessing)
 
 
 def dequantization(data: DataSplits) -> DataSplits:
@@ -54,16 +54,22 @@ def dequantization(data: DataSplits) -> DataSplits:
     equation 3, after the change of units).
 
     Raises:
-        DataError: if the data have no levels.
+        DataError: if the data have no levels: if they, or what was made of them before, are continuous.
     """
     levels = data.levels
     if not levels:
-        raise DataError(f"{data.name} is continuous: it has no levels to dequantize; use standardization or none")
+        after = (
+            f" after {', '.join(str(record['name']) for record in data.preprocessing)}" if data.preprocessing else ""
+        )
+        raise DataError(
+            f"{data.name} is continuous{after}: it has no levels to dequantize; if it had some, dequantize first, else "
+            "use standardization or none"
+        )
 
     def dequantize(x: Tensor) -> Tensor:
         return ((levels - 1) * x + torch.rand_like(x)) / levels
 
-    return data.transformed(dequantize, name="dequantization", levels=levels)
+    return data.transformed(dequantize, result_levels=None, name="dequantization", levels=levels)
 
 
 def standardization(data: DataSplits) -> DataSplits:
@@ -76,7 +82,7 @@ def standardization(data: DataSplits) -> DataSplits:
     mean, scale = _moments(train, dims)
     scale = torch.where(scale > 0, scale, 1.0)
     record = {"mean": mean.flatten().tolist(), "scale": scale.flatten().tolist()}
-    return data.transformed(lambda x: (x - mean) / scale, name="standardization", **record)
+    return data.transformed(lambda x: (x - mean) / scale, result_levels=None, name="standardization", **record)
 
 
 def _moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:

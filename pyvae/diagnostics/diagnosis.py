@@ -111,7 +111,8 @@ def diagnose(
 
     Args:
         pair: a module with ``model`` and ``guide``.
-        data: as for :func:`pyvae.fit`.
+        data: as for :func:`pyvae.fit`. If a ``DataLoader`` has an order of its own, the table per datapoint of the
+            section ``bounds`` has the index ``arrival`` in place of ``obs_id``.
         num_particles: draws per datapoint, at least 25; the threshold of k̂ rises with them, up to 0.7 for 2,200.
         seed: of all draws.
         sections: what to ask; each is a function from a :class:`pyvae.diagnostics.sections.Subject` to a

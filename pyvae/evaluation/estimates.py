@@ -16,7 +16,8 @@ class Estimate:
     """A figure in nats per datapoint, with its Monte Carlo error and the spread of the data kept apart.
 
     Attributes:
-        per_datapoint: the figure of each datapoint, (N,) float64.
+        per_datapoint: the figure of each datapoint, (N,) float64, in the order of the data; of a ``DataLoader`` that
+            shuffles, in that of the one pass that was made over it.
         standard_errors: the Monte Carlo standard error of each, (N,) float64; nan for a single particle.
         num_particles: the number of draws per datapoint.
 

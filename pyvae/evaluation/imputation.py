@@ -6,14 +6,16 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from pyvae.batching.batches import batches_for, inspect_data
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.random_streams import isolated_rng
+from pyvae.core.rows import example_rows, rows_of
+from pyvae.core.tensors import check_tensors
 from pyvae.errors import DataError, PairError
 from pyvae.evaluation.evaluate import require_weights
 from pyvae.evaluation.particles import repeated_run
-from pyvae.inspection.inspection import takes_missing
+from pyvae.inspection.checks import check_data
+from pyvae.inspection.inspection import device_of, inspect_pair, takes_missing
 
 __all__ = ["impute"]
 
@@ -31,7 +33,7 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
         pair: a pair that takes NaN for what is missing, such as one with :class:`pyvae.likelihoods.MissingAtRandom`,
             with one observed site.
         x: data, (N, …), with NaN.
-        args: the other arguments of both programs, such as labels, with N rows.
+        args: the other arguments of both programs, such as labels, with N rows; or numbers, tensors without rows.
         num_particles: K.
         seed: of the draws; by default the global stream goes on.
 
@@ -62,17 +64,22 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
             f"no component of the {type(pair).__name__} takes NaN for missing values; expected a likelihood such as "
             "likelihoods.MissingAtRandom, for the guide a network such as networks.ObservedOnly"
         )
-    inspection = inspect_data(pair, batches_for(pair, (x, *args), len(x)))
+    data = [a.to(device_of(pair)) for a in (x, *args)]
+    columns = [i for i, a in enumerate(data) if not isinstance(a, Tensor) or a.dim()]
+    check_tensors([data[i] for i in columns], "data", missing=True)
+    inspection = inspect_pair(pair, rows_of(data, example_rows([data[i] for i in columns]), columns), columns)
+    check_data(inspection)
     require_weights(inspection)
     _, dim = inspection.plate
     sites = [inspection.model.nodes[name] for name in inspection.observed]
     if len(sites) != 1 or sites[0]["value"].shape[1:] != x.shape[1:]:
         raise PairError(f"the model observes {list(inspection.observed)}; expected one site, which observes x")
     rows = max(1, _NUMBERS // (x[0].numel() * num_particles))
-    batches = zip(*(t.to(inspection.device).split(rows) for t in (x, *args)), strict=True)
+    batches = [rows_of(data, slice(start, start + rows), columns) for start in range(0, len(x), rows)]
     streams = nullcontext() if seed is None else isolated_rng(seed)
     with evaluation_mode(pair), isolated_param_store(inspection.stray), streams:
-        expected = torch.cat([_expected(pair, batch, inspection.observed[0], dim, num_particles) for batch in batches])
+        name = inspection.observed[0]
+        expected = torch.cat([_expected(pair, batch, columns, name, dim, num_particles) for batch in batches])
     filled = torch.where(x.isnan(), expected.to(x), x)
     if not filled.isfinite().all():
         raise PairError(
@@ -81,13 +88,15 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
     return filled
 
 
-def _expected(pair: nn.Module, batch: Sequence[Tensor], name: str, dim: int, num_particles: int) -> Tensor:
+def _expected(
+    pair: nn.Module, batch: Sequence[Tensor], columns: Sequence[int], name: str, dim: int, num_particles: int
+) -> Tensor:
     """E[x | x_o] of a batch, from so many particles at a time as are allowed."""
     x = batch[0]
     at_once = max(1, min(num_particles, _NUMBERS // x.numel()))
     weights, means = [], []
     for start in range(0, num_particles, at_once):
-        terms, model = repeated_run(pair, batch, min(at_once, num_particles - start), dim)
+        terms, model = repeated_run(pair, batch, min(at_once, num_particles - start), dim, columns)
         mean = model.nodes[name]["fn"].mean.expand(-1, *x.shape[1:]).unflatten(0, terms.log_weight.shape)
         share = terms.log_weight.softmax(0).to(mean)
         weights.append(terms.log_weight.logsumexp(0))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pyro import poutine
 from pyro.poutine import Trace
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyvae.core.rows import copies
 from pyvae.evaluation.particles import repeated_run
@@ -42,21 +42,20 @@ class Drawer:
     """Runs the programs of a pair on copies of the data, one copy for each draw.
 
     Args:
-        pair: a module with ``model`` and ``guide``, in evaluation mode.
-        inspection: a run of it.
-        plate: name and dim of the plate over the data.
+        inspection: of the pair, which is in evaluation mode.
         sites: the latents that are kept.
     """
 
-    def __init__(self, pair: nn.Module, inspection: Inspection, plate: tuple[str, int], sites: Collection[str]) -> None:
-        self._pair, self._plate, self._sites = pair, plate, sites
+    def __init__(self, inspection: Inspection, sites: Collection[str]) -> None:
+        self._pair, self._plate, self._sites = inspection.pair, inspection.plate, sites
+        self.columns = inspection.columns
         self._observed = inspection.observed
         nodes = inspection.model.nodes
         self._integers = {name for name in sites if is_discrete(nodes[name]["fn"])}
 
     def from_guide(self, args: Sequence[Tensor], count: int, new: bool) -> GuideDraws:
         """``count`` draws of q(z | x) for these data, with their densities; and of p(x | z), if ``new``."""
-        terms, model = repeated_run(self._pair, args, count, self._plate[1])
+        terms, model = repeated_run(self._pair, args, count, self._plate[1], self.columns)
         size, sites = len(args[0]), stochastic_sites(model)
         densities = {name: density(site, (self._plate[1],)) for name, site in sites.items()}
         densities = {n: d.reshape(count, size) if d.numel() == count * size else d.sum() for n, d in densities.items()}
@@ -64,7 +63,7 @@ class Drawer:
         if new:
             latents = {n: s["value"] for n, s in sites.items() if not s["is_observed"]}
             free = Unobserved()(self._pair.model)
-            trace = poutine.trace(poutine.condition(free, data=latents)).get_trace(*copies(args, count))
+            trace = poutine.trace(poutine.condition(free, data=latents)).get_trace(*copies(args, count, self.columns))
             drawn = self._rows(trace, self._observed, count)
         return GuideDraws(
             self._rows(model, self._sites, count),
@@ -77,7 +76,7 @@ class Drawer:
 
     def from_prior(self, args: Sequence[Tensor], count: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """``count`` draws of p(z) and p(x | z) for each of these data, which only their contexts enter."""
-        trace = poutine.trace(Unobserved()(self._pair.model)).get_trace(*copies(args, count))
+        trace = poutine.trace(Unobserved()(self._pair.model)).get_trace(*copies(args, count, self.columns))
         return self._rows(trace, self._sites, count), self._rows(trace, self._observed, count)
 
     def _rows(self, trace: Trace, names: Collection[str], count: int) -> dict[str, Tensor]:

@@ -104,7 +104,7 @@ class GroupCollector:
         if new_rows:
             drawn = _joined([b.new for b in blocks if b.new])
             self._keep("posterior_predictive", {n: v[:, :new_rows].clone() for n, v in drawn.items()})
-            self._add_prior(rows_of(args, slice(new_rows)))
+            self._add_prior(rows_of(args, slice(new_rows), self._drawer.columns))
         self.size += size
 
     def group(self, name: str) -> dict[str, Tensor]:
@@ -166,15 +166,14 @@ def _figures(terms: LogTerms, weighted: bool) -> dict[str, Tensor]:
     return found
 
 
-def constant_arguments(pair: nn.Module, inspection: Inspection) -> dict[int, str]:
-    """Index and name of the arguments with one row per datapoint, behind the first, that the model does not observe."""
-    parameters = list(inspect.signature(pair.model).parameters.values())
+def constant_arguments(inspection: Inspection) -> dict[int, str]:
+    """Index and name of the arguments with rows, behind the first, that the model does not observe."""
+    parameters = list(inspect.signature(inspection.pair.model).parameters.values())
     names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    rows = len(inspection.arguments[0])
     observed = [inspection.model.nodes[name]["value"] for name in inspection.observed]
     found = {}
     for index, argument in list(enumerate(inspection.arguments))[1:]:
-        if len(argument) == rows and not any(_same(argument, value) for value in observed):
+        if index in inspection.columns and not any(_same(argument, value) for value in observed):
             found[index] = names[index] if index < len(names) else f"argument_{index}"
     return found
 

@@ -58,7 +58,7 @@ def to_inference_data(
       difference, in nats;
     - ``posterior_predictive``: draws of p(x | z_{sn}); ``prior``, ``prior_predictive``: of p(z) p(x | z), given the
       contexts of the same data; all three of the first draws and data alone, as ``predictive`` says;
-    - ``observed_data``, and as ``constant_data`` the further tensors of the data, such as labels;
+    - ``observed_data``, and as ``constant_data`` the further tensors of the data with a row for each, such as labels;
     - ``figures``: of each datapoint the ELBO, its terms, the importance-weighted bound, Pareto's k̂ (of 25 draws or
       more) and the effective sample size (Σ w)² / Σ w², from the same draws; their means over the data are attributes.
 
@@ -67,7 +67,8 @@ def to_inference_data(
 
     Args:
         pair: a module with ``model`` and ``guide``.
-        data: as for :func:`pyvae.fit`.
+        data: as for :func:`pyvae.fit`; a ``DataLoader`` must keep their order, but for a stream, whose ``obs_id`` is
+            that of arrival.
         num_samples: the number S of draws per datapoint.
         predictive: the number of draws, and of data, in the three predictive groups; None for none.
         sites: the latents to keep; by default all.
@@ -84,7 +85,7 @@ def to_inference_data(
     Raises:
         PairError: if a site lies outside the data plate or has a dimension of no plate; if guide and model do not
             have the same latents; if the guide puts all mass on one point where the model has a density.
-        DataError: as :func:`pyvae.log_weights`.
+        DataError: as :func:`pyvae.log_weights`; if a ``DataLoader`` gives its rows in an order of its own.
         ArgumentError: if more than ``max_memory`` would be returned, or an argument does not fit the pair.
 
     Warns:
@@ -106,8 +107,8 @@ def to_inference_data(
     for name, value in (("num_samples", num_samples), ("max_memory", max_memory)):
         check_int(name, value)
     new_draws, new_rows = _predictive(predictive, num_samples)
-    if coords and "obs_id" in coords:
-        check_order(data, "coordinates of obs_id")
+    named = bool(coords) and "obs_id" in coords
+    check_order(data, "coordinates of obs_id" if named else "data, numbered by obs_id,", stream=not named)
     seed = draw_seed() if seed is None else seed
     check_seed(seed)
     batches = batches_for(pair, data, _ROWS)
@@ -119,10 +120,10 @@ def to_inference_data(
         kept, weighted = _chosen(sites, inspection), has_weights(inspection)
         options = Options(num_samples, new_draws, new_rows, kept, weighted, bool(log_likelihood), max_memory)
         options.check_memory(inspection, batches.size() or 1)
-        constants = constant_arguments(pair, inspection)
+        constants = constant_arguments(inspection)
         layout = _layout(inspection, plate[1], (kept, constants), dims, coords, batches.size())
         with evaluation_mode(pair), isolated_param_store(inspection.stray):
-            drawer = Drawer(pair, inspection, plate, kept)
+            drawer = Drawer(inspection, kept)
             with errors_as(PairError, f"{type(pair).__name__} failed {DRAWING}"):
                 left_out = _READS_DATA if new_draws and reads_data(pair, inspection.arguments) else ""
             if left_out:

@@ -13,11 +13,12 @@ from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError, first_lines
 from pyvae.inspection.inspection import Inspection, inspect_pair
-from pyvae.inspection.sites import unwrapped
+from pyvae.inspection.sites import stochastic_sites, unwrapped
 from pyvae.latent_space.posterior_means import centres
 
 __all__ = [
     "class_labels",
+    "data_site",
     "decode",
     "determining_means",
     "generate",
@@ -31,6 +32,8 @@ __all__ = [
 def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int = 0, mean: bool = True) -> Tensor:
     """x ~ p(x) or p(x | y), or E[x | z] for z ~ p(z), which makes the quieter picture.
 
+    x is what the model returns or, of one that returns no site of its own, what it draws last.
+
     Args:
         pair: a pair whose model takes ``x=None``, ``y`` and ``size``.
         size: the number of draws.
@@ -40,7 +43,7 @@ def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int
     """
     with evaluation_mode(pair), isolated_param_store(), isolated_rng(seed):
         trace = poutine.trace(pair.model).get_trace(None, labels, size=size)
-    return shown(trace, mean)
+    return shown(trace, _returned_site(trace), mean)
 
 
 def latent_means(pair: nn.Module, args: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -60,7 +63,8 @@ def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None =
     """
     inspection = inspect_trained(pair, args)
     labels = labels if labels is not None else (args[1] if len(args) > 1 else None)
-    return shown(decode(pair, determining_means(inspection), labels, len(args[0]), inspection.stray), mean=True)
+    trace = decode(pair, determining_means(inspection), labels, len(args[0]), inspection.stray)
+    return shown(trace, data_site(inspection), mean=True)
 
 
 def inspect_trained(pair: nn.Module, args: Sequence[Tensor]) -> Inspection:
@@ -107,9 +111,41 @@ def decode(
             ) from error
 
 
-def shown(trace: Trace, mean: bool) -> Tensor:
-    """x of a run of a model: what was drawn, or the mean of its distribution."""
-    site = trace.nodes["x" if "x" in trace.nodes else "x_0"]
+def data_site(inspection: Inspection) -> str:
+    """The observed site that is x: the only one or, of several, the one that observes the first argument as it is.
+
+    Raises:
+        PairError: if there is none.
+    """
+    names, x = inspection.observed, inspection.arguments[0]
+    found = names if len(names) == 1 else [n for n in names if _same(inspection.model.nodes[n]["value"], x)]
+    if len(found) != 1:
+        raise PairError(
+            f"the model observes {list(names)}; expected one site, or one of them that observes the first argument"
+        )
+    return found[0]
+
+
+def _same(value: Tensor, x: Tensor) -> bool:
+    return value.shape == x.shape and torch.equal(value.double().nan_to_num(), x.double().nan_to_num())
+
+
+def _returned_site(trace: Trace) -> str:
+    """The site that a model returns, else its last one."""
+    sites, value = stochastic_sites(trace), trace.nodes["_RETURN"]["value"]
+    returned = [name for name, site in sites.items() if site["value"] is value]
+    return (returned or list(sites))[-1]
+
+
+def shown(trace: Trace, name: str, mean: bool) -> Tensor:
+    """A site of a run of a model: what was drawn, or the mean of its distribution.
+
+    Raises:
+        PairError: if the run has no such site.
+    """
+    if name not in trace.nodes:
+        raise PairError(f"without data the model draws no {name!r}; expected the sites that it has with data")
+    site = trace.nodes[name]
     return site["fn"].mean if mean else site["value"]
 
 

@@ -7,7 +7,7 @@ from pyro import poutine
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
-from pyvae.batching.batches import Data, batches_for, inspect_data
+from pyvae.batching.batches import Data, batches_for, check_order, inspect_data
 from pyvae.core.arguments import check_seed
 from pyvae.errors import PairError
 from pyvae.inspection.inspection import Inspection
@@ -67,7 +67,7 @@ def posterior_means(
 
     Args:
         pair: a module with ``model`` and ``guide``.
-        data: as for :func:`pyvae.fit`.
+        data: as for :func:`pyvae.fit`; a ``DataLoader`` must keep their order.
         sites: of this latent site, or of these; by default of all that are continuous.
         seed: of the draws.
 
@@ -77,7 +77,7 @@ def posterior_means(
     Raises:
         PairError: if the pair has no continuous latent, none of a name in ``sites``, or one without a mean; if a site
             lies outside of the plate over the data.
-        DataError: if there are no data.
+        DataError: if there are no data, or a ``DataLoader`` gives its rows in an order of its own.
         ArgumentError: if ``seed`` is no seed.
 
     Example:
@@ -87,6 +87,7 @@ def posterior_means(
         torch.Size([7, 2])
     """
     check_seed(seed)
+    check_order(data, "posterior means")
     batches = batches_for(pair, data, _ROWS)
     inspection = inspect_data(pair, batches)
     with inspection.at_rest(seed):

@@ -14,7 +14,7 @@ from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import RUN_ERRORS, ArgumentError, DataError, PairError, PyvaeError, first_lines
 from pyvae.inspection.inspection import Inspection, device_of
 from pyvae.inspection.sites import has_support
-from pyvae.latent_space.decoding import decode, determining_means, inspect_trained, shown
+from pyvae.latent_space.decoding import data_site, decode, determining_means, inspect_trained, shown
 from pyvae.latent_space.posterior_means import centre, continuous_sites, robust_moments
 
 __all__ = ["continuous_site", "interpolate", "traverse"]
@@ -82,11 +82,11 @@ def traverse(
             f"with these values {name!r} leaves the support of its prior, {prior.support}, on which its dimensions "
             "cannot be varied one by one; use interpolate, spherical=True on a sphere"
         )
-    below = _below(pair, name, labels, inspection.stray)
+    below = _below(pair, inspection, name, labels)
     kept = {n: value.expand(len(varied), *value.shape[1:]) for n, value in latents.items() if n not in below}
     with _Centred(below):
         trace = decode(pair, {**kept, name: varied}, _repeated(labels, len(varied)), len(varied), inspection.stray)
-    return shown(trace, mean=True).unflatten(0, (len(dims), len(offsets)))
+    return shown(trace, data_site(inspection), mean=True).unflatten(0, (len(dims), len(offsets)))
 
 
 def interpolate(pair: nn.Module, a: Args, b: Args, steps: int = 8, spherical: bool = False) -> Tensor:
@@ -131,7 +131,8 @@ def interpolate(pair: nn.Module, a: Args, b: Args, steps: int = 8, spherical: bo
     if codes:
         raise PairError(f"the latents {sorted(codes)} of {type(pair).__name__} are codes; nothing lies between them")
     between = {name: _between(start, ends[name], steps, spherical) for name, start in latents.items()}
-    return shown(decode(pair, between, _repeated(labels, steps), steps, first.stray), mean=True)
+    trace = decode(pair, between, _repeated(labels, steps), steps, first.stray)
+    return shown(trace, data_site(first), mean=True)
 
 
 def continuous_site(inspection: Inspection, site: str | None) -> str:
@@ -227,9 +228,9 @@ def _draws(prior: Distribution) -> Tensor:
         return prior.sample((_DRAWS,))
 
 
-def _below(pair: nn.Module, name: str, labels: Tensor | None, stray: Sequence[str]) -> set[str]:
+def _below(pair: nn.Module, inspection: Inspection, name: str, labels: Tensor | None) -> set[str]:
     """The latents whose prior depends on this one, by way of others too."""
-    with evaluation_mode(pair), isolated_param_store(stray), isolated_rng(0):
+    with evaluation_mode(pair), isolated_param_store(inspection.stray), isolated_rng(0):
         try:
             parents = get_dependencies(pair.model, (None, labels), {"size": 1})["prior_dependencies"]
         except RUN_ERRORS as error:
@@ -243,7 +244,7 @@ def _below(pair: nn.Module, name: str, labels: Tensor | None, stray: Sequence[st
     for child, others in parents.items():  # in the model's order, so that one pass is enough
         if below & others.keys():
             below.add(child)
-    return below - {name, "x", "x_0"}
+    return below & set(inspection.latents) - {name}
 
 
 def _between(start: Tensor, end: Tensor, steps: int, spherical: bool) -> Tensor:

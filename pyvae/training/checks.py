@@ -17,7 +17,7 @@ from pyvae.core.files import as_path
 from pyvae.core.random_streams import isolated_rng
 from pyvae.core.rows import rows_of
 from pyvae.distributions import ContinuousBernoulli
-from pyvae.errors import RUN_ERRORS, ArgumentError, PairError
+from pyvae.errors import RUN_ERRORS, ArgumentError, DataError, PairError
 from pyvae.inspection.checks import check_data, check_shapes
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.sites import stochastic_sites, unwrapped
@@ -159,7 +159,7 @@ def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> I
     check_data(inspection)
     check_shapes(inspection)
     for example in others:
-        check_data(inspect_pair(pair, *example))
+        _check_validation(pair, *example)
     if held_out is not None:
         _ = inspection.plate
     _warn_of_kinds(inspection)
@@ -174,20 +174,26 @@ def _examples(batches: Batches, held_out: Batches | None) -> list[Example]:
     example, columns = batches.example(None)
     rows = len(example[0])
     size = min(rows, batches.batch_size) if batches.in_memory else rows
-    found = [(rows_of(example, slice(size), columns), columns)]
-    if rows > size:
-        found.append((rows_of(example, slice(-size, None), columns), columns))
+    example = rows_of(example, slice(size), columns)
     if held_out is None:
-        return found
+        return [(example, columns)]
     others, other_columns = held_out.example(0)
     kept = size - len(others[0])
     shapes = [[(a.shape[1:], a.dtype) for a in args] for args in (example, others)]
-    if len(found) > 1 or kept < _EXTREMES * len(columns) or other_columns != columns or shapes[0] != shapes[1]:
-        return [*found, (others, other_columns)]
+    if kept < _EXTREMES * len(columns) or other_columns != columns or shapes[0] != shapes[1]:
+        return [(example, columns), (others, other_columns)]
     first = [
         torch.cat([a[:kept], b]) if i in columns else a for i, (a, b) in enumerate(zip(example, others, strict=True))
     ]
     return [(first, columns)]
+
+
+def _check_validation(pair: nn.Module, args: Sequence[Tensor], columns: tuple[int, ...]) -> None:
+    """Try the pair on data that the inspection has not seen; errors say that these are meant."""
+    try:
+        check_data(inspect_pair(pair, args, columns))
+    except (DataError, PairError) as error:
+        raise type(error)(f"validation: {error}") from error
 
 
 def _is_dense(distribution: torch.distributions.Distribution) -> bool:

@@ -198,15 +198,6 @@ def test_few_data():
     assert "expected at least 20" in diagnosis.sections["aggregated_posterior"].skipped
 
 
-def test_what_is_told_row_by_row_needs_an_order():
-    pair, x = HandWritten(), data_for(HandWritten())
-    shuffled = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), 10, shuffle=True)
-    with pytest.raises(pyvae.DataError, match="shuffle=False"):
-        pyvae.diagnostics.disentanglement(pair, shuffled, factors=torch.arange(100)[:, None] % 3)
-    with pytest.raises(pyvae.DataError, match="shuffle=False"):
-        pyvae.to_inference_data(pair, shuffled, coords={"obs_id": range(100)})
-
-
 def test_a_question_that_fails_does_not_take_the_others_with_it():
     def broken(subject):
         raise RuntimeError("no")

@@ -14,7 +14,8 @@ import pyvae
 from pyvae import guides, likelihoods, networks, priors
 from pyvae.cli.main import main
 from pyvae.errors import ArgumentError, DataError, PairError
-from pyvae.latent_space.decoding import latent_means, reconstruct
+from pyvae.latent_space import encoding
+from pyvae.latent_space.decoding import generate, latent_means, reconstruct
 
 QUICK = ["--epochs=1", "--hidden=[8]", "--evaluation-particles=2", "--no-progress"]
 
@@ -106,6 +107,73 @@ def test_other_latents_keep_their_means():
     assert pyvae.traverse(TwoSites(), x, site="z", values=[1.0]).item() == 1 + 10 * 6
     assert pyvae.traverse(TwoSites(), x, site="w", values=[1.0]).item() == 3 + 10
     assert pyvae.interpolate(TwoSites(), x, -x, steps=3).tolist() == [63, 0, -63]
+
+
+class OwnNames(nn.Module):
+    """w → u → obs, in names of one's own, with a second observed site; it need not return what it observes."""
+
+    def __init__(self, returns=True):
+        super().__init__()
+        self.returns = returns
+
+    def model(self, x=None, y=None, size=1):
+        with pyro.plate("rows", size if x is None else len(x)):
+            w = pyro.sample("w", dist.Normal(0.0, 1.0))
+            u = pyro.sample("x", dist.Normal(5 * w, 1.0))
+            if self.returns:
+                pyro.sample("half", dist.Normal(u / 2, 1.0), obs=None if x is None else x / 2)
+            obs = pyro.sample("obs", dist.Normal(7 * u, 1e-6), obs=x)
+        return obs if self.returns else {"mean": 7 * u}
+
+    def guide(self, x, y=None, size=1):
+        with pyro.plate("rows", len(x)):
+            w = pyro.sample("w", dist.Normal(x / 2, 1e-6))
+            pyro.sample("x", dist.Normal(w / 10, 1e-6))
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_sites_may_have_any_names(returns):
+    pair, x = OwnNames(returns), torch.tensor([4.0])
+    assert reconstruct(pair, [x]).item() == pytest.approx(7 * 0.2, rel=1e-3)
+    assert pyvae.traverse(pair, x, site="w", values=[2.0]).item() == pytest.approx(7 * 5 * 2)  # what is below follows
+    assert pyvae.traverse(pair, x, site="x", values=[0.0]).item() == pytest.approx(7 * 5 * 2, rel=1e-3)
+    assert pyvae.interpolate(pair, x, -x, steps=3).tolist() == pytest.approx([1.4, 0, -1.4], rel=1e-3, abs=1e-3)
+    drawn, mean = generate(pair, 20, mean=False), generate(pair, 20)
+    torch.testing.assert_close(drawn, mean, rtol=1e-4, atol=1e-4)
+    assert mean.std() > 7
+
+
+def test_latents_are_encoded_by_any_name():
+    x = torch.linspace(-1, 1, 20)
+    split = pyvae.datasets.InMemory(x)
+    data = pyvae.datasets.DataSplits("own", split, split, num_classes=0, levels=None)
+    rows = torch.arange(20)
+    torch.testing.assert_close(pyvae.encoded(data, OwnNames(), "w").train[rows][0], x / 2, rtol=0, atol=1e-4)
+    with pytest.raises(PairError, match=r"continuous latents of OwnNames are \['w', 'x'\]; choose one as site"):
+        pyvae.encoded(data, OwnNames())
+
+
+def test_rows_are_encoded_where_the_pair_is_and_come_back(monkeypatch):
+    data, vae = pyvae.datasets.digits(), pyvae.recipes.gaussian((1, 8, 8), 3, [8])
+    latents = pyvae.encoded(data, vae)
+    there, moves, original = torch.device("cpu", 0), [], torch.Tensor.to
+
+    def to(self, *args, **options):
+        moves.append((tuple(self.shape), args[0]))
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(encoding, "device_of", lambda pair: there)
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    z, _ = latents.train[torch.arange(5)]
+    assert moves == [((5, 1, 8, 8), there), ((5, 3), torch.device("cpu"))]
+    assert z.shape == (5, 3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_pair_on_a_gpu_encodes_data_in_main_memory():
+    data, vae = pyvae.datasets.digits(), pyvae.recipes.gaussian((1, 8, 8), 3, [8]).cuda()
+    z, y = pyvae.encoded(data, vae).train[torch.arange(5)]
+    assert (z.device, y.device) == (torch.device("cpu"), torch.device("cpu"))
 
 
 class InStore(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pyvae.batching.batches import keeps_order
 from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.evaluation.arviz_bridge import good_k, pareto_smoothed
@@ -50,7 +51,7 @@ def bounds(subject: Subject) -> Section:
             "khat": torch.cat([p.khat for p in parts]),
             "ess": torch.cat([p.effective for p in parts]),
         }
-    ).rename_axis("obs_id")
+    ).rename_axis(_counted(subject))
     figures = [_bound("ELBO", table, "elbo", "elbo_se", _ELBO)]
     for k in sizes[:-1]:
         figures.append(_bound(f"L_{k}", table, f"L_{k}", "", f"importance-weighted bound of {k} draws"))
@@ -68,6 +69,11 @@ def bounds(subject: Subject) -> Section:
 
 _ELBO = "a lower bound on log p(x), the mean over the data"
 _LARGEST = "the tightest of these bounds, and the best estimate of log p(x) here: still from below"
+
+
+def _counted(subject: Subject) -> str:
+    """What the rows of a table per datapoint are numbers of: of the data, or of their arrival."""
+    return "obs_id" if keeps_order(subject.data) else "arrival"
 
 
 def _columns(terms: LogTerms) -> _Columns:
@@ -157,7 +163,7 @@ def _elbo_alone(subject: Subject) -> Section:
             "elbo": torch.cat([p.per_datapoint.cpu() for p in parts]),
             "elbo_se": torch.cat([p.standard_errors.cpu() for p in parts]),
         }
-    ).rename_axis("obs_id")
+    ).rename_axis(_counted(subject))
     figure = _bound(
         "ELBO", table, "elbo", "elbo_se", _ELBO + "; the guide has no spread, so there are no importance weights"
     )

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pyro import poutine
 from scipy.stats import binom, kstest
 
-from pyvae.core.rows import copies, rows_of
+from pyvae.core.rows import rows_of
 from pyvae.diagnostics.sections.section import Finding, Picture, Section, draw_first_six
 from pyvae.diagnostics.sections.subject import Subject
 
@@ -53,15 +53,15 @@ def _ranks(subject: Subject) -> dict[str, np.ndarray]:
     """By site: how many of the guide's draws lie below what the model has drawn, (simulations, D)."""
     args = subject.rows(_SIMULATIONS)
     times = -(-_SIMULATIONS // len(args[0]))
-    args = copies(args, times)
+    args = subject.copies(args, times)
     args[0], model = subject.drawn_data(args)
     x = args[0]
     parts: dict[str, list[np.ndarray]] = {name: [] for name in subject.drawn}
     truth = {name: subject.drawn_rows(model, name) for name in subject.drawn}
     rows = max(1, _AT_ONCE // (x[0].numel() * _DRAWS))
     for start in range(0, len(x), rows):
-        some = rows_of(args, slice(start, start + rows))
-        guide = poutine.trace(subject.pair.guide).get_trace(*copies(some, _DRAWS))
+        some = rows_of(args, slice(start, start + rows), subject.inspection.columns)
+        guide = poutine.trace(subject.pair.guide).get_trace(*subject.copies(some, _DRAWS))
         for name in subject.drawn:
             draws = subject.drawn_rows(guide, name).reshape(_DRAWS, len(some[0]), -1)
             parts[name].append((draws < truth[name][start : start + rows]).sum(0))

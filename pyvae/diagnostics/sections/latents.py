@@ -100,7 +100,7 @@ def _of_run(subject: Subject, args: tuple[Tensor, ...]) -> dict[str, _Site]:
         kl, exact = (None, False) if masked else _elementwise(unwrapped(q), unwrapped(p), z, backwards)
         mean = _moment(q, "mean", z)
         centre, expected = z if mean is None else mean, _moment(p, "mean", z) if place == 0 else None
-        if len(args) > 1 and expected is not None:
+        if len(subject.inspection.columns) > 1 and expected is not None:
             centre = centre - expected
         variance = _moment(p, "variance", z) if place == 0 else None
         site = guide.nodes[name]

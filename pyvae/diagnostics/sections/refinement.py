@@ -15,7 +15,6 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import AffineTransform, Distribution, constraints
 
-from pyvae.core.rows import copies
 from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.errors import RUN_ERRORS, first_lines
@@ -108,7 +107,7 @@ class _Moves:
     """A shift and a factor for each element of each latent of each datapoint, in units of the guide's own scale."""
 
     def __init__(self, subject: Subject, args: Sequence[Tensor]) -> None:
-        trace = poutine.trace(subject.pair.guide).get_trace(*copies(args, _AT_ONCE))
+        trace = poutine.trace(subject.pair.guide).get_trace(*subject.copies(args, _AT_ONCE))
         draws = {name: trace.nodes[name]["value"].unflatten(0, (_AT_ONCE, -1)) for name in subject.drawn}
         self._centre = {name: z.mean(0) for name, z in draws.items()}
         self._spread = {name: z.std(0) for name, z in draws.items()}
@@ -180,7 +179,7 @@ def _refine(subject: Subject, moves: _Moves, args: Sequence[Tensor]) -> bool:
 def _run(subject: Subject, change: Callable[[Callable], Callable], args: Sequence[Tensor], count: int) -> Tensor:
     """Log weights (S, N) of the pair with a changed guide."""
     pair = SimpleNamespace(guide=change(subject.pair.guide), model=subject.pair.model)
-    terms: LogTerms = repeated_run(pair, args, count, subject.dim)[0]
+    terms: LogTerms = repeated_run(pair, args, count, subject.dim, subject.inspection.columns)[0]
     return terms.log_weight
 
 

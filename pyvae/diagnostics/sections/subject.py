@@ -1,6 +1,6 @@
 """A pair on data, as the sections of a diagnosis take it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 
 from pyvae.batching.batches import Batches, Data, batches_for, inspect_data
 from pyvae.core.random_streams import derive_seed, isolated_rng
-from pyvae.core.rows import rows_of
+from pyvae.core.rows import copies, rows_of
+from pyvae.errors import DataError
 from pyvae.evaluation.evaluate import over_data
 from pyvae.evaluation.log_weights import T
 from pyvae.inspection.densities import LogTerms
@@ -61,14 +62,7 @@ class Subject:
             batches = self.batches
             if not isinstance(batches.source, DataLoader):
                 return next(iter(batches.shuffled(self.seed)))
-            # of all rows that come by, those with the smallest of random keys
-            keys, chosen = torch.empty(0), None
-            for batch in batches.in_order():
-                keys = torch.cat([keys, torch.rand(len(batch[0]))])
-                columns = batch if chosen is None else [torch.cat(c) for c in zip(chosen, batch, strict=True)]
-                kept = keys.argsort()[:_KEPT]
-                keys, chosen = keys[kept], tuple(c[kept.to(c.device)] for c in columns)
-            return chosen
+            return _sampled(batches.in_order(), self.inspection.columns)
 
     @cached_property
     def inspection(self) -> Inspection:
@@ -90,6 +84,10 @@ class Subject:
     def rows(self, count: int) -> tuple[Tensor, ...]:
         """The arguments for some of the data."""
         return tuple(rows_of(self.kept, slice(count), self.inspection.columns))
+
+    def copies(self, args: Sequence[Tensor], count: int) -> list[Tensor]:
+        """The arguments with all data so many times over: all rows once, then all again."""
+        return copies(args, count, self.inspection.columns)
 
     @contextmanager
     def at_rest(self, stream: int) -> Iterator[None]:
@@ -164,6 +162,34 @@ class Subject:
         if self.drawn:
             return ""
         return f"the guide of {type(self.pair).__name__} draws no continuous latent: {list(self.inspection.latents)}"
+
+
+def _sampled(batches: Iterable[Sequence[Tensor]], columns: Collection[int]) -> tuple[Tensor, ...]:
+    """Some of the rows that come by, chosen at random: those with the smallest of random keys.
+
+    Raises:
+        DataError: if what has no rows is not the same in all batches, so that rows of several cannot be put together.
+    """
+    keys, chosen = torch.empty(0), ()
+    for batch in batches:
+        keys = torch.cat([keys, torch.rand(len(batch[0]))])
+        kept = keys.argsort()[:_KEPT]
+        keys, before, chosen = (
+            keys[kept],
+            chosen or tuple(a[:0] if i in columns else a for i, a in enumerate(batch)),
+            (),
+        )
+        for index, (old, new) in enumerate(zip(before, batch, strict=True)):
+            if index in columns:
+                chosen += (torch.cat([old, new])[kept.to(new.device)],)
+                continue
+            if not torch.equal(old, new):
+                raise DataError(
+                    f"argument {index} of the programs, of shape {tuple(new.shape)}, has no row per datapoint and "
+                    "differs from batch to batch; expected the same in all of them, or a row for each datapoint"
+                )
+            chosen += (new,)
+    return chosen
 
 
 def _is_continuous(q: Distribution) -> bool:
