@@ -119,14 +119,9 @@ def _farthest(table: pd.DataFrame, count: int) -> Finding:
 
 def _surgery(subject: Subject) -> list[Finding]:
     """I(x; z) and KL(q̄ ‖ p), for pairs whose prior does not depend on the data's context."""
-    sites = [subject.inspection.guide.nodes[n]["fn"] for n in subject.inspection.latents]
     inspection = subject.inspection
+    sites = [inspection.guide.nodes[n]["fn"] for n in inspection.latents]
     if len(inspection.columns) > 1 or subject.too_long() or subject.nested() or not has_weights(inspection):
-        len(subject.inspection.columns) > 1
-        or subject.too_long()
-        or subject.nested()
-        or not has_weights(subject.inspection)
-    ):
         return []
     quick = len(sites) == 1 and not unwrapped(sites[0]).event_shape
     args = subject.rows(_ROWS if quick else _CONDITIONED)
