@@ -36,9 +36,12 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], header: Mappi
     """Write tensors and a JSON header as one safetensors file.
 
     Raises:
-        CheckpointError: if the header is not JSON, or the file cannot be written.
+        CheckpointError: if one of ``tensors`` is none, the header is not JSON, or the file cannot be written.
     """
     path = as_path(path)
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):  # a module's extra state may be anything
+            raise CheckpointError(f"cannot write {path}: {name!r} is a {type(tensor).__name__}; expected a tensor")
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         text = json.dumps({"format": FORMAT, "pyvae": version("pyro-vae"), **header})

@@ -18,7 +18,7 @@ from pyvae.core.files import write_atomically
 from pyvae.datasets import DataSplits
 from pyvae.datasets import preprocessing as preprocessings
 from pyvae.errors import CheckpointError, DataError, RunError
-from pyvae.recipes.loading import build
+from pyvae.recipes.loading import build, with_paths_of_today
 from pyvae.training.state import CHECKPOINT
 
 __all__ = ["Run", "discard_run", "free_path", "open_run", "start_run", "versions"]
@@ -124,8 +124,8 @@ def start_run(run: Run, resume: bool) -> list[Path]:
         RunError: if the directory holds something else already, cannot be written, or is of another run.
     """
     if resume and (run.directory / RECORD).exists():
-        written = open_run(run.directory).record()
-        mine = json.loads(json.dumps(run.record()))
+        written = with_paths_of_today(open_run(run.directory).record())
+        mine = with_paths_of_today(json.loads(json.dumps(run.record())))
         changed = [k for k in ("recipe", "arguments", "data", "preprocessing") if written[k] != mine[k]]
         if changed:
             details = "; ".join(difference(k, mine[k], written[k]) for k in changed)

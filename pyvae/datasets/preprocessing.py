@@ -23,7 +23,7 @@ def dynamic_binarization(data: DataSplits) -> DataSplits:
     """x_i ~ Bernoulli(intensity_i), drawn anew each time a row is taken (Burda et al., 2016).
 
     Raises:
-        DataError: if x is not in [0, 1].
+        DataError: if x is not in [0, 1], or holds NaN.
     """
     _require_intensities(data)
     return data.transformed(torch.bernoulli, result_levels=2, name="dynamic_binarization")
@@ -33,7 +33,7 @@ def static_binarization(data: DataSplits, seed: int = 0) -> DataSplits:
     """x_i ~ Bernoulli(intensity_i), drawn once (Salakhutdinov and Murray, 2008).
 
     Raises:
-        DataError: if x is not in [0, 1].
+        DataError: if x is not in [0, 1], or holds NaN.
     """
     _require_intensities(data)
     generator = torch.Generator().manual_seed(seed)
@@ -97,7 +97,7 @@ def as_recorded(x: Tensor, preprocessing: Sequence[Mapping[str, object]]) -> Ten
     """New data, as the dataset functions give them, after the preprocessing that a run records.
 
     Raises:
-        DataError: if one is not known here.
+        DataError: if one is not known here, or binarization meets other than intensities.
     """
     for record in preprocessing:
         if record["name"] == "standardization":
@@ -106,6 +106,7 @@ def as_recorded(x: Tensor, preprocessing: Sequence[Mapping[str, object]]) -> Ten
         elif record["name"] == "dequantization":
             x = ((record["levels"] - 1) * x + torch.rand_like(x)) / record["levels"]
         elif record["name"].endswith("binarization"):
+            _check_intensities("the file of data", x)
             x = torch.bernoulli(x)
         elif record["name"] != "recording":
             raise DataError(f"cannot repeat the preprocessing {record['name']!r}; expected one of this module's")
@@ -124,9 +125,23 @@ def original_units(x: Tensor, preprocessing: Sequence[Mapping[str, object]]) -> 
 
 def _require_intensities(data: DataSplits) -> None:
     for split in (data.train, data.test):
-        low, high = (split.transform(bound) for bound in split.tensors[0].aminmax())
-        if low < 0 or high > 1:
-            raise DataError(
-                f"{data.name} holds values in [{float(low):g}, {float(high):g}]; binarization needs intensities in "
-                "[0, 1]"
-            )
+        bounds = [split.transform(bound) for bound in split.tensors[0].aminmax()]
+        _check_intensities(data.name, torch.stack(bounds))
+
+
+def _check_intensities(name: str, x: Tensor) -> None:
+    """Refuse what is no intensity.
+
+    Raises:
+        DataError: if values are not in [0, 1], which NaN is not either.
+    """
+    low, high = x.aminmax() if x.numel() else (x.new_zeros(()), x.new_zeros(()))
+    if not (low.isfinite() and high.isfinite()):
+        raise DataError(
+            f"{name} holds NaN or infinity; binarization needs intensities in [0, 1]: clean the data, or, where values "
+            "are missing of data that are binary already, do not binarize them"
+        )
+    if low < 0 or high > 1:
+        raise DataError(
+            f"{name} holds values in [{float(low):g}, {float(high):g}]; binarization needs intensities in [0, 1]"
+        )

@@ -37,6 +37,7 @@ class Autoregressive(TorchDistribution):
         DataError: from ``log_prob``, for codes that are not integers or of another shape, and, while Pyro's
             validation is on, for codes out of range.
         PairError: from ``log_prob`` and ``sample``, if the network's output has another shape.
+        ValueError: from ``log_prob`` and ``sample``, while Pyro's validation is on, if the network's output is NaN.
 
     References:
         Van den Oord, Kalchbrenner and Kavukcuoglu, *Pixel recurrent neural networks*, 2016, equation 1.
@@ -114,7 +115,8 @@ class Autoregressive(TorchDistribution):
             factors = sampler(leading.numel(), *self._flat_context(leading))
             codes, drawn = None, []
             for _ in range(self.event_shape.numel()):
-                codes = torch.multinomial(factors.send(codes).softmax(-1), 1).squeeze(-1)
+                probabilities = self._checked(factors.send(codes).softmax(-1))
+                codes = torch.multinomial(probabilities, 1).squeeze(-1)
                 drawn.append(codes)
             factors.close()
             return torch.stack(drawn, -1).reshape(leading + self.event_shape)
@@ -126,7 +128,7 @@ class Autoregressive(TorchDistribution):
         logits = self._logits(flat, *self._flat_context(leading))
         if logits.dtype in (torch.half, torch.bfloat16):  # too coarse for the sum over a grid
             logits = logits.float()
-        factors = logits.log_softmax(-1).gather(-1, flat.unsqueeze(-1))
+        factors = self._checked(logits.log_softmax(-1)).gather(-1, flat.unsqueeze(-1))
         return factors.flatten(1).sum(-1).reshape(leading)
 
     def _logits(self, codes: Tensor, *context: Tensor) -> Tensor:
@@ -139,6 +141,13 @@ class Autoregressive(TorchDistribution):
                 f"of shape {expected}"
             )
         return logits
+
+    def _checked(self, factors: Tensor) -> Tensor:
+        """The factors, which are a distribution."""
+        if self._validate_args and bool(factors.isnan().any()):
+            name = type(self.network).__name__
+            raise ValueError(f"{name} gave logits that are NaN or all infinite; expected those of distributions")
+        return factors
 
     def _whole_grids(self, rows: int, *context: Tensor) -> Generator[Tensor, Tensor, None]:
         """What ``network.sampler`` gives, from one call of the network on the whole grid for each place."""

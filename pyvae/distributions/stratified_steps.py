@@ -19,6 +19,9 @@ class StratifiedSteps(TorchDistribution):
         steps: T.
         like: a tensor on the device and of the dtype of what the weights are computed with.
 
+    Raises:
+        ValueError: from ``log_prob``, for values that are no steps, while Pyro's validation is on.
+
     References:
         Kingma, Salimans, Poole and Ho, *Variational diffusion models*, 2021, appendix I.1.
 
@@ -28,17 +31,27 @@ class StratifiedSteps(TorchDistribution):
     """
 
     arg_constraints: dict = {}  # noqa: RUF012 (as torch has it)
-    support = constraints.positive_integer
     has_rsample = True  # draws depend on no parameter
 
-    def __init__(self, steps: int, like: Tensor, batch_shape: torch.Size = torch.Size()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        steps: int,
+        like: Tensor,
+        batch_shape: torch.Size = torch.Size(),  # noqa: B008
+        validate_args: bool | None = None,
+    ) -> None:
         self.steps = steps
         self.like = like
-        super().__init__(batch_shape, validate_args=False)
+        super().__init__(batch_shape, validate_args=validate_args)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """1 … T."""
+        return constraints.integer_interval(1, self.steps)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "StratifiedSteps":
         """The same for a batch."""
-        return StratifiedSteps(self.steps, self.like, torch.Size(batch_shape))
+        return StratifiedSteps(self.steps, self.like, torch.Size(batch_shape), validate_args=self._validate_args)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         """Draws, int64."""
@@ -54,6 +67,8 @@ class StratifiedSteps(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """−log T."""
+        if self._validate_args:
+            self._validate_sample(value)
         shape = torch.broadcast_shapes(value.shape, self.batch_shape)
         return -torch.full(shape, float(self.steps), device=self.like.device, dtype=self.like.dtype).log()
 

@@ -23,6 +23,9 @@ class Weighted(Wrapper):
         base_dist: p.
         weight: w, not negative, of the batch shape of p or one that broadcasts with it.
 
+    Raises:
+        ValueError: if a weight is negative or NaN, while Pyro's validation is on.
+
     Example:
         >>> import pyro
         >>> p = pyro.distributions.Normal(torch.zeros(2), 1.0)
@@ -31,6 +34,8 @@ class Weighted(Wrapper):
     """
 
     def __init__(self, base_dist: TorchDistribution, weight: Tensor) -> None:
+        if base_dist._validate_args and not bool((weight >= 0).all()):
+            raise ValueError(f"expected weights that are not negative, but found invalid values: {weight}")
         self.weight = weight
         super().__init__(base_dist, torch.broadcast_shapes(base_dist.batch_shape, weight.shape))
 

@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pyvae.components import call_location_log_variance
+from pyvae.components import NormalParametrizedByNetwork, call_location_log_variance
 from pyvae.guides.level_guide import LevelGuide
 
 __all__ = ["PrecisionWeighted"]
 
 
-class PrecisionWeighted(LevelGuide):
+class PrecisionWeighted(NormalParametrizedByNetwork, LevelGuide):
     r"""q(z | d, p) = N(z; μ, diag σ²), σ⁻² = σ_p⁻² + σ̂(d)⁻², μ = σ² (μ_p σ_p⁻² + μ̂(d) σ̂(d)⁻²).
 
     The product of the model's p = N(μ_p, diag σ_p²) and of a normal factor (μ̂, log σ̂²) = f(d), as Bayes' rule

@@ -4,13 +4,13 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyvae.components import call_location_scale
+from pyvae.components import NormalParametrizedByNetwork
 from pyvae.guides.level_guide import LevelGuide
 
 __all__ = ["TopDownNormal"]
 
 
-class TopDownNormal(LevelGuide):
+class TopDownNormal(NormalParametrizedByNetwork, LevelGuide):
     r"""q(z | d, p) = N(z; μ, diag σ²), (μ, log σ²) = f(d, (μ_p, log σ_p)), μ_p and σ_p being those of the model's p.
 
     The level shares the model's transition by reading what it predicts, and is free in what it makes of it. It trains
@@ -41,5 +41,4 @@ class TopDownNormal(LevelGuide):
     def forward(self, d: Tensor, p: dist.Distribution) -> dist.Distribution:
         """N(μ, diag σ²), with the batch shape of d and p."""
         moments = torch.cat([p.mean, p.stddev.log()], -len(self.event_shape))
-        loc, scale = call_location_scale(self.network, d, moments, shape=self.event_shape)
-        return dist.Normal(loc, scale).to_event(len(self.event_shape))
+        return self.normal(d, moments)

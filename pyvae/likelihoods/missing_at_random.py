@@ -57,6 +57,11 @@ class MissingAtRandom(Likelihood):
         self.likelihood = likelihood(network, event_shape)
 
     @property
+    def network(self) -> nn.Module:
+        """That of the likelihood."""
+        return self.likelihood.network
+
+    @property
     def event_shape(self) -> torch.Size:
         """Shape of x."""
         return self.likelihood.event_shape
@@ -65,6 +70,10 @@ class MissingAtRandom(Likelihood):
     def output_shape(self) -> torch.Size:
         """As of the likelihood."""
         return self.likelihood.output_shape
+
+    def output(self, *inputs: Tensor) -> Tensor:
+        """As of the likelihood."""
+        return self.likelihood.output(*inputs)
 
     def forward(self, z: Tensor, *context: Tensor) -> Distribution:
         """p(x | z), whose density leaves out what is NaN."""

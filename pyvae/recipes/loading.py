@@ -7,11 +7,15 @@ from jsonargparse import ArgumentError as ParsingError
 from jsonargparse import ArgumentParser
 from torch import nn
 
-from pyvae import guides, likelihoods, networks, priors, recipes
+from pyvae import guides, likelihoods, networks, priors, quantizers, recipes
 from pyvae.checkpoint import read_tensors, restore
 from pyvae.errors import CheckpointError
 
-__all__ = ["build", "load"]
+__all__ = ["build", "load", "with_paths_of_today"]
+
+_FOLDERS = (guides, likelihoods, networks, priors, quantizers)
+#: where classes have moved to, by the folder in which older files know them
+_MOVED = {"guides": quantizers}
 
 
 def build(name: str, arguments: dict[str, Any]) -> nn.Module:
@@ -24,6 +28,7 @@ def build(name: str, arguments: dict[str, Any]) -> nn.Module:
         raise CheckpointError(
             f"there is no recipe {name!r} of {arguments!r}; expected one of {', '.join(recipes.__all__)}"
         )
+    arguments = with_paths_of_today(arguments)
     _check_trusted(arguments)
     make = getattr(recipes, name)
     parser = ArgumentParser(exit_on_error=False)
@@ -36,16 +41,33 @@ def build(name: str, arguments: dict[str, Any]) -> nn.Module:
     return pair
 
 
+def with_paths_of_today(value: Any) -> Any:
+    """A recipe's arguments as JSON, in which our classes go by folder and name, wherever their files were once.
+
+    Older files say, for instance, pyvae.guides.vector_quantizer.VectorQuantizer for pyvae.quantizers.VectorQuantizer.
+    """
+    if isinstance(value, list | tuple):
+        return [with_paths_of_today(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {k: _path_of_today(v) if k == "class_path" else with_paths_of_today(v) for k, v in value.items()}
+
+
+def _path_of_today(path: object) -> object:
+    """The path of a class; that of a class that is not ours as it is."""
+    root, _, rest = path.partition(".") if isinstance(path, str) else ("", "", "")
+    folder, _, name = rest.partition(".")
+    name = name.rpartition(".")[2]
+    known = [f for f in _FOLDERS if f.__name__ == f"pyvae.{folder}" or f is _MOVED.get(folder)]
+    found = (f"{f.__name__}.{name}" for f in known if root == "pyvae" and name in f.__all__)
+    return next(found, path)
+
+
 def _trusted() -> set[str]:
     """The paths of the classes that a recorded recipe may name; importing anything else could run foreign code."""
-    folders = (guides, likelihoods, networks, priors, nn.modules.activation)
-    classes = [(folder, getattr(folder, name)) for folder in folders for name in folder.__all__]
-    paths = {f"{folder.__name__}.{cls.__name__}" for folder, cls in classes}
-    return (
-        paths
-        | {f"{cls.__module__}.{cls.__name__}" for _, cls in classes}
-        | {f"torch.nn.{name}" for name in nn.modules.activation.__all__}
-    )
+    ours = {f"{folder.__name__}.{name}" for folder in _FOLDERS for name in folder.__all__}
+    activations = nn.modules.activation
+    return ours | {f"{module}.{name}" for module in (activations.__name__, "torch.nn") for name in activations.__all__}
 
 
 def _check_trusted(value: object) -> None:

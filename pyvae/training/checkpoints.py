@@ -19,7 +19,13 @@ def start_or_resume(state: TrainingState, directory: Path | None, resume: bool, 
 
     The first checkpoint shows at once whether the directory can be written. All processes start from the weights of
     the first.
+
+    Raises:
+        CheckpointError: if there is a run already and ``resume`` is not given, the directory cannot be written, or,
+            before anything is, the optimizer has settings that cannot be saved.
     """
+    if directory is not None:
+        state.check()
     exists = processes.by_first(lambda: directory is not None and (directory / CHECKPOINT).exists())
     if exists and not resume:
         raise CheckpointError(

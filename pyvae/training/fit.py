@@ -182,7 +182,7 @@ def _settings(
 ) -> dict[str, Any]:
     """What a resumed run must have in common with the run that it goes on with, as JSON."""
     options = (f"{n}={v}" for n, v in vars(objective).items() if isinstance(v, bool | int | float | str))
-    groups = [{n: str(v) for n, v in group.items() if n != "params"} for group in optimizer.param_groups]
+    groups = [{n: _told(v) for n, v in group.items() if n != "params"} for group in optimizer.param_groups]
     names = "\n".join(name for name, _ in pair.named_parameters())
     return {
         "data": batches.describe(),
@@ -192,6 +192,11 @@ def _settings(
         "optimizer": [type(optimizer).__name__, groups],
         "parameters": hashlib.sha256(names.encode()).hexdigest(),  # the optimizer knows them by their order alone
     }
+
+
+def _told(setting: object) -> str:
+    """A setting of an optimizer, with all digits if it is a tensor."""
+    return f"tensor({setting.tolist()})" if isinstance(setting, Tensor) else str(setting)
 
 
 def _exhausted(state: TrainingState, patience: int | None) -> bool:

@@ -15,6 +15,7 @@ from pyvae.checkpoint import load_state, read_tensors, write_tensors
 from pyvae.compilation import choices, remember
 from pyvae.errors import RUN_ERRORS, CheckpointError, PyvaeError
 from pyvae.training.logs import Row
+from pyvae.training.optimizer_state import read_optimizer, written_optimizer
 
 __all__ = ["CHECKPOINT", "TrainingState"]
 
@@ -69,17 +70,25 @@ class TrainingState:
         elif self.schedule is not None:
             self.schedule.step()
 
+    def check(self) -> None:
+        """Refuse what cannot be written, before anything is.
+
+        Raises:
+            CheckpointError: naming a setting of the optimizer that is neither a tensor nor JSON.
+        """
+        written_optimizer(self.optimizer)
+
     def write(self, directory: Path) -> None:
         """Replace the checkpoint of ``directory`` in one step.
 
         Raises:
             CheckpointError: if it cannot be written; the previous one stands.
         """
-        optimizer_tensors, optimizer_numbers = _flatten(self.optimizer.state_dict())
+        optimizer_tensors, optimizer_numbers = written_optimizer(self.optimizer)
         tensors = {f"model/{n}": t for n, t in self.pair.state_dict().items()}
         if self.best_epoch != self.epoch:  # else the model's weights are the best ones
             tensors |= {f"best/{n}": t for n, t in (self.best or {}).items()}
-        tensors |= {f"optimizer/{n}": t for n, t in optimizer_tensors.items()}
+        tensors |= optimizer_tensors
         header = {
             "kind": "checkpoint",
             "recipe": getattr(self.pair, "recipe", None),
@@ -110,10 +119,11 @@ class TrainingState:
 
     def _take(self, path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
         self._compare(path, header["settings"])
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}}
         for name, tensor in tensors.items():
             kind, _, rest = name.partition("/")
-            parts[kind][rest] = tensor
+            if kind in parts:
+                parts[kind][rest] = tensor
         load_state(self.pair, parts["model"], str(path))
         processes = self.settings["processes"]
         self.settings = header["settings"] | {"processes": processes}
@@ -124,13 +134,7 @@ class TrainingState:
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
             for row in self.history:
                 self._step_schedule(row)
-        self.optimizer.load_state_dict(_unflatten(parts["optimizer"], header["optimizer"]))
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for key, tensor in parts["optimizer"].items():  # torch casts some of the state to the type of the parameters
-            index, _, name = key.partition("/")
-            entry = self.optimizer.state[parameters[int(index)]]
-            if entry[name].dtype != tensor.dtype:
-                entry[name] = tensor.to(entry[name].device)
+        read_optimizer(self.optimizer, tensors, header["optimizer"])
 
     def _compare(self, path: Path, written: Mapping[str, Any]) -> None:
         here = json.loads(json.dumps(self.settings))
@@ -150,25 +154,3 @@ class TrainingState:
                 "batches are others from here on, and so is the result",
                 stacklevel=2,
             )
-
-
-def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimizer's state as tensors by ``index/name``, and the numbers that remain."""
-    tensors: dict[str, Tensor] = {}
-    numbers: dict[str, dict[str, Any]] = {}
-    for index, entries in state["state"].items():
-        numbers[str(index)] = {}
-        for name, value in entries.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}/{name}"] = value
-            else:
-                numbers[str(index)][name] = value
-    return tensors, {"state": numbers, "param_groups": state["param_groups"]}
-
-
-def _unflatten(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> dict[str, Any]:
-    state = {int(index): dict(entries) for index, entries in numbers["state"].items()}
-    for key, tensor in tensors.items():
-        index, _, name = key.partition("/")
-        state[int(index)][name] = tensor
-    return {"state": state, "param_groups": numbers["param_groups"]}

@@ -13,6 +13,7 @@ from pyro.infer import Predictive
 from torch.distributions import constraints
 
 from pyvae import distributions, guides, likelihoods, priors
+from pyvae.components import ParametrizedByNetwork
 
 from .components import (
     CODES,
@@ -24,8 +25,8 @@ from .components import (
     LIKELIHOODS,
     PIXELS,
     PRIORS,
-    QUANTIZING,
     WITH_CONTEXT,
+    OnItsLevel,
     make_guide,
     make_level,
     make_likelihood,
@@ -68,7 +69,7 @@ every_component = pytest.mark.parametrize(("component", "inputs"), list(everythi
     [
         (priors, priors.Prior),
         (likelihoods, likelihoods.Likelihood),
-        (guides, (guides.Guide, guides.LevelGuide, *QUANTIZING)),
+        (guides, (guides.Guide, guides.LevelGuide)),
     ],
     ids=["priors", "likelihoods", "guides"],
 )
@@ -77,6 +78,36 @@ def test_each_is_of_its_kind_and_documented(folder, base):
         cls = getattr(folder, name)
         assert issubclass(cls, base)
         assert "Example:" in cls.__doc__ or cls in (base if isinstance(base, tuple) else (base,))
+
+
+def over_networks():
+    """(component, inputs) for each that is one over a network, those that wrap another among them."""
+    for parameter in everything():
+        component, _ = parameter.values
+        if isinstance(component, ParametrizedByNetwork):
+            yield parameter
+        elif isinstance(component, OnItsLevel):
+            yield pytest.param(component.level, (torch.randn(5, component.level.network.linear.in_features),))
+
+
+@pytest.mark.parametrize(("component", "inputs"), list(over_networks()))
+def test_what_is_over_a_network_offers_all_that_its_base_does(component, inputs):
+    """So does what wraps another component and makes no call of the base's constructor."""
+    for name, member in vars(ParametrizedByNetwork).items():
+        assert name.startswith("__") or getattr(component, name) is not None, member
+    assert isinstance(component.network, torch.nn.Module)
+    assert isinstance(component.event_shape, torch.Size)
+    assert torch.equal(component.output(*inputs), component.network(*inputs))
+    assert component.output(*inputs).shape == (5, *component.output_shape)
+    assert f"event_shape={tuple(component.event_shape)}" in repr(component)
+
+
+def test_no_component_inherits_what_it_does_not_offer():
+    """Every class over a network is tried above."""
+    tried = {type(parameter.values[0]) for parameter in over_networks()}
+    classes = {getattr(folder, name) for folder in (priors, likelihoods, guides) for name in folder.__all__}
+    abstract = {likelihoods.Likelihood, guides.LevelGuide}
+    assert {cls for cls in classes if issubclass(cls, ParametrizedByNetwork)} - abstract <= tried
 
 
 @every_component
