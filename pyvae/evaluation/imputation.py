@@ -14,6 +14,7 @@ from pyvae.evaluation.evaluate import inspected_for_weights
 from pyvae.evaluation.particles import repeated_run
 from pyvae.inspection.inspection import device_of, takes_missing
 from pyvae.inspection.plates import check_sites
+from pyvae.latent_space.posterior_means import mean_of
 
 __all__ = ["impute"]
 
@@ -87,7 +88,7 @@ def _expected(pair: nn.Module, batch: Sequence[Tensor], name: str, dim: int, num
     weights, means = [], []
     for start in range(0, num_particles, at_once):
         terms, model = repeated_run(pair, batch, min(at_once, num_particles - start), dim)
-        mean = model.nodes[name]["fn"].mean.expand(-1, *x.shape[1:]).unflatten(0, terms.log_weight.shape)
+        mean = mean_of(model.nodes[name]["fn"]).expand(-1, *x.shape[1:]).unflatten(0, terms.log_weight.shape)
         share = terms.log_weight.softmax(0).to(mean)
         weights.append(terms.log_weight.logsumexp(0))
         means.append((share.reshape(*share.shape, *[1] * (x.dim() - 1)) * mean).sum(0))

@@ -14,7 +14,7 @@ from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError, first_lines
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.sites import unwrapped
-from pyvae.latent_space.posterior_means import centres
+from pyvae.latent_space.posterior_means import centres, mean_of
 
 __all__ = [
     "class_labels",
@@ -110,7 +110,7 @@ def decode(
 def shown(trace: Trace, mean: bool) -> Tensor:
     """x of a run of a model: what was drawn, or the mean of its distribution."""
     site = trace.nodes["x" if "x" in trace.nodes else "x_0"]
-    return site["fn"].mean if mean else site["value"]
+    return mean_of(site["fn"]) if mean else site["value"]
 
 
 def class_labels(num_classes: int, per_class: int, device: torch.device) -> Tensor:
