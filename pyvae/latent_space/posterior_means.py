@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from pyro import poutine
 from pyro.distributions import Distribution
+from scipy.stats import iqr
 from torch import Tensor, nn
 
 from pyvae.batching.batches import Data, batches_for
@@ -20,7 +21,6 @@ __all__ = ["centre", "centres", "continuous_sites", "draws_of", "mean_of", "post
 
 _ROWS = 1024
 _DRAWS = 1000
-_QUARTILES = 1.349  # between those of a standard normal
 
 
 def centre(name: str, fn: Distribution) -> Tensor:
@@ -56,9 +56,8 @@ def robust_moments(draws: Tensor) -> tuple[Tensor, Tensor]:
 
     Of a normal distribution they are mean and standard deviation.
     """
-    count = len(draws)
-    low, median, high = draws.sort(0).values[[count // 4, count // 2, 3 * count // 4]]
-    return median, (high - low) / _QUARTILES
+    spread = iqr(draws.detach().double().cpu().numpy(), axis=0, scale="normal")
+    return draws.median(0).values, torch.as_tensor(spread).to(draws)
 
 
 def centres(inspection: Inspection) -> dict[str, Tensor]:
