@@ -46,6 +46,10 @@ class InMemory(TensorDataset):
         x, *labels = super().__getitem__(index)
         return (self.transform(x), *labels)
 
+    def __getitems__(self, index: list[int]) -> list[tuple[Tensor, ...]]:
+        """Rows that a ``DataLoader`` or a ``Subset`` wants, taken at once."""
+        return list(zip(*self[torch.tensor(index)], strict=True))
+
     def rows(self, index: Tensor | slice) -> "InMemory":
         """The given rows, under the same transform."""
         factors = None if self.factors is None else self.factors.rows(index)

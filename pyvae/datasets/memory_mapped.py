@@ -55,6 +55,10 @@ class MemoryMapped(Dataset):
             self._advise("MADV_DONTNEED")
         return (self.transform(x.float() if x.is_floating_point() else x), *labels)
 
+    def __getitems__(self, index: list[int]) -> list[tuple[Tensor, ...]]:
+        """Rows that a ``DataLoader`` or a ``Subset`` wants, read at once."""
+        return list(zip(*self[torch.tensor(index)], strict=True))
+
     def _advise(self, advice: str) -> None:
         """Tell the system, where it can be told, how to treat the files' memory; their content stays as it is."""
         if hasattr(mmap, advice):

@@ -1,10 +1,8 @@
 """Normalizing flows as Pyro distributions, and the import of Zuko, which makes them."""
 
 import sys
-import weakref
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NamedTuple
 
 import torch
 from pyro.distributions import Independent, TorchDistribution
@@ -12,11 +10,7 @@ from pyro.distributions.util import sum_rightmost
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 
-from pyvae.core.random_streams import isolated_rng
-
 __all__ = ["Flow", "import_zuko"]
-
-State = list[tuple[object, ...]]
 
 
 def import_zuko() -> ModuleType:
@@ -35,17 +29,6 @@ def import_zuko() -> ModuleType:
     return sys.modules["zuko"]
 
 
-class _Draw(NamedTuple):
-    """The last draw of a flow, and what has to be as it was for its density to be the same."""
-
-    value: weakref.ref
-    version: int
-    requires_grad: bool
-    with_graph: bool
-    state: State
-    log_prob: Tensor
-
-
 class Flow(TorchDistribution):
     r"""log p(x) = log p_U(f(x)) + log abs det ∂f(x)/∂x; draws are x = f⁻¹(u) with u ~ p_U.
 
@@ -53,11 +36,13 @@ class Flow(TorchDistribution):
     slow in one of its directions, an autoregressive one by as many passes as x has dimensions; for the other one as
     the slow, give ``transform.inv``.
 
-    ``rsample`` knows the density of what it draws without going back from x to u. It keeps that of the last draw, and
-    ``log_prob`` of this very tensor gives it: its value, and its derivative in whatever the draw came from, are those
-    of log p(x) at x = f⁻¹(u). (The derivative in x by itself is that of another tensor: ask for ``log_prob`` of
-    ``x.detach().requires_grad_()``.) It is computed anew if x, or anything in ``reads``, has been changed or replaced
-    since, or has got a gradient, and under gradients if x was drawn without.
+    Where draws are the quick way, their density comes with them: given ``reads``, a flow keeps its last draw with its
+    density, and ``log_prob`` of this very tensor is that. Its derivative is the one by way of whatever the draw came
+    from. (The derivative in x by itself is that of another tensor: ask for ``log_prob`` of
+    ``x.detach().requires_grad_()``.) If x, or a tensor that is read, has been changed or replaced since, it is
+    computed from x as for any other value.
+
+    There is no closed form of the moments: take those of draws.
 
     Args:
         transform: f, from x to u, by any transform of torch or Zuko.
@@ -93,11 +78,8 @@ class Flow(TorchDistribution):
         self.transform = transform
         self.reads = tuple(reads)
         self._summed = max(-missing, 0)
-        self._drawn: _Draw | None = None
+        self._drawn: tuple[Tensor, Tensor, list[Tensor], object] | None = None
         super().__init__(batch_shape, event_shape, validate_args=validate_args)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_drawn": None}  # a copy's draws are others
 
     @property
     def has_rsample(self) -> bool:
@@ -111,12 +93,6 @@ class Flow(TorchDistribution):
         missing = self.event_dim - domain.event_dim
         return constraints.independent(domain, missing) if missing else domain
 
-    @property
-    def mean(self) -> Tensor:
-        """E[x], which has no closed form, by 1,000 draws of a stream of its own: up to an error of about σ/32."""
-        with isolated_rng(seed=0):
-            return torch.stack([self.sample([100]).mean(0) for _ in range(10)]).mean(0)
-
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Flow":
         """The same for a larger batch."""
         expanded = Flow(self.transform, self.base.expand(batch_shape), self.reads, validate_args=False)
@@ -129,47 +105,28 @@ class Flow(TorchDistribution):
             return self.transform.inv(self.base.sample(torch.Size(sample_shape)))
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Reparametrized draws; their density is kept."""
+        """Reparametrized draws; with ``reads``, their density is kept."""
         noise = self.base.rsample(torch.Size(sample_shape))
+        if not self.reads:
+            return self.transform.inv(noise)
         value, log_det = _call(self.transform.inv, noise)
         log_prob = self.base.log_prob(noise) - sum_rightmost(log_det, self._summed)
-        self._drawn = self._record(value, log_prob)
+        tensors = _tensors(value, *self.reads)
+        # the tensors themselves too: another one could get the identity of one that is gone
+        self._drawn = value, log_prob, tensors, _state(tensors)
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(value)."""
         if self._validate_args:
             self._validate_sample(value)
-        kept = self._kept(value)
-        if kept is not None:
-            return kept if torch.is_grad_enabled() else kept.detach()
+        if self._drawn is not None and value is self._drawn[0]:
+            _, log_prob, _, state = self._drawn
+            if state is not None and state == _state(_tensors(value, *self.reads)):
+                return log_prob
         leading = torch.broadcast_shapes(value.shape[: value.dim() - self.event_dim], self.batch_shape)
         noise, log_det = _call(self.transform, value.expand(leading + self.event_shape))
         return self.base.log_prob(noise) + sum_rightmost(log_det, self._summed)
-
-    def _record(self, value: Tensor, log_prob: Tensor) -> _Draw | None:
-        state = _state(self.reads)
-        if not state or value.is_inference():
-            return None
-
-        def forget(_: weakref.ref, of: weakref.ref = weakref.ref(self)) -> None:  # noqa: B008
-            flow = of()
-            if flow is not None and flow._drawn is not None and flow._drawn.value() is None:
-                flow._drawn = None
-
-        reference = weakref.ref(value, forget)
-        graph = torch.is_grad_enabled()
-        return _Draw(reference, value._version, value.requires_grad, graph, state, log_prob)
-
-    def _kept(self, value: Tensor) -> Tensor | None:
-        """The density of the last draw, if this is it and nothing has changed."""
-        drawn = self._drawn
-        if drawn is None or drawn.value() is not value or (torch.is_grad_enabled() and not drawn.with_graph):
-            return None
-        alike = (value._version, value.requires_grad) == (drawn.version, drawn.requires_grad)
-        now = _state(self.reads)
-        same = len(now) == len(drawn.state) and all(map(_same, now, drawn.state))
-        return drawn.log_prob if alike and same else None
 
 
 def _call(transform: Transform, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,18 +137,17 @@ def _call(transform: Transform, x: Tensor) -> tuple[Tensor, Tensor]:
     return y, transform.log_abs_det_jacobian(x, y)
 
 
-def _state(reads: Sequence[nn.Module | Tensor]) -> State:
-    """All tensors that are read, with what tells that they are changed; empty if that cannot be told.
+def _tensors(*reads: nn.Module | Tensor) -> list[Tensor]:
+    """All tensors that are read, and their gradients."""
+    tensors = [t for r in reads for t in ((*r.parameters(), *r.buffers()) if isinstance(r, nn.Module) else (r,))]
+    return tensors + [t.grad for t in tensors if t.is_leaf and t.grad is not None]
+
+
+def _state(tensors: Sequence[Tensor]) -> object:
+    """What is equal as long as none of these is changed or replaced; None if that cannot be told.
 
     torch counts the changes of a tensor, but not those by its fused optimizers: before their step come gradients.
     """
-    tensors = [t for r in reads for t in ((*r.parameters(), *r.buffers()) if isinstance(r, nn.Module) else (r,))]
     if any(t.is_inference() for t in tensors):
-        return []
-    gradients = [t.grad if t.is_leaf else None for t in tensors]
-    versions = [None if g is None or g.is_inference() else g._version for g in gradients]
-    return [(t, g, t._version, v, t.requires_grad) for t, g, v in zip(tensors, gradients, versions, strict=True)]
-
-
-def _same(now: tuple[object, ...], then: tuple[object, ...]) -> bool:
-    return now[0] is then[0] and now[1] is then[1] and now[2:] == then[2:]
+        return None
+    return torch.is_grad_enabled(), [(id(t), t._version, t.requires_grad) for t in tensors]

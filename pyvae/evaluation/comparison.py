@@ -140,18 +140,13 @@ class Comparison:
         return pd.DataFrame.from_dict(self.figures(), orient="index").rename_axis("pair")
 
     def __str__(self) -> str:
-        head = ("", "bound", "log p̂(x)", "± data", "± MC", "difference", "± data", "± MC")
-        lines = [head]
-        for name, row in self.figures().items():
+        head = ["bound", "log p̂(x)", "± data", "± MC", "difference", "± data", "± MC"]
+        rows = []
+        for row in self.figures().values():
             numbers = [v for k, v in row.items() if k.startswith(("log_", "difference"))]
-            order = [numbers[i] for i in (0, 2, 1, 3, 5, 4)]
-            lines.append((name, row["bound"], *(f"{v:.3f}" for v in order)))
-        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-        table = [
-            "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-            for line in lines
-        ]
-        return "\n".join([*(line.rstrip() for line in table), "", self.verdict])
+            rows.append([row["bound"], *(numbers[i] for i in (0, 2, 1, 3, 5, 4))])
+        table = pd.DataFrame(rows, list(self.estimates), head)
+        return f"{table.to_string(float_format='{:.3f}'.format, na_rep='nan')}\n\n{self.verdict}"
 
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(self.estimates)}: {self.verdict}>"

@@ -16,6 +16,7 @@ from pyvae.evaluation.evaluate import require_weights
 from pyvae.evaluation.particles import repeated_run
 from pyvae.inspection.checks import check_data
 from pyvae.inspection.inspection import device_of, inspect_pair, takes_missing
+from pyvae.latent_space.posterior_means import mean_of
 
 __all__ = ["impute"]
 
@@ -97,7 +98,7 @@ def _expected(
     weights, means = [], []
     for start in range(0, num_particles, at_once):
         terms, model = repeated_run(pair, batch, min(at_once, num_particles - start), dim, columns)
-        mean = model.nodes[name]["fn"].mean.expand(-1, *x.shape[1:]).unflatten(0, terms.log_weight.shape)
+        mean = mean_of(model.nodes[name]["fn"]).expand(-1, *x.shape[1:]).unflatten(0, terms.log_weight.shape)
         share = terms.log_weight.softmax(0).to(mean)
         weights.append(terms.log_weight.logsumexp(0))
         means.append((share.reshape(*share.shape, *[1] * (x.dim() - 1)) * mean).sum(0))

@@ -14,7 +14,7 @@ from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError, first_lines
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.sites import stochastic_sites, unwrapped
-from pyvae.latent_space.posterior_means import centres
+from pyvae.latent_space.posterior_means import centres, mean_of
 
 __all__ = [
     "class_labels",
@@ -146,7 +146,7 @@ def shown(trace: Trace, name: str, mean: bool) -> Tensor:
     if name not in trace.nodes:
         raise PairError(f"without data the model draws no {name!r}; expected the sites that it has with data")
     site = trace.nodes[name]
-    return site["fn"].mean if mean else site["value"]
+    return mean_of(site["fn"]) if mean else site["value"]
 
 
 def class_labels(num_classes: int, per_class: int, device: torch.device) -> Tensor:

@@ -9,26 +9,43 @@ from torch import Tensor, nn
 
 from pyvae.batching.batches import Data, batches_for, check_order, inspect_data
 from pyvae.core.arguments import check_seed
+from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import PairError
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import as_matrix, check_latents, is_discrete, stochastic_sites, unwrapped
 
-__all__ = ["centre", "centres", "continuous_sites", "posterior_means", "robust_moments"]
+__all__ = ["centre", "centres", "continuous_sites", "draws_of", "mean_of", "posterior_means", "robust_moments"]
 
 _ROWS = 1024
-_QUARTILES = 1.349  # between those of a standard normal
+_DRAWS = 1000
 
 
 def centre(name: str, fn: Distribution) -> Tensor:
     """The mean of a site's distribution, or of a discrete one the most likely value.
 
     Raises:
-        PairError: if it has none that can be told.
+        PairError: if it is discrete and cannot tell that.
     """
+    if not is_discrete(fn):
+        return mean_of(fn)
     try:
-        return fn.mode if is_discrete(fn) else fn.mean
+        return fn.mode
     except NotImplementedError as error:
-        raise PairError(f"site {name!r} is {type(unwrapped(fn)).__name__}, which cannot tell its mean") from error
+        raise PairError(f"site {name!r} is {type(unwrapped(fn)).__name__}, which cannot tell its mode") from error
+
+
+def mean_of(fn: Distribution) -> Tensor:
+    """E[x]; of a distribution that has no closed form of it, the mean of 1,000 draws: up to an error of about σ/32."""
+    try:
+        return fn.mean
+    except NotImplementedError:
+        return draws_of(fn).mean(0)
+
+
+def draws_of(fn: Distribution) -> Tensor:
+    """1,000 draws, (1000, …), the same each time, of a stream of their own."""
+    with isolated_rng(seed=0), torch.no_grad():
+        return torch.cat([fn.sample((_DRAWS // 10,)) for _ in range(10)])  # in parts, as networks may make them
 
 
 def robust_moments(draws: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,16 +53,17 @@ def robust_moments(draws: Tensor) -> tuple[Tensor, Tensor]:
 
     Of a normal distribution they are mean and standard deviation.
     """
-    count = len(draws)
-    low, median, high = draws.sort(0).values[[count // 4, count // 2, 3 * count // 4]]
-    return median, (high - low) / _QUARTILES
+    from scipy.stats import iqr  # not before it is needed: to import it takes long
+
+    spread = iqr(draws.detach().double().cpu().numpy(), axis=0, scale="normal")
+    return draws.median(0).values, torch.as_tensor(spread).to(draws)
 
 
 def centres(inspection: Inspection) -> dict[str, Tensor]:
     """E[z | x] under q, or of codes the most likely, by the name of the latent site.
 
     Raises:
-        PairError: if guide and model have not the same latents, or one cannot tell its mean.
+        PairError: if guide and model have not the same latents, or one of codes cannot tell its mode.
     """
     check_latents(stochastic_sites(inspection.guide), stochastic_sites(inspection.model))
     return {name: centre(name, inspection.guide.nodes[name]["fn"]) for name in inspection.latents}

@@ -15,12 +15,11 @@ from pyvae.errors import RUN_ERRORS, ArgumentError, DataError, PairError, PyvaeE
 from pyvae.inspection.inspection import Inspection, device_of
 from pyvae.inspection.sites import has_support
 from pyvae.latent_space.decoding import data_site, decode, determining_means, inspect_trained, shown
-from pyvae.latent_space.posterior_means import centre, continuous_sites, robust_moments
+from pyvae.latent_space.posterior_means import centre, continuous_sites, draws_of, robust_moments
 
 __all__ = ["continuous_site", "interpolate", "traverse"]
 
 _VALUES = tuple(torch.linspace(-2, 2, 7).tolist())
-_DRAWS = 1000
 
 Args = Tensor | Sequence[Tensor]
 
@@ -214,18 +213,13 @@ def _moments(prior: Distribution) -> tuple[Tensor, Tensor]:
     try:
         mean, scale = prior.mean, prior.stddev
     except NotImplementedError:
-        draws = _draws(prior)
+        draws = draws_of(prior)
         return draws.mean(0), draws.std(0)
     finite = mean.isfinite() & scale.isfinite()
     if finite.all():
         return mean, scale
-    median, spread = robust_moments(_draws(prior))
+    median, spread = robust_moments(draws_of(prior))
     return torch.where(finite, mean, median), torch.where(finite, scale, spread)
-
-
-def _draws(prior: Distribution) -> Tensor:
-    with isolated_rng(0), torch.no_grad():
-        return prior.sample((_DRAWS,))
 
 
 def _below(pair: nn.Module, inspection: Inspection, name: str, labels: Tensor | None) -> set[str]:

@@ -55,7 +55,7 @@ class _FlowPrior(Prior):
         """The flow, with the context's batch shape, or () if it has none."""
         base = dist.Normal(self.loc, torch.ones_like(self.loc)).to_event(1)
         if not self.context_dim:
-            return Flow(self.transform(), base, (self.transform, self.loc))
+            return Flow(self.transform(), base)
         if not context:
             raise PairError(
                 f"{type(self).__name__} has context_dim={self.context_dim}, but got no context; give the pair a "
@@ -63,7 +63,7 @@ class _FlowPrior(Prior):
             )
         c = context[0]
         check_event(self, c, (self.context_dim,))
-        return Flow(self.transform(c), base.expand(c.shape[:-1]), (self.transform, self.loc, c))
+        return Flow(self.transform(c), base.expand(c.shape[:-1]))
 
 
 class MaskedAutoregressiveFlow(_FlowPrior):

@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 import pyvae
 from pyvae.datasets import memory_mapped
+from pyvae.datasets.data import InMemory
 
 TRAIN = """
 import json, resource, sys
@@ -149,3 +150,20 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
 def test_twenty_gibibytes_take_less_than_two(tmp_path):
     _, after = peaks(tmp_path / "x.npy", 20 * 2**30 // (4 * 3072), 3072, 2048)
     assert after < 2048
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_loader_takes_its_rows_at_once(path, in_memory):
+    sizes = []
+
+    def counted(x):
+        sizes.append(len(x))
+        return x
+
+    x = torch.from_numpy(np.load(path)).float()
+    data = InMemory(x, torch.arange(60), transform=counted) if in_memory else memory_mapped(path, transform=counted)
+    for source, rows in ((data, x), (Subset(data, range(1, 60, 2)), x[1::2])):
+        sizes.clear()
+        batches = list(DataLoader(source, batch_size=10))
+        assert sizes == [10] * len(batches)
+        assert torch.equal(torch.cat([batch[0] for batch in batches]), rows)
