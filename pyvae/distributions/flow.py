@@ -36,7 +36,7 @@ def import_zuko() -> ModuleType:
 
 
 class _Draw(NamedTuple):
-    """The last draw of a flow, and what has to be as it was for its density to be the same."""
+    """The last sample of a flow, and all that its density depends on."""
 
     value: weakref.ref
     version: int
@@ -47,14 +47,18 @@ class _Draw(NamedTuple):
 
 
 class Flow(TorchDistribution):
-    r"""log p(x) = log p_U(f(x)) + log abs det ∂f(x)/∂x; draws are x = f⁻¹(u) with u ~ p_U.
+    r"""The distribution of a normalizing flow: the image of a base distribution under an invertible map.
+
+    .. math:: \log p(x) = \log p_U(f(x)) + \log \left| \det \frac{\partial f(x)}{\partial x} \right|
+
+    Samples are x = f⁻¹(u) with u ~ p_U.
 
     Of a flow of Zuko it takes the two parts: ``q = zuko.flows.MAF(3)()``, ``Flow(q.transform, q.base)``. A flow is
     slow in one of its directions, an autoregressive one by as many passes as x has dimensions; for the other one as
     the slow, give ``transform.inv``.
 
-    ``rsample`` knows the density of what it draws without going back from x to u. It keeps that of the last draw, and
-    ``log_prob`` of this very tensor gives it: its value, and its derivative in whatever the draw came from, are those
+    ``rsample`` knows the density of its samples without going back from x to u. It keeps that of the last sample, and
+    ``log_prob`` of this very tensor gives it: its value, and its derivative in whatever the sample came from, are those
     of log p(x) at x = f⁻¹(u). (The derivative in x by itself is that of another tensor: ask for ``log_prob`` of
     ``x.detach().requires_grad_()``.) It is computed anew if x, or anything in ``reads``, has been changed or replaced
     since, or has got a gradient, and under gradients if x was drawn without.
@@ -101,7 +105,7 @@ class Flow(TorchDistribution):
 
     @property
     def has_rsample(self) -> bool:
-        """As of the base."""
+        """Whether samples are reparametrized, as the base's."""
         return self.base.has_rsample
 
     @property
@@ -113,23 +117,23 @@ class Flow(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """E[x], which has no closed form, by 1,000 draws of a stream of its own: up to an error of about σ/32."""
+        """The mean, which has no closed form, from 1,000 samples of its own stream: up to an error of about σ/32."""
         with isolated_rng(seed=0):
             return torch.stack([self.sample([100]).mean(0) for _ in range(10)]).mean(0)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Flow":
-        """The same for a larger batch."""
+        """The same distribution, expanded to a larger batch."""
         expanded = Flow(self.transform, self.base.expand(batch_shape), self.reads, validate_args=False)
         expanded._validate_args = self._validate_args
         return expanded
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws."""
+        """Samples."""
         with torch.no_grad():
             return self.transform.inv(self.base.sample(torch.Size(sample_shape)))
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Reparametrized draws; their density is kept."""
+        """Reparametrized samples; their density is kept."""
         noise = self.base.rsample(torch.Size(sample_shape))
         value, log_det = _call(self.transform.inv, noise)
         log_prob = self.base.log_prob(noise) - sum_rightmost(log_det, self._summed)
@@ -137,7 +141,7 @@ class Flow(TorchDistribution):
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(value)."""
+        """The log density."""
         if self._validate_args:
             self._validate_sample(value)
         kept = self._kept(value)
@@ -162,7 +166,7 @@ class Flow(TorchDistribution):
         return _Draw(reference, value._version, value.requires_grad, graph, state, log_prob)
 
     def _kept(self, value: Tensor) -> Tensor | None:
-        """The density of the last draw, if this is it and nothing has changed."""
+        """The density of the last sample, if this is it and nothing has changed."""
         drawn = self._drawn
         if drawn is None or drawn.value() is not value or (torch.is_grad_enabled() and not drawn.with_graph):
             return None
@@ -181,7 +185,7 @@ def _call(transform: Transform, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _state(reads: Sequence[nn.Module | Tensor]) -> State:
-    """All tensors that are read, with what tells that they are changed; empty if that cannot be told.
+    """All tensors that are read, with what identifies their state; empty if their changes cannot be detected.
 
     torch counts the changes of a tensor, but not those by its fused optimizers: before their step come gradients.
     """
