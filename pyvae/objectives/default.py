@@ -16,7 +16,7 @@ _LIBRARIES = ("torch.distributions", "pyro.distributions", "pyvae.distributions"
 
 
 def default_objective(inspection: Inspection) -> ELBO:
-    """``TraceMeanField_ELBO`` where every KL(q ‖ p) has a closed form, else ``Trace_ELBO``.
+    """The default objective: ``TraceMeanField_ELBO`` where every KL(q ‖ p) has a closed form, else ``Trace_ELBO``.
 
     ``TraceEnum_ELBO`` if the guide asks for a site to be enumerated.
 
@@ -49,7 +49,7 @@ def has_analytic_kl(q: dict, p: dict) -> bool:
 def with_plate_nesting(objective: ELBO, inspection: Inspection) -> ELBO:
     """A copy of the objective that knows the pair's plate nesting.
 
-    Else Pyro would find it out at the first step, by a run of the pair of which the objective knows nothing: buffers
+    Otherwise Pyro finds it out at the first step, by a run of the pair that the objective does not know of: buffers
     would be updated twice.
     """
     objective = copy.copy(objective)
