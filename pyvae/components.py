@@ -1,4 +1,4 @@
-"""What components of a pair over one network share: the base of priors, likelihoods and guides."""
+"""The base of priors, likelihoods and guides whose parameters come from a network."""
 
 from collections.abc import Sequence
 
@@ -40,7 +40,7 @@ def call_network(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> Tens
 
 
 def call_location_log_variance(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    r"""(μ, log σ²) from one output, stacked along the first dimension of the event.
+    r"""The mean and log-variance (μ, log σ²) from one output, stacked along the first dimension of the event.
 
     Raises:
         PairError: if the output's event is not ``shape`` with its first dimension doubled.
@@ -49,7 +49,7 @@ def call_location_log_variance(network: nn.Module, *inputs: Tensor, shape: torch
 
 
 def call_location_scale(network: nn.Module, *inputs: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    r"""(μ, σ) from one output (μ, log σ²), stacked along the first dimension of the event.
+    r"""The mean and scale (μ, σ) from one output (μ, log σ²), stacked along the first dimension of the event.
 
     The log-variance keeps σ positive without a floor: σ = exp(log σ² / 2).
 
@@ -61,11 +61,11 @@ def call_location_scale(network: nn.Module, *inputs: Tensor, shape: torch.Size) 
 
 
 class ParametrizedByNetwork(nn.Module):
-    """What components over one network share.
+    """The base of components whose distribution has its parameters from a network.
 
     Args:
         network: gives the parameters of the distribution.
-        event_shape: shape of what the distribution is of.
+        event_shape: event shape of the distribution.
 
     Raises:
         ArgumentError: if ``event_shape`` is not made of positive ints.
@@ -78,7 +78,7 @@ class ParametrizedByNetwork(nn.Module):
 
     @property
     def output_shape(self) -> torch.Size:
-        """What the network's output must end in, from which recipes make the network."""
+        """The shape in which the network's output must end, from which recipes make the network."""
         return self.event_shape
 
     def output(self, *inputs: Tensor) -> Tensor:
@@ -95,11 +95,11 @@ class ParametrizedByNetwork(nn.Module):
 
 
 class NormalParametrizedByNetwork(ParametrizedByNetwork):
-    """What is N(μ, diag σ²), with means and log-variances of one network."""
+    """The base of diagonal normals N(μ, diag σ²) with means and log-variances from one network."""
 
     @property
     def output_shape(self) -> torch.Size:
-        """Means, then log-variances."""
+        """The shape of means, then log-variances."""
         return doubled(self.event_shape)
 
     def normal(self, *inputs: Tensor) -> dist.Distribution:

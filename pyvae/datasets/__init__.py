@@ -1,4 +1,4 @@
-"""Datasets: functions that give data, in memory or on disk."""
+"""Datasets: functions that return data, in memory or on disk."""
 
 from pyvae.datasets.arrays import arrays
 from pyvae.datasets.audio import audio_folder, audio_rate, read_audio, spoken_digits

@@ -27,7 +27,7 @@ def spoken_digits(root: str = "data", download: bool = False) -> DataSplits:
 
     Args:
         root: the directory that holds ``fsdd/recordings``.
-        download: changes nothing; clone the repository.
+        download: has no effect; clone the repository.
 
     Raises:
         DataError: if the files are not there.

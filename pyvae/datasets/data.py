@@ -1,4 +1,4 @@
-"""Data in memory: what every dataset function gives."""
+"""Data in memory, as every dataset function returns them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ class InMemory(TensorDataset):
     Args:
         tensors: x, and possibly labels y; rows first.
         transform: of the rows of x that are taken, such as a fresh binarization.
-        factors: what the rows were made from, if that is known; it is not among what is taken.
+        factors: the ground-truth factors of the rows, if known; indexing does not return them.
 
     Example:
         >>> len(InMemory(torch.zeros(5, 2))[torch.tensor([0, 3])][0])
@@ -56,7 +56,7 @@ class InMemory(TensorDataset):
         return InMemory(*(t[index] for t in self.tensors), transform=self.transform, factors=factors)
 
     def fixed(self, seed: int = 0) -> "InMemory":
-        """The same rows with one draw of a random transform, so that figures on them can be compared."""
+        """The same rows with one sample of a random transform, so that figures on them can be compared."""
         with isolated_rng(seed):
             tensors = self[torch.arange(len(self))]
         return InMemory(*tensors, transform=lambda x: x, factors=self.factors)
@@ -66,13 +66,13 @@ class InMemory(TensorDataset):
         return f"{type(self).__name__}({len(self)} rows of shapes {shapes})"
 
     def without_labels(self) -> "InMemory":
-        """x alone."""
+        """The same data without labels: x alone."""
         return InMemory(self.tensors[0], transform=self.transform, factors=self.factors)
 
 
 @dataclass(frozen=True)
 class DataSplits:
-    """Training and test data with what is to be known of them.
+    """Training and test data, with a description of them.
 
     Attributes:
         name: where the data come from.

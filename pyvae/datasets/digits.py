@@ -9,7 +9,9 @@ __all__ = ["digits"]
 
 
 def digits(root: str = "data", download: bool = False) -> DataSplits:
-    """1,797 images of 1×8×8 with 17 grey levels, in 10 classes: 1,437 to train, 360 to test, the same each time.
+    """The handwritten digits of scikit-learn: 1,797 images of 1×8×8 with 17 grey levels, in 10 classes.
+
+    1,437 are for training and 360 for testing, the same each time.
 
     Args:
         root: unused: the data come with scikit-learn.

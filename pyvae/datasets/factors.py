@@ -1,4 +1,4 @@
-"""The factors that data were made from, where they are known."""
+"""The ground-truth factors of data, where they are known."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Factors:
     sizes: tuple[int, ...]
 
     def rows(self, index: Tensor | slice) -> "Factors":
-        """Those of the given rows."""
+        """The factors of the given rows."""
         return Factors(self.values[index], self.names, self.sizes)
 
     def __len__(self) -> int:

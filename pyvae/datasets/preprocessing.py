@@ -1,4 +1,4 @@
-"""What is done to x before a VAE sees it: each function takes data and gives data, with a record of itself."""
+"""Preprocessing of x for a VAE: each function takes data and returns data, with a record of itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,12 +15,12 @@ _MOMENTS = ("mean", "scale")
 
 
 def no_preprocessing(data: DataSplits) -> DataSplits:
-    """x as the dataset gives it: images in [0, 1], arrays as they are."""
+    """The data as the dataset gives them: images in [0, 1], arrays as they are."""
     return data
 
 
 def dynamic_binarization(data: DataSplits) -> DataSplits:
-    """x_i ~ Bernoulli(intensity_i), drawn anew each time a row is taken (Burda et al., 2016).
+    """Dynamic binarization: x_i ~ Bernoulli(intensity_i), drawn anew each time a row is taken (Burda et al., 2016).
 
     Raises:
         DataError: if x is not in [0, 1], or holds NaN.
@@ -30,7 +30,7 @@ def dynamic_binarization(data: DataSplits) -> DataSplits:
 
 
 def static_binarization(data: DataSplits, seed: int = 0) -> DataSplits:
-    """x_i ~ Bernoulli(intensity_i), drawn once (Salakhutdinov and Murray, 2008).
+    """Static binarization: x_i ~ Bernoulli(intensity_i), drawn once (Salakhutdinov and Murray, 2008).
 
     Raises:
         DataError: if x is not in [0, 1], or holds NaN.
@@ -48,7 +48,11 @@ def static_binarization(data: DataSplits, seed: int = 0) -> DataSplits:
 
 
 def dequantization(data: DataSplits) -> DataSplits:
-    """x = (k + u) / K with u ~ U(0, 1) drawn each time, for grey level k of K: a density for discrete data.
+    r"""Uniform dequantization of grey levels, which gives discrete data a density.
+
+    .. math:: x = (k + u) / K, \qquad u \sim U(0, 1)
+
+    u is drawn each time a row is taken, for grey level k of K.
 
     The mean log density of the dequantized data bounds log P(k) − log K per element from below (Theis et al., 2016,
     equation 3, after the change of units).
@@ -73,7 +77,9 @@ def dequantization(data: DataSplits) -> DataSplits:
 
 
 def standardization(data: DataSplits) -> DataSplits:
-    """(x − m) / s with the training data's mean and standard deviation, per channel of images, per column of vectors.
+    r"""Standardization by the training data's mean and standard deviation, per image channel or vector column.
+
+    .. math:: x \mapsto (x - m) / s
 
     Columns that never change keep s = 1.
     """
@@ -114,7 +120,7 @@ def as_recorded(x: Tensor, preprocessing: Sequence[Mapping[str, object]]) -> Ten
 
 
 def original_units(x: Tensor, preprocessing: Sequence[Mapping[str, object]]) -> Tensor:
-    """x as it was before a standardization that ``preprocessing`` records; as it is for all that has no inverse."""
+    """The data before a standardization that ``preprocessing`` records; all else has no inverse and stays as it is."""
     for record in reversed(preprocessing):
         if record["name"] == "standardization":
             mean, scale = (torch.tensor(record[n], dtype=x.dtype, device=x.device) for n in _MOMENTS)

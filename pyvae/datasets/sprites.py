@@ -1,4 +1,4 @@
-"""Images of one shape each, drawn from known factors: what a representation should find is known here."""
+"""Images of one shape each, drawn from known factors: a ground truth for representations."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,13 +34,17 @@ _PIXELS = 2**20  # of the images drawn at once
 
 @dataclass(frozen=True)
 class Sprites:
-    r"""x_p = c · min(1, max(0, 1/2 − d(R_θᵀ(p − t)/r) r/w)): shapes of signed distance d, moved, turned and scaled.
+    r"""A generator of images of one shape each, from independent factors: shape, size, orientation, place and colour.
+
+    .. math:: x_p = c \cdot \min\Bigl(1, \max\Bigl(0, \frac 12 - \frac rw d(R_\theta^\top (p - t) / r)\Bigr)\Bigr)
+
+    d is the signed distance of a shape, which is moved, turned and scaled.
 
     p is a pixel's centre, w its width, r the sprite's radius, θ its orientation, t its place and c its colour: each
     pixel takes the colour by how much of it lies inside, to first order, on black ground. Factors are independent,
     and each combination gives another image: orientations are θ = 90° · i / n for i = 0 … n − 1, since a square that
     is turned by 90° is the same square (there is no circle, which has no orientation). In images of fewer than 16 × 16
-    pixels some differ by less than a byte tells. Turns are clockwise, y grows downwards. The order of the factors is
+    pixels some differ by less than one grey level. Turns are clockwise, y grows downwards. The order of the factors is
     shape, scale, orientation, x, y, colour; those that have only one value are left out.
 
     Args:
@@ -103,12 +107,12 @@ class Sprites:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many values each factor has."""
+        """The number of values of each factor."""
         return tuple(self._counts[name] for name in self.names)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
+        """The image shape (channels, height, width)."""
         return (1 if self.colours == ("white",) else 3, self.image_size, self.image_size)
 
     def factors(self) -> Factors:
@@ -142,7 +146,7 @@ class Sprites:
         return torch.cat([self._drawn(some) for some in self._complete(values).split(at_once)])
 
     def captions(self, values: Tensor) -> list[str]:
-        """What is to be seen, in English; of size and place only three degrees are told.
+        """Captions in English; size and place are described by three degrees each.
 
         Args:
             values: (N, F), ints, as in :meth:`factors`.
@@ -236,10 +240,12 @@ def _degree(words: tuple[str, str, str], index: int, count: int) -> str:
 
 
 def sprites(root: str = "data", download: bool = False) -> DataSplits:
-    """21,168 images of 3×32×32: 4 shapes in 3 sizes, 6 orientations, 7 × 7 places and 6 colours, a tenth to test.
+    """The default sprites: 21,168 images of 3×32×32 from six known factors, a tenth of them for testing.
+
+    There are 4 shapes in 3 sizes, 6 orientations, 7 × 7 places and 6 colours.
 
     They are drawn when called; the labels are the shapes. For others, such as smaller ones without colours, see
-    :class:`Sprites`, which also tells how they are drawn and gives captions.
+    :class:`Sprites`, which also describes how they are drawn and gives captions.
 
     Args:
         root: unused: the images are drawn.

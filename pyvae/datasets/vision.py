@@ -13,7 +13,7 @@ __all__ = ["cifar10", "fashion_mnist", "image_folder", "kmnist", "mnist", "read_
 
 
 def mnist(root: str = "data", download: bool = False) -> DataSplits:
-    """70,000 handwritten digits, 1×28×28 (LeCun, Cortes and Burges).
+    """The MNIST dataset: 70,000 handwritten digits, 1×28×28 (LeCun, Cortes and Burges).
 
     Args:
         root: the directory that holds ``MNIST/raw``.
@@ -26,17 +26,26 @@ def mnist(root: str = "data", download: bool = False) -> DataSplits:
 
 
 def fashion_mnist(root: str = "data", download: bool = False) -> DataSplits:
-    """70,000 pictures of clothes, 1×28×28 (Xiao, Rasul and Vollgraf, 2017); arguments as :func:`mnist`."""
+    """The Fashion-MNIST dataset: 70,000 pictures of clothes, 1×28×28 (Xiao, Rasul and Vollgraf, 2017).
+
+    The arguments are those of :func:`mnist`.
+    """
     return _torchvision("FashionMNIST", root, download)
 
 
 def kmnist(root: str = "data", download: bool = False) -> DataSplits:
-    """70,000 cursive Japanese characters, 1×28×28 (Clanuwat et al., 2018); arguments as :func:`mnist`."""
+    """The Kuzushiji-MNIST dataset: 70,000 cursive Japanese characters, 1×28×28 (Clanuwat et al., 2018).
+
+    The arguments are those of :func:`mnist`.
+    """
     return _torchvision("KMNIST", root, download)
 
 
 def cifar10(root: str = "data", download: bool = False) -> DataSplits:
-    """60,000 natural images, 3×32×32 (Krizhevsky, 2009); arguments as :func:`mnist`."""
+    """The CIFAR-10 dataset: 60,000 natural images, 3×32×32 (Krizhevsky, 2009).
+
+    The arguments are those of :func:`mnist`.
+    """
     return _torchvision("CIFAR10", root, download)
 
 

@@ -14,7 +14,9 @@ __all__ = ["Autoregressive"]
 
 
 class Autoregressive(TorchDistribution):
-    r"""P(k | c) = Π_i P(k_i | k_1, …, k_{i−1}, c) for a grid k of codes 0 … K − 1, in raster order.
+    r"""A distribution of grids of integer codes, each code given those before it in raster order.
+
+    .. math:: P(k \mid c) = \prod_i P(k_i \mid k_1, \dots, k_{i-1}, c), \qquad k_i \in \{0, \dots, K - 1\}
 
     ``network(k, *context)`` gives the logits of all factors at once, those at place i from the codes before i alone:
     ``log_prob`` takes one call, under one batch dimension, whatever the shapes of batch and sample. ``sample`` goes
@@ -97,16 +99,16 @@ class Autoregressive(TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """0 … K − 1 at each place."""
+        """Integers from 0 to K − 1 at each place."""
         return constraints.independent(constraints.integer_interval(0, self.num_codes - 1), self.event_dim)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Autoregressive":
-        """The same for a larger batch."""
+        """The same distribution, expanded to a larger batch."""
         arguments = (self.network, self.event_shape, self.num_codes, self.context, torch.Size(batch_shape))
         return Autoregressive(*arguments, self.context_event_dims, validate_args=self._validate_args)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws, int64."""
+        """Samples, int64."""
         leading = torch.Size(sample_shape) + self.batch_shape
         if not leading.numel():
             return torch.empty(leading + self.event_shape, dtype=torch.long, device=self._device())
@@ -122,7 +124,7 @@ class Autoregressive(TorchDistribution):
             return torch.stack(drawn, -1).reshape(leading + self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Σ_i log P(k_i | k_1, …, k_{i−1}, c)."""
+        """The log probability of grids of codes, Σ_i log P(k_i | k_1, …, k_{i−1}, c)."""
         leading = self._check_codes(value)
         flat = value.long().expand(leading + self.event_shape).reshape(-1, *self.event_shape)
         logits = self._logits(flat, *self._flat_context(leading))

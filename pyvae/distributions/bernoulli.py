@@ -7,11 +7,13 @@ __all__ = ["Bernoulli"]
 
 
 class Bernoulli(dist.Bernoulli):
-    r"""log p(x) = x log π + (1 − x) log(1 − π) for x in [0, 1].
+    r"""The Bernoulli distribution, which also accepts grey values between 0 and 1.
+
+    .. math:: \log p(x) = x \log \pi + (1 - x) \log(1 - \pi), \qquad x \in [0, 1]
 
     For x in {0, 1} this is the Bernoulli distribution. Grey values between are accepted as well, as VAEs are
     commonly trained on them: log p is then minus the cross-entropy, **not a log density** (it is not normalized over
-    [0, 1]; :func:`pyvae.fit` warns of it). Draws are always 0 or 1. Values outside [0, 1] are refused while Pyro's
+    [0, 1]; :func:`pyvae.fit` warns of it). Samples are always 0 or 1. Values outside [0, 1] are refused while Pyro's
     validation is on.
 
     Args:

@@ -11,10 +11,12 @@ __all__ = ["CategoricalLevels"]
 
 
 class CategoricalLevels(TorchDistribution):
-    r"""P(x = k/(L − 1)) = exp(a_k) / Σ_j exp(a_j), for k = 0 … L − 1.
+    r"""A categorical distribution over L equidistant grey levels in [0, 1].
 
-    A probability of its own for each of L grey levels in [0, 1], which may have any shape but share nothing: that
-    levels are near each other must be learned.
+    .. math:: P(x = k/(L - 1)) = \frac{\exp a_k}{\sum_j \exp a_j}, \qquad k = 0, \dots, L - 1
+
+    Each level has a probability of its own: the distribution may have any shape, but that neighbouring levels are
+    similar must be learned.
 
     Args:
         logits: a, of shape (…, L) with L at least 2.
@@ -44,11 +46,11 @@ class CategoricalLevels(TorchDistribution):
 
     @property
     def levels(self) -> int:
-        """L."""
+        """The number of levels, L."""
         return self.logits.shape[-1]
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "CategoricalLevels":
-        """The same for a larger batch."""
+        """The same distribution, expanded to a larger batch."""
         logits = self.logits.expand(*batch_shape, self.levels)
         expanded = CategoricalLevels(logits, validate_args=False)
         expanded._validate_args = self._validate_args
@@ -56,18 +58,18 @@ class CategoricalLevels(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """Σ_k P(k) k/(L − 1)."""
+        """The mean, Σ_k P(k) k/(L − 1)."""
         probabilities = self.logits.softmax(-1)
         return probabilities @ torch.linspace(0, 1, self.levels).to(probabilities)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws on the grid."""
+        """Samples on the grid."""
         with torch.no_grad():
             level = Categorical(logits=self.logits, validate_args=False).sample(sample_shape)
             return level.to(self.logits.dtype) / (self.levels - 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log P of values on the grid; values between count as their nearest level."""
+        """The log probability of values on the grid; values between count as their nearest level."""
         if self._validate_args:
             self._validate_sample(value)
         shape = torch.broadcast_shapes(value.shape, self.batch_shape)

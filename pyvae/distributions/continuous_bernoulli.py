@@ -12,7 +12,9 @@ _SMALL = 0.5
 
 
 class ContinuousBernoulli(TorchDistribution):
-    r"""log p(x) = x η − log((e^η − 1) / η) on [0, 1], with the logit η = log λ / (1 − λ).
+    r"""The continuous Bernoulli distribution on [0, 1], accurate for any logits.
+
+    .. math:: \log p(x) = x \eta - \log \frac{e^\eta - 1}{\eta}, \qquad \eta = \log \frac{\lambda}{1 - \lambda}
 
     That is λ^x (1 − λ)^{1 − x}, as of a Bernoulli distribution, with the constant that makes it a density. It is
     uniform for η = 0, and nearly exponential from one of the ends, with the mean 1/abs(η) away from it, for large η.
@@ -45,14 +47,14 @@ class ContinuousBernoulli(TorchDistribution):
         super().__init__(logits.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "ContinuousBernoulli":
-        """The same for a larger batch."""
+        """The same distribution, expanded to a larger batch."""
         expanded = ContinuousBernoulli(self.logits.expand(batch_shape), validate_args=False)
         expanded._validate_args = self._validate_args
         return expanded
 
     @property
     def mean(self) -> Tensor:
-        """1/(1 − e^{−η}) − 1/η."""
+        """The mean, 1/(1 − e^{−η}) − 1/η."""
         small, eta, size, far = self._parts()
         # the distance to the nearer end, whose digits a difference from 1 would drop
         distance = 1 / size - far / (1 - far)
@@ -62,13 +64,13 @@ class ContinuousBernoulli(TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """1/η² − e^η / (e^η − 1)²."""
+        """The variance, 1/η² − e^η / (e^η − 1)²."""
         small, eta, size, far = self._parts()
         series = _series(eta.square(), 1 / 12, -1 / 240, 1 / 6048, -1 / 172800, 1 / 5322240)
         return torch.where(small, series, size.square().reciprocal() - far / (1 - far).square())
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws, by the inverse of the distribution function."""
+        """Samples, by the inverse of the distribution function."""
         with torch.no_grad():
             uniform = torch.rand(self._extended_shape(sample_shape), dtype=self.logits.dtype, device=self.logits.device)
             size = self.logits.abs().clamp(min=torch.finfo(self.logits.dtype).eps)
@@ -76,7 +78,7 @@ class ContinuousBernoulli(TorchDistribution):
             return torch.where(self.logits > 0, 1 - distance, distance)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p of values in [0, 1]."""
+        """The log density of values in [0, 1]."""
         if self._validate_args:
             self._validate_sample(value)
         small, eta, size, far = self._parts()

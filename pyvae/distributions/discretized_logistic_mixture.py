@@ -15,7 +15,12 @@ __all__ = ["DiscretizedLogisticMixture"]
 
 
 class DiscretizedLogisticMixture(TorchDistribution):
-    r"""P(x) = Π_i Σ_k π_ik Π_c [σ((x_ci + h − m_kci) / s_kci) − σ((x_ci − h − m_kci) / s_kci)], h = 1 / (2 (L − 1)).
+    r"""A mixture of logistic distributions over the grey levels of an image, as in PixelCNN++.
+
+    .. math::
+
+        P(x) = \prod_i \sum_k \pi_{ik} \prod_c \Bigl[ \sigma\Bigl(\frac{x_{ci} + h - m_{kci}}{s_{kci}}\Bigr)
+            - \sigma\Bigl(\frac{x_{ci} - h - m_{kci}}{s_{kci}}\Bigr) \Bigr], \qquad h = \frac{1}{2 (L - 1)}
 
     For images x with L grey levels, scaled to [0, 1], with positions i and channels c. The channels of a position share
     the component k; within it, each depends linearly on those before: m_kci = μ_kci + Σ_{d < c} a_kcdi (x_di − 1/2).
@@ -84,11 +89,11 @@ class DiscretizedLogisticMixture(TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """[0, 1] for each element."""
+        """The interval [0, 1] for each element."""
         return constraints.independent(constraints.unit_interval, self.event_dim)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "DiscretizedLogisticMixture":
-        """The same for a larger batch."""
+        """The same distribution, expanded to a larger batch."""
         logits = self.logits.expand(*batch_shape, *self.logits.shape[len(self.batch_shape) :])
         parameters = (logits, self.loc, self.scale, self.event_shape, self.coupling, self.levels)
         expanded = DiscretizedLogisticMixture(*parameters, validate_args=False)
@@ -111,7 +116,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         return (weights * means).sum(self._channel - 1).reshape(self.batch_shape + self.event_shape)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws of a component at each position, then of its channels, each brought to the grid, one after another."""
+        """Samples: a component at each position, then its channels one after another, each rounded to the grid."""
         last = self.levels - 1
 
         def draw(loc: Tensor, scale: Tensor) -> Tensor:
@@ -127,7 +132,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
             return self._in_turn(*drawn, draw).reshape(self._extended_shape(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log P of values on the grid; values between count as their nearest level."""
+        """The log probability of values on the grid; values between count as their nearest level."""
         if self._validate_args:
             self._validate_sample(value)
         last = self.levels - 1

@@ -14,9 +14,13 @@ __all__ = ["DiscretizedNormal"]
 
 
 class DiscretizedNormal(TorchDistribution):
-    r"""P(x = k/(L − 1)) = ∫ N(y; μ, σ²) dy over the cell around k/(L − 1), for k = 0 … L − 1.
+    r"""A normal distribution over the grey levels of an image.
 
-    Cells are 1/(L − 1) wide and meet half way; the first and the last reach to −∞ and ∞, so that the probabilities
+    .. math:: P(x = k/(L - 1)) = \int_{C_k} \mathcal N(y; \mu, \sigma^2) \, dy, \qquad k = 0, \dots, L - 1
+
+    C_k is the cell around k/(L − 1).
+
+    Cells are 1/(L − 1) wide and meet half way; the first and the last extend to −∞ and ∞, so that the probabilities
     sum to 1. For images with L grey levels, scaled to [0, 1]: the log probability is then one of the data, and
     −log₂ P per dimension their length in bits.
 
@@ -50,7 +54,7 @@ class DiscretizedNormal(TorchDistribution):
         super().__init__(shape, validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "DiscretizedNormal":
-        """The same for a larger batch."""
+        """The same distribution, expanded to a larger batch."""
         loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
         expanded = DiscretizedNormal(loc, scale, self.levels, validate_args=False)
         expanded._validate_args = self._validate_args
@@ -58,18 +62,18 @@ class DiscretizedNormal(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """μ within [0, 1]: the mean, but for the grid and what lies outside."""
+        """The mean μ, clipped to [0, 1]; exact but for the grid and the mass outside."""
         return self.loc.clamp(0, 1)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws of the normal, brought to the grid."""
+        """Samples of the normal, rounded to the grid."""
         with torch.no_grad():
             shape = self._extended_shape(sample_shape)
             draws = torch.normal(self.loc.expand(shape), self.scale.expand(shape)).clamp(0, 1)
             return (draws * (self.levels - 1)).round() / (self.levels - 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log P of values on the grid; values between count as their nearest level."""
+        """The log probability of values on the grid; values between count as their nearest level."""
         if self._validate_args:
             self._validate_sample(value)
         last = self.levels - 1

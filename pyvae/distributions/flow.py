@@ -30,7 +30,11 @@ def import_zuko() -> ModuleType:
 
 
 class Flow(TorchDistribution):
-    r"""log p(x) = log p_U(f(x)) + log abs det ∂f(x)/∂x; draws are x = f⁻¹(u) with u ~ p_U.
+    r"""The distribution of a normalizing flow: the image of a base distribution under an invertible map.
+
+    .. math:: \log p(x) = \log p_U(f(x)) + \log \left| \det \frac{\partial f(x)}{\partial x} \right|
+
+    Samples are x = f⁻¹(u) with u ~ p_U.
 
     Of a flow of Zuko it takes the two parts: ``q = zuko.flows.MAF(3)()``, ``Flow(q.transform, q.base)``. A flow is
     slow in one of its directions, an autoregressive one by as many passes as x has dimensions; for the other one as
@@ -83,7 +87,7 @@ class Flow(TorchDistribution):
 
     @property
     def has_rsample(self) -> bool:
-        """As of the base."""
+        """Whether samples are reparametrized, as the base's."""
         return self.base.has_rsample
 
     @property
@@ -94,18 +98,18 @@ class Flow(TorchDistribution):
         return constraints.independent(domain, missing) if missing else domain
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Flow":
-        """The same for a larger batch."""
+        """The same distribution, expanded to a larger batch."""
         expanded = Flow(self.transform, self.base.expand(batch_shape), self.reads, validate_args=False)
         expanded._validate_args = self._validate_args
         return expanded
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws."""
+        """Samples."""
         with torch.no_grad():
             return self.transform.inv(self.base.sample(torch.Size(sample_shape)))
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Reparametrized draws; with ``reads``, their density is kept."""
+        """Reparametrized samples; with ``reads``, their density is kept."""
         noise = self.base.rsample(torch.Size(sample_shape))
         if not self.reads:
             return self.transform.inv(noise)
@@ -117,7 +121,7 @@ class Flow(TorchDistribution):
         return value
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p(value)."""
+        """The log density."""
         if self._validate_args:
             self._validate_sample(value)
         if self._drawn is not None and value is self._drawn[0]:

@@ -13,16 +13,20 @@ __all__ = ["HypersphericalUniform", "log_area"]
 
 
 def log_area(dim: int) -> float:
-    """log 2 π^{d/2} / Γ(d/2): the area of the sphere in d dimensions."""
+    """The log area of the unit sphere in d dimensions, log 2 π^{d/2} / Γ(d/2)."""
     return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)
 
 
 class HypersphericalUniform(TorchDistribution):
-    r"""p(z) = Γ(d/2) / (2 π^{d/2}) for unit vectors z of length d: a density with respect to the sphere's area.
+    r"""The uniform distribution on the unit sphere in d dimensions.
+
+    .. math:: p(z) = \frac{\Gamma(d/2)}{2 \pi^{d/2}}, \qquad \|z\| = 1
+
+    The density is with respect to the sphere's area.
 
     Args:
         dim: d, at least 2.
-        like: a tensor on the device and of the dtype of the draws.
+        like: a tensor on the device and of the dtype of the samples.
         batch_shape: () unless given.
 
     Raises:
@@ -37,7 +41,7 @@ class HypersphericalUniform(TorchDistribution):
 
     arg_constraints: dict = {}  # noqa: RUF012 (as torch has it)
     support = pyro_constraints.sphere
-    has_rsample = True  # draws depend on no parameter
+    has_rsample = True  # samples depend on no parameter
 
     def __init__(
         self,
@@ -51,7 +55,7 @@ class HypersphericalUniform(TorchDistribution):
         super().__init__(torch.Size(batch_shape), torch.Size([dim]), validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "HypersphericalUniform":
-        """The same for a larger batch."""
+        """The same distribution, expanded to a larger batch."""
         return HypersphericalUniform(self.dim, self.like, batch_shape, validate_args=self._validate_args)
 
     @property
@@ -61,11 +65,11 @@ class HypersphericalUniform(TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """1/d in each coordinate."""
+        """The variance of each coordinate, 1/d."""
         return self.like.new_full(self.batch_shape + self.event_shape, 1 / self.dim)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws: directions of standard normal vectors."""
+        """Samples: directions of standard normal vectors."""
         shape = self._extended_shape(sample_shape)
         return torch.nn.functional.normalize(torch.randn(shape, dtype=self.like.dtype, device=self.like.device), dim=-1)
 

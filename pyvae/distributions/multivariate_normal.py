@@ -8,7 +8,10 @@ __all__ = ["LowRankMultivariateNormal", "MultivariateNormal"]
 
 
 class MultivariateNormal(dist.MultivariateNormal):
-    r"""N(z; μ, L Lᵀ), with KL(N(μ, L Lᵀ) ‖ N(m, diag s²)) in closed form; else as Pyro's.
+    r"""Pyro's multivariate normal, with a closed-form KL divergence from a diagonal normal.
+
+    .. math:: \mathcal N(z; \mu, L L^\top), \qquad
+        \mathrm{KL}(\mathcal N(\mu, L L^\top) \,\|\, \mathcal N(m, \operatorname{diag} s^2)) \text{ in closed form}
 
     Args:
         loc: μ, of shape (…, d).
@@ -24,7 +27,11 @@ class MultivariateNormal(dist.MultivariateNormal):
 
 
 class LowRankMultivariateNormal(dist.LowRankMultivariateNormal):
-    r"""N(z; μ, W Wᵀ + diag v), with KL(N(μ, W Wᵀ + diag v) ‖ N(m, diag s²)) in closed form; else as Pyro's.
+    r"""Pyro's low-rank multivariate normal, with a closed-form KL divergence from a diagonal normal.
+
+    .. math:: \mathcal N(z; \mu, W W^\top + \operatorname{diag} v), \qquad
+        \mathrm{KL}(\mathcal N(\mu, W W^\top + \operatorname{diag} v) \,\|\, \mathcal N(m, \operatorname{diag} s^2))
+        \text{ in closed form}
 
     Args:
         loc: μ, of shape (…, d).

@@ -26,7 +26,11 @@ class _OrMissing(constraints.Constraint):
 
 
 class PartiallyObserved(Wrapper):
-    r"""log p(x) where x was observed, and 0 where it is missing, which is NaN; draws are complete.
+    r"""A distribution of independent elements of which some are missing: NaN counts as unobserved.
+
+    .. math:: \log p(x) = \sum_{i \text{ observed}} \log p(x_i)
+
+    An element that is NaN contributes 0 to the log density. Samples are complete.
 
     With independent elements this is the density of what was observed, all else integrated out.
 
@@ -54,15 +58,15 @@ class PartiallyObserved(Wrapper):
 
     @property
     def support(self) -> constraints.Constraint:
-        """That of the base, and NaN."""
+        """The support of the base, and NaN."""
         return _OrMissing(self.base_dist.support)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "PartiallyObserved":
-        """The same for a larger batch."""
+        """The same distribution, expanded to a larger batch."""
         return PartiallyObserved(self.base_dist.expand(batch_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log p of what is not NaN."""
+        """The log density of each element, 0 where it is NaN."""
         missing = value.isnan()
         # a number of the support in its place, for the gradient of what is not used must be finite, too
         filler = torch.zeros((), dtype=value.dtype, device=value.device)

@@ -15,10 +15,13 @@ __all__ = ["PowerSpherical"]
 
 
 class PowerSpherical(TorchDistribution):
-    r"""p(z) = (1 + μᵀz)^κ / C(κ) for unit vectors z of length d, with C(κ) = 2^{α + β} π^β Γ(α) / Γ(α + β).
+    r"""The power spherical distribution of unit vectors around a mean direction.
+
+    .. math:: p(z) = \frac{(1 + \mu^\top z)^\kappa}{C(\kappa)}, \qquad \|z\| = 1, \qquad
+        C(\kappa) = 2^{\alpha + \beta} \pi^\beta \, \frac{\Gamma(\alpha)}{\Gamma(\alpha + \beta)}
 
     β = (d − 1)/2 and α = β + κ. It is uniform for κ = 0 and contracts to the mean direction μ as κ grows, as the von
-    Mises-Fisher distribution, but its draws are reparametrized and need no rejection, and its entropy and its KL
+    Mises-Fisher distribution, but its samples are reparametrized and need no rejection, and its entropy and its KL
     divergence from :class:`HypersphericalUniform` have closed forms. Accurate for large κ, in single precision, too.
 
     Args:
@@ -30,7 +33,7 @@ class PowerSpherical(TorchDistribution):
         ValueError: while Pyro's validation is on, if μ, or from ``log_prob`` a value, is no unit vector.
 
     References:
-        De Cao and Aziz, *The power spherical distribution*, 2020 (density, entropy and KL divergence; draws are
+        De Cao and Aziz, *The power spherical distribution*, 2020 (density, entropy and KL divergence; samples are
         made differently here).
 
     Example:
@@ -54,7 +57,7 @@ class PowerSpherical(TorchDistribution):
         super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "PowerSpherical":
-        """The same for a larger batch."""
+        """The same distribution, expanded to a larger batch."""
         batch_shape = torch.Size(batch_shape)
         loc, concentration = self.loc.expand(batch_shape + self.event_shape), self.concentration.expand(batch_shape)
         expanded = PowerSpherical(loc, concentration, validate_args=False)
@@ -67,12 +70,12 @@ class PowerSpherical(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """μ κ / (κ + d − 1), within the sphere."""
+        """The mean vector μ κ / (κ + d − 1), which lies inside the sphere."""
         return self.loc * (self.concentration / (self.concentration + 2 * self._beta)).unsqueeze(-1)
 
     @property
     def variance(self) -> Tensor:
-        """Of each coordinate."""
+        """The variance of each coordinate."""
         beta, kappa = self._beta, self.concentration
         # t = μᵀz is 2 T − 1 with T ~ Beta(α, β); across μ, E[1 − t²] is shared by d − 1 directions
         total = kappa + 2 * beta
@@ -82,7 +85,7 @@ class PowerSpherical(TorchDistribution):
         return along.unsqueeze(-1) * squared + across.unsqueeze(-1) * (1 - squared)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Reparametrized draws, made about the first axis and reflected to μ."""
+        """Reparametrized samples, made about the first axis and reflected to μ."""
         shape = self._extended_shape(sample_shape)
         loc, kappa = self.loc.expand(shape), self.concentration.expand(shape[:-1])
         # T = a / (a + b) with a ~ Gamma(α), b ~ Gamma(β); half the square of d − 1 normals is such a b, and their
@@ -98,7 +101,7 @@ class PowerSpherical(TorchDistribution):
         return sign * (normal * projection - drawn)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """κ log (1 + μᵀz) − log C(κ)."""
+        """The log density, κ log (1 + μᵀz) − log C(κ)."""
         if self._validate_args:
             self._validate_sample(value)
         # (1 + μᵀz)/2 from the distance to the nearer of μ and −μ, which keeps its digits beside either
@@ -108,7 +111,7 @@ class PowerSpherical(TorchDistribution):
         return self.concentration * torch.where(to < 0.5, near, far) - self._log_normalizer()
 
     def entropy(self) -> Tensor:
-        """log C(κ) − κ E[log (1 + μᵀz)]."""
+        """The entropy, log C(κ) − κ E[log (1 + μᵀz)]."""
         alpha, total = self._parameters()
         expected = torch.digamma(alpha) - torch.digamma(total)  # of log (1 + μᵀz)/2
         return self._log_normalizer() - (self.concentration.double() * expected).to(self.concentration.dtype)

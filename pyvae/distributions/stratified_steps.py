@@ -1,4 +1,4 @@
-"""Uniform draws of a step that cover a batch evenly."""
+"""Uniform samples of a step that cover a batch evenly."""
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -9,10 +9,15 @@ __all__ = ["StratifiedSteps"]
 
 
 class StratifiedSteps(TorchDistribution):
-    r"""t_n = 1 + ⌊T · frac(u + n/N)⌋ for n = 0 … N − 1 in random order, with one u ~ U(0, 1): P(t_n = t) = 1/T.
+    r"""Uniform samples of a time step 1 … T that cover a batch evenly.
 
-    Each draw alone is uniform on 1 … T, so that averages over a batch estimate the same as with independent draws,
-    but the draws of a batch are spread evenly and the averages vary less. ``log_prob`` is that of the marginals,
+    .. math:: t_n = 1 + \lfloor T \cdot \operatorname{frac}(u + n/N) \rfloor, \qquad n = 0, \dots, N - 1,
+        \quad u \sim U(0, 1)
+
+    in random order, so that P(t_n = t) = 1/T.
+
+    Each sample alone is uniform on 1 … T, so that averages over a batch estimate the same as with independent samples,
+    but the samples of a batch are spread evenly and the averages vary less. ``log_prob`` is that of the marginals,
     −log T.
 
     Args:
@@ -50,11 +55,11 @@ class StratifiedSteps(TorchDistribution):
         return constraints.integer_interval(1, self.steps)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "StratifiedSteps":
-        """The same for a batch."""
+        """The same distribution, expanded to a batch."""
         return StratifiedSteps(self.steps, self.like, torch.Size(batch_shape), validate_args=self._validate_args)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws, int64."""
+        """Samples, int64."""
         shape = self._extended_shape(sample_shape)
         count, options = shape.numel(), {"device": self.like.device, "dtype": self.like.dtype}
         places = torch.argsort(torch.rand(count, **options)) / max(count, 1)
@@ -62,11 +67,11 @@ class StratifiedSteps(TorchDistribution):
         return (1 + (places * self.steps).long()).clamp(max=self.steps).reshape(shape)
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws, int64."""
+        """Samples, int64."""
         return self.rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """−log T."""
+        """The log probability of each step, −log T."""
         if self._validate_args:
             self._validate_sample(value)
         shape = torch.broadcast_shapes(value.shape, self.batch_shape)

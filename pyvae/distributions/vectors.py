@@ -1,4 +1,4 @@
-"""The check of distributions that are of vectors alone."""
+"""The check for distributions of vectors only."""
 
 from collections.abc import Sequence
 

@@ -11,10 +11,14 @@ __all__ = ["Weighted"]
 
 
 class Weighted(Wrapper):
-    r"""log p_w(x) = w log p(x): draws are those of p, densities are weighted; **not normalized** unless w = 1.
+    r"""A distribution whose log density is multiplied by a weight; samples are unchanged.
 
-    With weights that are 1 on average, a term of the ELBO that only some data compute stands for that of all: an
-    estimate without bias. Unlike ``poutine.scale``, which is about the training (mini-batches, annealing) and which
+    .. math:: \log p_w(x) = w \log p(x)
+
+    The density is **not normalized** unless w = 1.
+
+    With weights that are 1 on average, an ELBO term that only some datapoints compute stands for all of them: an
+    unbiased estimate. Unlike ``poutine.scale``, which is about the training (mini-batches, annealing) and which
     evaluations ignore, the weight is part of what is estimated. A weight of 0 needs log p(x) to be finite.
 
     KL(p_w ‖ r_w) = w KL(p ‖ r); for other weights of r it is NaN.
@@ -40,11 +44,11 @@ class Weighted(Wrapper):
         super().__init__(base_dist, torch.broadcast_shapes(base_dist.batch_shape, weight.shape))
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "Weighted":
-        """The same for a larger batch."""
+        """The same distribution, expanded to a larger batch."""
         return Weighted(self.base_dist.expand(batch_shape), self.weight)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """w log p(value)."""
+        """The weighted log density, w log p(value)."""
         return self.weight * self.base_dist.log_prob(value)
 
 

@@ -1,4 +1,4 @@
-"""What distributions share that change the density of another, and not its draws."""
+"""The base of distributions that change the density of another, but not its samples."""
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -9,7 +9,7 @@ __all__ = ["Wrapper"]
 
 
 class Wrapper(TorchDistribution):
-    """A distribution with the draws, the moments and the support of another, ``base_dist``."""
+    """A distribution with the samples, the moments and the support of another, ``base_dist``."""
 
     arg_constraints: dict = {}  # noqa: RUF012 (as torch has it)
 
@@ -19,28 +19,28 @@ class Wrapper(TorchDistribution):
 
     @property
     def has_rsample(self) -> bool:
-        """As of the base."""
+        """Whether samples are reparametrized, as the base's."""
         return self.base_dist.has_rsample
 
     @property
     def support(self) -> constraints.Constraint:
-        """As of the base."""
+        """The support of the base."""
         return self.base_dist.support
 
     @property
     def mean(self) -> Tensor:
-        """As of the base."""
+        """The mean of the base."""
         return self.base_dist.mean
 
     @property
     def variance(self) -> Tensor:
-        """As of the base."""
+        """The variance of the base."""
         return self.base_dist.variance
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws of the base."""
+        """Samples of the base."""
         return self.base_dist.expand(self.batch_shape).sample(sample_shape)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Reparametrized draws of the base."""
+        """Reparametrized samples of the base."""
         return self.base_dist.expand(self.batch_shape).rsample(sample_shape)

@@ -10,9 +10,12 @@ __all__ = ["DiagonalNormal"]
 
 
 class DiagonalNormal(NormalParametrizedByNetwork, Guide):
-    r"""q(z | x) = N(z; μ(x, c), diag σ(x, c)²), with (μ, log σ²) = f(x, c).
+    r"""A diagonal normal guide, with means and log-variances from an encoder.
 
-    Draws are reparametrized: z = μ + σ ε with ε ~ N(0, I), σ being the standard deviation.
+    .. math:: q(z \mid x) = \mathcal N(z; \mu(x, c), \operatorname{diag} \sigma(x, c)^2), \qquad
+        (\mu, \log \sigma^2) = f(x, c)
+
+    Samples are reparametrized: z = μ + σ ε with ε ~ N(0, I), σ being the standard deviation.
 
     Args:
         network: the encoder f, called as ``network(x, *context)``; its output has the shape of z with the first
@@ -34,5 +37,5 @@ class DiagonalNormal(NormalParametrizedByNetwork, Guide):
     """
 
     def forward(self, x: Tensor, *context: Tensor) -> dist.Distribution:
-        """N(μ, diag σ²), with x's batch shape."""
+        """The distribution N(μ, diag σ²), with x's batch shape."""
         return self.normal(x, *context)

@@ -19,7 +19,7 @@ __all__ = ["ConditionalSplineFlow", "InverseAutoregressiveFlow"]
 
 
 class _FlowGuide(ParametrizedByNetwork, Guide):
-    """What flows share whose encoder gives a location, a scale and features for the layers."""
+    """The base of flows whose encoder gives a location, a scale and features for the layers."""
 
     def __init__(
         self,
@@ -39,17 +39,17 @@ class _FlowGuide(ParametrizedByNetwork, Guide):
 
     @staticmethod
     def _make(dim: int, context_features: int, **options: object) -> nn.Module:
-        """The lazy transform: from h to a map that draws go through."""
+        """The lazy transform: from h to a map that samples go through."""
         raise NotImplementedError
 
     @staticmethod
     def _assemble(transform: Transform, loc: Tensor, scale: Tensor) -> tuple[Transform, Distribution]:
-        """What makes draws of noise, and the distribution of the noise."""
+        """The transform of noise to samples, and the distribution of the noise."""
         raise NotImplementedError
 
     @property
     def output_shape(self) -> torch.Size:
-        """Means, log-variances, and the features h."""
+        """The shape of means, log-variances and the features h."""
         return torch.Size([2 * self.event_shape[0] + self.context_features])
 
     def __repr__(self) -> str:  # that of Zuko's modules draws random numbers
@@ -65,10 +65,16 @@ class _FlowGuide(ParametrizedByNetwork, Guide):
 
 
 class InverseAutoregressiveFlow(_FlowGuide):
-    r"""q(z_T | x): z_0 ~ N(μ, diag σ²), z_t = m_t + s_t ⊙ z_{t−1}, with m_ti, s_ti of h and the first i − 1 of z_{t−1}.
+    r"""An inverse autoregressive flow as the guide.
 
-    (μ, log σ², h) = f(x, c). A draw takes one pass through each layer, and its density comes with it: what an ELBO
-    needs. The density of other values takes as many passes as z has dimensions. The KL divergence has no closed form.
+    .. math:: z_0 \sim \mathcal N(\mu, \operatorname{diag} \sigma^2), \qquad
+        z_t = m_t + s_t \odot z_{t-1}, \qquad q(z_T \mid x) \text{ is the guide}
+
+    m_ti and s_ti are functions of h and the first i − 1 elements of z_{t−1}.
+
+    (μ, log σ², h) = f(x, c). A sample takes one pass through each layer, and its density comes with it: all that an
+    ELBO needs. The density of other values takes as many passes as z has dimensions. The KL divergence has no closed
+    form.
 
     Args:
         network: the encoder f, called as ``network(x, *context)``, to vectors of length 2 d + ``context_features``:
@@ -101,12 +107,16 @@ class InverseAutoregressiveFlow(_FlowGuide):
 
 
 class ConditionalSplineFlow(_FlowGuide):
-    r"""q(z | x): z = μ + σ ⊙ (f_T ∘ … ∘ f_1)(u; h) with u ~ N(0, I), where each f_t is a layer of splines.
+    r"""A flow of spline coupling layers as the guide.
+
+    .. math:: z = \mu + \sigma \odot (f_T \circ \dots \circ f_1)(u; h), \qquad u \sim \mathcal N(0, I)
+
+    Each f_t is a layer of splines.
 
     (μ, log σ², h) = f(x, c). In each layer one half of the dimensions goes through splines that depend on the other
     half and on h, the other through splines that depend on h alone. Splines are monotonic, of 8 rational
     quadratic pieces on [−5, 5], which are 5 standard deviations of u, and the identity outside of it: a guide of
-    several modes, or with bends. Draws and densities take two passes through each layer at most. The KL divergence
+    several modes, or with bends. Samples and densities take two passes through each layer at most. The KL divergence
     has no closed form.
 
     Args:

@@ -14,9 +14,12 @@ __all__ = ["FullRankNormal"]
 
 
 class FullRankNormal(ParametrizedByNetwork, Guide):
-    r"""q(z | x) = N(z; μ, L Lᵀ), with (μ, log diag L, L below its diagonal) = f(x, c).
+    r"""A normal guide with a full covariance matrix.
 
-    Latents that explain one another away are correlated under p(z | x), which a diagonal normal cannot follow. Draws
+    .. math:: q(z \mid x) = \mathcal N(z; \mu, L L^\top), \qquad
+        (\mu, \log \operatorname{diag} L, L \text{ below its diagonal}) = f(x, c)
+
+    Latents that explain one another away are correlated under p(z | x), which a diagonal normal cannot follow. Samples
     are reparametrized: z = μ + L ε with ε ~ N(0, I). The KL divergence from a diagonal normal has a closed form.
 
     Args:
@@ -43,12 +46,12 @@ class FullRankNormal(ParametrizedByNetwork, Guide):
 
     @property
     def output_shape(self) -> torch.Size:
-        """Means, log-diagonal, and what is below the diagonal."""
+        """The shape of means, the log-diagonal and the part below the diagonal."""
         (d,) = self.event_shape
         return torch.Size([d + d * (d + 1) // 2])
 
     def forward(self, x: Tensor, *context: Tensor) -> MultivariateNormal:
-        """N(μ, L Lᵀ), with x's batch shape."""
+        """The distribution N(μ, L Lᵀ), with x's batch shape."""
         (d,) = self.event_shape
         output = self.output(x, *context)
         loc, log_diagonal, below = output.split([d, d, d * (d - 1) // 2], -1)

@@ -1,4 +1,4 @@
-"""What an amortized guide is."""
+"""The base class of amortized guides."""
 
 from pyro.distributions import Distribution
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ __all__ = ["Guide"]
 
 
 class Guide(nn.Module):
-    """q(z | x) or q(z | x, c): a module that is called with x and the context and returns a distribution.
+    """A guide q(z | x) or q(z | x, c): a module called with x and the context that returns a distribution.
 
     The batch shape is that of x; the event shape is that of z. Any ``nn.Module`` with this call is a guide; this
     class gives the command line a name for the kind.

@@ -1,4 +1,4 @@
-"""What a level of a top-down guide is."""
+"""The base class of the levels of a top-down guide."""
 
 from pyro.distributions import Distribution
 from torch import Tensor
@@ -9,10 +9,10 @@ __all__ = ["LevelGuide"]
 
 
 class LevelGuide(ParametrizedByNetwork):
-    """q(z_t | z_{t−1}, x): a module called with features of x and the model's p(z_t | z_{t−1}); gives a distribution.
+    """A level q(z_t | z_{t−1}, x) of a top-down guide: called with features of x and the model's p(z_t | z_{t−1}).
 
-    What z_{t−1} is, it learns from p alone. The batch shape is that of features and p; the event shape is that of
-    z_t. Any ``nn.Module`` with this call will do; this class keeps what ours share.
+    It returns a distribution, and knows z_{t−1} through p alone. The batch shape is that of features and p; the event
+    shape is that of z_t. Any ``nn.Module`` with this call will do; this class holds their common code.
 
     Args:
         network: a network of d, or of d and moments of p.
@@ -22,7 +22,7 @@ class LevelGuide(ParametrizedByNetwork):
         ArgumentError: if ``event_shape`` is not made of positive ints.
     """
 
-    #: numbers that the network is given of the model's p per element of z, stacked along the event's first dimension
+    #: how many moments of p the network receives per element of z, stacked along the event's first dimension
     moments_per_element: int = 0
 
     def forward(self, d: Tensor, p: Distribution) -> Distribution:

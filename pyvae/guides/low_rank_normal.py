@@ -1,4 +1,4 @@
-"""The normal guide whose covariance is diagonal but for a few directions."""
+"""The normal guide whose covariance is a diagonal plus a matrix of low rank."""
 
 from collections.abc import Sequence
 
@@ -15,10 +15,14 @@ __all__ = ["LowRankNormal"]
 
 
 class LowRankNormal(ParametrizedByNetwork, Guide):
-    r"""q(z | x) = N(z; μ, W Wᵀ + diag v), with (μ, log v, W) = f(x, c) and W of r columns.
+    r"""A normal guide whose covariance is a diagonal plus a matrix of low rank.
+
+    .. math:: q(z \mid x) = \mathcal N(z; \mu, W W^\top + \operatorname{diag} v), \qquad (\mu, \log v, W) = f(x, c)
+
+    W has r columns.
 
     Between :class:`DiagonalNormal` and :class:`FullRankNormal`, for z too long for a full covariance: the encoder has
-    (2 + r) d outputs. Draws are reparametrized: z = μ + W ε + v^½ η with ε, η ~ N(0, I). The KL divergence from a
+    (2 + r) d outputs. Samples are reparametrized: z = μ + W ε + v^½ η with ε, η ~ N(0, I). The KL divergence from a
     diagonal normal has a closed form.
 
     Args:
@@ -49,7 +53,7 @@ class LowRankNormal(ParametrizedByNetwork, Guide):
 
     @property
     def output_shape(self) -> torch.Size:
-        """Means, log-variances, and the factor."""
+        """The shape of means, log-variances and the factor."""
         return torch.Size([(2 + self.rank) * self.event_shape[0]])
 
     def extra_repr(self) -> str:
@@ -57,7 +61,7 @@ class LowRankNormal(ParametrizedByNetwork, Guide):
         return f"{super().extra_repr()}, rank={self.rank}"
 
     def forward(self, x: Tensor, *context: Tensor) -> LowRankMultivariateNormal:
-        """N(μ, W Wᵀ + diag v), with x's batch shape."""
+        """The distribution N(μ, W Wᵀ + diag v), with x's batch shape."""
         (d,) = self.event_shape
         output = self.output(x, *context)
         loc, log_diagonal, factor = output.split([d, d, self.rank * d], -1)

@@ -1,4 +1,4 @@
-"""The power spherical guide of latents that are directions."""
+"""The power spherical guide, for latents that are directions."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,13 @@ __all__ = ["PowerSpherical"]
 
 
 class PowerSpherical(ParametrizedByNetwork, Guide):
-    r"""q(z | x) ∝ (1 + μ(x, c)ᵀz)^κ(x, c) on the unit sphere, with μ = m / ‖m‖ and (m, log κ) = f(x, c).
+    r"""The power spherical guide, for latents on the unit sphere.
 
-    With the prior :class:`~pyvae.priors.HypersphericalUniform`, latents have no origin to be drawn to, and the KL
-    divergence, in closed form, is that of κ alone. Draws are reparametrized.
+    .. math:: q(z \mid x) \propto (1 + \mu(x, c)^\top z)^{\kappa(x, c)}, \qquad
+        \mu = m / \|m\|, \qquad (m, \log \kappa) = f(x, c)
+
+    With the prior :class:`~pyvae.priors.HypersphericalUniform`, latents have no origin to shrink to, and the KL
+    divergence, in closed form, is a function of κ alone. Samples are reparametrized.
 
     Args:
         network: the encoder f, called as ``network(x, *context)``, to vectors of length d + 1: the mean direction,
@@ -44,7 +47,7 @@ class PowerSpherical(ParametrizedByNetwork, Guide):
 
     @property
     def output_shape(self) -> torch.Size:
-        """The mean direction and the log-concentration."""
+        """The shape of the mean direction and the log-concentration."""
         return torch.Size([self.event_shape[0] + 1])
 
     def forward(self, x: Tensor, *context: Tensor) -> distributions.PowerSpherical:

@@ -1,4 +1,4 @@
-"""A guide's level that corrects the model's own prediction."""
+"""A level of a top-down guide that corrects the model's own prediction."""
 
 import pyro.distributions as dist
 import torch
@@ -12,11 +12,15 @@ __all__ = ["PrecisionWeighted"]
 
 
 class PrecisionWeighted(NormalParametrizedByNetwork, LevelGuide):
-    r"""q(z | d, p) = N(z; μ, diag σ²), σ⁻² = σ_p⁻² + σ̂(d)⁻², μ = σ² (μ_p σ_p⁻² + μ̂(d) σ̂(d)⁻²).
+    r"""A level of a top-down guide: the product of the model's prediction and a normal factor of the data.
+
+    .. math:: q(z \mid d, p) = \mathcal N(z; \mu, \operatorname{diag} \sigma^2), \qquad
+        \sigma^{-2} = \sigma_p^{-2} + \hat\sigma(d)^{-2}, \qquad
+        \mu = \sigma^2 (\mu_p \sigma_p^{-2} + \hat\mu(d) \hat\sigma(d)^{-2})
 
     The product of the model's p = N(μ_p, diag σ_p²) and of a normal factor (μ̂, log σ̂²) = f(d), as Bayes' rule
-    multiplies a prior with what the data say. Where f says nothing, σ̂ → ∞, q is p and costs no nats. Of a p that is
-    not normal, mean and variance are taken.
+    multiplies a prior with a likelihood. Where f is uninformative, σ̂ → ∞, q is p and costs no nats. If p is not
+    normal, its mean and variance are used.
 
     Args:
         network: f, from d to the shape of z with its first dimension doubled: means, then log-variances.
@@ -37,7 +41,7 @@ class PrecisionWeighted(NormalParametrizedByNetwork, LevelGuide):
     """
 
     def forward(self, d: Tensor, p: dist.Distribution) -> dist.Distribution:
-        """N(μ, diag σ²), with the batch shape of d and p."""
+        """The distribution N(μ, diag σ²), with the batch shape of d and p."""
         loc, log_variance = call_location_log_variance(self.network, d, shape=self.event_shape)
         # in logarithms: precisions overflow, and their gradients before them
         prior = 2 * p.stddev.log()

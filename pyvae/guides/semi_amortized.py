@@ -1,4 +1,4 @@
-"""The amortized guide that is refined for each datapoint by itself."""
+"""The amortized guide that is refined for each datapoint."""
 
 from collections.abc import Callable
 
@@ -14,17 +14,23 @@ __all__ = ["SemiAmortized"]
 
 
 class SemiAmortized(Guide):
-    r"""q(z | x) = N(z; μ_T, diag σ_T²), λ_{t+1} = λ_t + η ∇_λ ELBO(x; λ_t), λ = (μ, log σ), from λ_0 of another guide.
+    r"""A semi-amortized guide: another guide's diagonal normal, refined by gradient steps for each datapoint.
 
-    ELBO(x; λ) = E_{N(z; μ, diag σ²)}[log p(x, z)] + ½ Σ_i log 2πe σ_i². An encoder that must serve all data is off for
-    each; a few steps per datapoint close part of the gap. Each datapoint is refined by itself. In training, the
+    .. math:: q(z \mid x) = \mathcal N(z; \mu_T, \operatorname{diag} \sigma_T^2), \qquad
+        \lambda_{t+1} = \lambda_t + \eta \nabla_\lambda \mathrm{ELBO}(x; \lambda_t), \qquad
+        \lambda = (\mu, \log \sigma)
+
+    λ_0 comes from the other guide.
+
+    ELBO(x; λ) = E_{N(z; μ, diag σ²)}[log p(x, z)] + ½ Σ_i log 2πe σ_i². An encoder that must serve all data is optimal
+    for none; a few steps per datapoint close part of the gap. Each datapoint is refined by itself. In training, the
     gradient goes through the steps to the encoder, the prior and the likelihood. Evaluations refine, too, under
     ``torch.no_grad``.
 
-    The expectation is over draws μ ± σ ε with the same ε in all steps, drawn anew at each call. They come in pairs of
+    The expectation is over samples μ ± σ ε with the same ε in all steps, drawn anew at each call. They come in pairs of
     opposite ε, of mean square 1 in each dimension, so that a normal p(z | x) has its very mean found, and its
     variances if they are independent. No step changes σ by more than a factor of e. Every step evaluates prior and
-    likelihood on all draws.
+    likelihood on all samples.
 
     Args:
         posterior: the guide that gives λ_0, such as :class:`DiagonalNormal`.
@@ -33,7 +39,7 @@ class SemiAmortized(Guide):
         likelihood: that of the pair.
         steps: T.
         step_size: η, for the ELBO of one datapoint in nats: of the order of the smallest variance of p(z | x).
-        num_pairs: pairs of draws for each datapoint.
+        num_pairs: pairs of samples for each datapoint.
 
     Raises:
         ArgumentError: if a component is no module, or a number is out of range.
@@ -72,11 +78,11 @@ class SemiAmortized(Guide):
         self.steps, self.step_size, self.num_pairs = steps, step_size, num_pairs
 
     def extra_repr(self) -> str:
-        """The numbers."""
+        """The numbers of steps and pairs, and the step size."""
         return f"steps={self.steps}, step_size={self.step_size}, num_pairs={self.num_pairs}"
 
     def forward(self, x: Tensor, *context: Tensor) -> dist.Distribution:
-        """N(μ_T, diag σ_T²), with x's batch shape."""
+        """The distribution N(μ_T, diag σ_T²), with x's batch shape."""
         q = self.posterior(x, *context)
         base = getattr(q, "base_dist", None)
         events = getattr(q, "reinterpreted_batch_ndims", 0)

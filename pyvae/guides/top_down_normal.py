@@ -1,4 +1,4 @@
-"""A guide's level that sees what the model predicts."""
+"""A level of a top-down guide that sees the model's prediction."""
 
 import pyro.distributions as dist
 import torch
@@ -11,9 +11,14 @@ __all__ = ["TopDownNormal"]
 
 
 class TopDownNormal(NormalParametrizedByNetwork, LevelGuide):
-    r"""q(z | d, p) = N(z; μ, diag σ²), (μ, log σ²) = f(d, (μ_p, log σ_p)), μ_p and σ_p being those of the model's p.
+    r"""A level of a top-down guide: a diagonal normal whose network sees the model's prediction.
 
-    The level shares the model's transition by reading what it predicts, and is free in what it makes of it. It trains
+    .. math:: q(z \mid d, p) = \mathcal N(z; \mu, \operatorname{diag} \sigma^2), \qquad
+        (\mu, \log \sigma^2) = f(d, (\mu_p, \log \sigma_p))
+
+    μ_p and σ_p are the mean and scale of the model's p.
+
+    The level shares the model's transition by reading its prediction, and may use it in any way. It trains
     faster than :class:`PrecisionWeighted`, which knows Bayes' rule but starts wide.
 
     Args:
@@ -39,6 +44,6 @@ class TopDownNormal(NormalParametrizedByNetwork, LevelGuide):
     moments_per_element = 2
 
     def forward(self, d: Tensor, p: dist.Distribution) -> dist.Distribution:
-        """N(μ, diag σ²), with the batch shape of d and p."""
+        """The distribution N(μ, diag σ²), with the batch shape of d and p."""
         moments = torch.cat([p.mean, p.stddev.log()], -len(self.event_shape))
         return self.normal(d, moments)

@@ -9,9 +9,11 @@ __all__ = ["Bernoulli"]
 
 
 class Bernoulli(Likelihood):
-    r"""p(x | z) = Π_i π_i^{x_i} (1 − π_i)^{1 − x_i}, with logits log π / (1 − π) = f(z, c).
+    r"""The Bernoulli likelihood, for binary data.
 
-    For binary data. Grey values in [0, 1] are accepted as :class:`pyvae.distributions.Bernoulli` says.
+    .. math:: p(x \mid z) = \prod_i \pi_i^{x_i} (1 - \pi_i)^{1 - x_i}, \qquad \log \frac{\pi}{1 - \pi} = f(z, c)
+
+    Grey values in [0, 1] are accepted as :class:`pyvae.distributions.Bernoulli` says.
 
     Args:
         network: f, called as ``network(z, *context)``; its output has the shape of x.
@@ -29,6 +31,6 @@ class Bernoulli(Likelihood):
     """
 
     def forward(self, z: Tensor, *context: Tensor) -> distributions.Bernoulli:
-        """Bernoulli(f(z, c)), with z's batch shape."""
+        """The distribution Bernoulli(f(z, c)), with z's batch shape."""
         logits = self.output(z, *context)
         return distributions.Bernoulli(logits=logits).to_event(len(self.event_shape))

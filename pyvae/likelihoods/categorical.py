@@ -13,10 +13,12 @@ __all__ = ["Categorical"]
 
 
 class Categorical(Likelihood):
-    r"""p(x | z) = Π_i P_i(x_i) on the levels x_i = k/(L − 1), with P_i = softmax(f_i(z, c)).
+    r"""The categorical likelihood of L grey levels, for images scaled to [0, 1].
 
-    For images with L grey levels, scaled to [0, 1]: any distribution of each element, at the price of L outputs for
-    it.
+    .. math:: p(x \mid z) = \prod_i P_i(x_i), \qquad P_i = \operatorname{softmax}(f_i(z, c)), \qquad
+        x_i = k/(L - 1)
+
+    Each element may have any distribution, at the cost of L network outputs.
 
     Args:
         network: f, called as ``network(z, *context)``; its output has the shape of x with the first dimension L times
@@ -44,7 +46,7 @@ class Categorical(Likelihood):
 
     @property
     def output_shape(self) -> torch.Size:
-        """The logits of the levels, one after another."""
+        """The shape of the logits of the levels, one after another."""
         return torch.Size([self.levels * self.event_shape[0], *self.event_shape[1:]])
 
     def extra_repr(self) -> str:
@@ -52,7 +54,7 @@ class Categorical(Likelihood):
         return f"{super().extra_repr()}, levels={self.levels}"
 
     def forward(self, z: Tensor, *context: Tensor) -> CategoricalLevels:
-        """softmax(f(z, c)), with z's batch shape."""
+        """The distribution softmax(f(z, c)), with z's batch shape."""
         dims = len(self.event_shape)
         logits = self.output(z, *context)
         logits = logits.unflatten(-dims, (self.levels, self.event_shape[0])).movedim(-dims - 1, -1)

@@ -9,11 +9,14 @@ __all__ = ["ContinuousBernoulli"]
 
 
 class ContinuousBernoulli(Likelihood):
-    r"""p(x | z) = Π_i C(λ_i) λ_i^{x_i} (1 − λ_i)^{1 − x_i} on [0, 1], with logits log λ / (1 − λ) = f(z, c).
+    r"""The continuous Bernoulli likelihood, for grey values in [0, 1].
 
-    For grey values in [0, 1]: what a Bernoulli likelihood gives of them, made a density by its constant
-    C(λ) = 2 artanh(1 − 2λ) / (1 − 2λ). The mean of x_i is not λ_i but nearer to 1/2. On data of 0 and 1 alone it grows
-    without bound.
+    .. math:: p(x \mid z) = \prod_i C(\lambda_i) \lambda_i^{x_i} (1 - \lambda_i)^{1 - x_i}, \qquad
+        \log \frac{\lambda}{1 - \lambda} = f(z, c), \qquad
+        C(\lambda) = \frac{2 \operatorname{artanh}(1 - 2 \lambda)}{1 - 2 \lambda}
+
+    This is the Bernoulli likelihood of grey values, made a density by the constant C(λ). The mean of x_i is not λ_i but
+    nearer to 1/2. On binary data the likelihood grows without bound.
 
     Args:
         network: f, called as ``network(z, *context)``; its output has the shape of x.
@@ -35,6 +38,6 @@ class ContinuousBernoulli(Likelihood):
     """
 
     def forward(self, z: Tensor, *context: Tensor) -> distributions.ContinuousBernoulli:
-        """ContinuousBernoulli(f(z, c)), with z's batch shape."""
+        """The distribution ContinuousBernoulli(f(z, c)), with z's batch shape."""
         logits = self.output(z, *context)
         return distributions.ContinuousBernoulli(logits).to_event(len(self.event_shape))

@@ -1,4 +1,4 @@
-"""What likelihoods of counts share: the logarithm of their mean."""
+"""The base of likelihoods of counts, parametrized by their log mean."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,7 +13,10 @@ __all__ = ["Counts"]
 
 
 class Counts(Likelihood, ABC):
-    r"""p(x | z) on the counts 0, 1, 2, …, with means μ = exp f(z, c), or μ = l softmax(f(z, c)) with a library size l.
+    r"""The base of likelihoods of counts 0, 1, 2, …, parametrized by their log mean.
+
+    .. math:: \mu = \exp f(z, c), \qquad \text{or with a library size } l \qquad
+        \mu = l \operatorname{softmax}(f(z, c))
 
     Args:
         network: f, called as ``network(z, *context)``; its output has the shape of x.
@@ -35,7 +38,7 @@ class Counts(Likelihood, ABC):
         return f"{super().extra_repr()}, library={self.library}"
 
     def log_mean(self, z: Tensor, *context: Tensor) -> Tensor:
-        """log μ, of the shape of x."""
+        """The log mean, of the shape of x."""
         if self.library and not context:
             raise ArgumentError(
                 f"{type(self).__name__} got no context; with library=True it expected one whose last entry is the "

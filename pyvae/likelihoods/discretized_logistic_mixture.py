@@ -13,11 +13,15 @@ __all__ = ["DiscretizedLogisticMixture"]
 
 
 class DiscretizedLogisticMixture(Likelihood):
-    r"""p(x | z) = Π_i Σ_k π_ik Π_c P(x_ci; m_kci, s_kci), with P the mass of a logistic distribution on x_ci's cell.
+    r"""The likelihood of images as mixtures of discretized logistic distributions, as in PixelCNN++.
+
+    .. math:: p(x \mid z) = \prod_i \sum_k \pi_{ik} \prod_c P(x_{ci}; m_{kci}, s_{kci})
+
+    P is the mass of a logistic distribution on x_ci's cell.
 
     For images with L grey levels, scaled to [0, 1]; see :class:`pyvae.distributions.DiscretizedLogisticMixture`. The
     channels of a position share the component and depend on each other linearly; the elements of a vector have a
-    mixture each. As in the reference, what f gives is in units of [−1, 1]: of its output (log π, μ, log s, a), the
+    mixture each. As in the reference, the network works in units of [−1, 1]: of its output (log π, μ, log s, a), the
     location is (1 + μ)/2, the scale exp(log s)/2 and the coupling of channels tanh a.
 
     A floor of 1/(40 (L − 1)) is added to the scales, which keeps gradients finite. Nothing is lost by it: at the floor,
@@ -57,7 +61,7 @@ class DiscretizedLogisticMixture(Likelihood):
 
     @property
     def output_shape(self) -> torch.Size:
-        """Logits, means, log-scales and couplings of all components, one after another."""
+        """The shape of the logits, means, log-scales and couplings of all components, one after another."""
         first, *rest = self.event_shape if len(self.event_shape) > 1 else (1, *self.event_shape)
         rows = self.num_components * (1 + 2 * first + first * (first - 1) // 2)
         return torch.Size([rows, *rest] if len(self.event_shape) > 1 else [rows * rest[0]])

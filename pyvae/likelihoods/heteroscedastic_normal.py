@@ -10,9 +10,12 @@ __all__ = ["HeteroscedasticNormal"]
 
 
 class HeteroscedasticNormal(NormalParametrizedByNetwork, Likelihood):
-    r"""p(x | z) = N(x; μ(z, c), diag σ(z, c)²), with (μ, log σ²) = f(z, c).
+    r"""A diagonal normal likelihood whose scale comes from the network.
 
-    This likelihood is unbounded: where f fits some x_i exactly, σ_i → 0 and log p → ∞. It wants noisy data
+    .. math:: p(x \mid z) = \mathcal N(x; \mu(z, c), \operatorname{diag} \sigma(z, c)^2), \qquad
+        (\mu, \log \sigma^2) = f(z, c)
+
+    This likelihood is unbounded: where f fits some x_i exactly, σ_i → 0 and log p → ∞. It needs noisy data
     (dequantize images first).
 
     Args:
@@ -35,5 +38,5 @@ class HeteroscedasticNormal(NormalParametrizedByNetwork, Likelihood):
     """
 
     def forward(self, z: Tensor, *context: Tensor) -> dist.Distribution:
-        """N(μ, diag σ²), with z's batch shape."""
+        """The distribution N(μ, diag σ²), with z's batch shape."""
         return self.normal(z, *context)

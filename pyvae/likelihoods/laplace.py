@@ -1,4 +1,4 @@
-"""Laplace likelihoods, of absolute errors."""
+"""The Laplace likelihood, of absolute errors."""
 
 import pyro.distributions as dist
 from torch import Tensor
@@ -9,7 +9,9 @@ __all__ = ["Laplace"]
 
 
 class Laplace(LocationScale):
-    r"""p(x | z) = Π_i exp(−abs(x_i − f_i(z, c)) / b) / 2b, with one scale b, fixed or learned, or one per element.
+    r"""The Laplace likelihood, with one scale b, fixed or learned, or one for each element of x.
+
+    .. math:: p(x \mid z) = \prod_i \frac{1}{2b} \exp\Bigl(-\frac{|x_i - f_i(z, c)|}{b}\Bigr)
 
     −log p is the sum of absolute errors over b, plus d log 2b: outliers count less than under a normal likelihood, and
     f estimates medians. The variance is 2 b².
@@ -33,5 +35,5 @@ class Laplace(LocationScale):
     """
 
     def forward(self, z: Tensor, *context: Tensor) -> dist.Distribution:
-        """Laplace(f(z, c), b), with z's batch shape."""
+        """The distribution Laplace(f(z, c), b), with z's batch shape."""
         return dist.Laplace(self.location(z, *context), self.scale).to_event(len(self.event_shape))

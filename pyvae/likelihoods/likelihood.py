@@ -1,4 +1,4 @@
-"""What a likelihood is."""
+"""The base class of likelihoods."""
 
 from pyro.distributions import Distribution
 from torch import Tensor
@@ -9,10 +9,10 @@ __all__ = ["Likelihood"]
 
 
 class Likelihood(ParametrizedByNetwork):
-    """p(x | z) or p(x | z, c): a module that is called with z and the context and returns a distribution.
+    """A likelihood p(x | z) or p(x | z, c): a module called with z and the context that returns a distribution.
 
     The batch shape is that of z, any leading dimensions included; the event shape is that of x. Any ``nn.Module``
-    with this call is a likelihood; this class keeps what ours share and gives the command line a name for the kind.
+    with this call is a likelihood; this class holds their common code and gives the command line a name for the kind.
 
     Args:
         network: the decoder f, called as ``network(z, *context)``.

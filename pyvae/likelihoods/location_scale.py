@@ -1,4 +1,4 @@
-"""What likelihoods share whose location comes from the network and whose scale does not."""
+"""The base of likelihoods whose location comes from the network and whose scale does not."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,7 +14,9 @@ __all__ = ["LocationScale"]
 
 
 class LocationScale(Likelihood, ABC):
-    r"""p(x | z) = Π_i h((x_i − f_i(z, c)) / σ_i) / σ_i, with a scale σ, fixed or learned, that does not depend on z.
+    r"""The base of location-scale likelihoods whose scale, fixed or learned, does not depend on z.
+
+    .. math:: p(x \mid z) = \prod_i \frac{1}{\sigma_i} h\Bigl(\frac{x_i - f_i(z, c)}{\sigma_i}\Bigr)
 
     Args:
         network: f, called as ``network(z, *context)``; its output has the shape of x.
@@ -50,15 +52,15 @@ class LocationScale(Likelihood, ABC):
 
     @property
     def scale(self) -> Tensor:
-        """σ."""
+        """The scale σ."""
         return self.log_scale.exp()
 
     def location(self, z: Tensor, *context: Tensor) -> Tensor:
-        """f(z, c)."""
+        """The location f(z, c)."""
         return self.output(z, *context)
 
     def extra_repr(self) -> str:
-        """The event shape and the scale, or between which values the scales lie."""
+        """The event shape and the scale, or the range of the scales."""
         low, high = (f"{extreme.item():g}" for extreme in self.scale.aminmax())
         scale = low if low == high else f"{low}…{high}"
         per_element = ", per_element=True" if self.log_scale.dim() else ""

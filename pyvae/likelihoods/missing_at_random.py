@@ -1,4 +1,4 @@
-"""The likelihood of data of which some values are missing."""
+"""The likelihood of incomplete data."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,11 +16,13 @@ __all__ = ["MissingAtRandom"]
 
 
 class MissingAtRandom(Likelihood):
-    r"""p(x_o | z) = Π_{i observed} p(x_i | z), of any likelihood whose elements are independent; missing are NaN.
+    r"""The likelihood of incomplete data, from any likelihood whose elements are independent; NaN means missing.
 
-    What is missing is integrated out, so that the ELBO bounds log p(x_o), as long as it is missing at random: whether
-    x_i is missing depends on observed values alone. Draws are complete. The guide must know what to do with NaN; see
-    :class:`pyvae.networks.ObservedOnly`. :func:`pyvae.impute` fills in what is missing.
+    .. math:: p(x_o \mid z) = \prod_{i \text{ observed}} p(x_i \mid z)
+
+    Missing elements are integrated out, so that the ELBO bounds log p(x_o), as long as it is missing at random: whether
+    x_i is missing depends on observed values alone. Samples are complete. The guide must handle NaN; see
+    :class:`pyvae.networks.ObservedOnly`. :func:`pyvae.impute` fills in missing values.
 
     Args:
         network: the network of the likelihood.
@@ -42,7 +44,7 @@ class MissingAtRandom(Likelihood):
         True
     """
 
-    #: tells that NaN in data stands for missing values
+    #: says that NaN in data stands for missing values
     takes_missing = True
 
     def __init__(
@@ -63,12 +65,12 @@ class MissingAtRandom(Likelihood):
 
     @property
     def event_shape(self) -> torch.Size:
-        """Shape of x."""
+        """The shape of x."""
         return self.likelihood.event_shape
 
     @property
     def output_shape(self) -> torch.Size:
-        """As of the likelihood."""
+        """The output shape of the likelihood it is made from."""
         return self.likelihood.output_shape
 
     def output(self, *inputs: Tensor) -> Tensor:
@@ -76,7 +78,7 @@ class MissingAtRandom(Likelihood):
         return self.likelihood.output(*inputs)
 
     def forward(self, z: Tensor, *context: Tensor) -> Distribution:
-        """p(x | z), whose density leaves out what is NaN."""
+        """The distribution p(x | z), whose density leaves NaN out."""
         p = self.likelihood(z, *context)
         if not isinstance(p, torch.distributions.Independent):
             raise PairError(

@@ -12,10 +12,14 @@ __all__ = ["NegativeBinomial"]
 
 
 class NegativeBinomial(Counts):
-    r"""p(x | z) = Π_i Γ(x_i + θ_i) / (Γ(θ_i) x_i!) · (θ_i/(θ_i + μ_i))^{θ_i} (μ_i/(θ_i + μ_i))^{x_i}, μ = exp f(z, c).
+    r"""The negative binomial likelihood, for overdispersed counts.
 
-    A Poisson distribution whose rate is drawn from a gamma distribution of mean μ and shape θ, for counts that vary
-    more than Poisson's: the variance is μ + μ²/θ. The inverse dispersions θ, one for each element of x, are learned and
+    .. math:: p(x \mid z) = \prod_i \frac{\Gamma(x_i + \theta_i)}{\Gamma(\theta_i) \, x_i!}
+        \Bigl(\frac{\theta_i}{\theta_i + \mu_i}\Bigr)^{\theta_i} \Bigl(\frac{\mu_i}{\theta_i + \mu_i}\Bigr)^{x_i},
+        \qquad \mu = \exp f(z, c)
+
+    A Poisson distribution whose rate is drawn from a gamma distribution of mean μ and shape θ, so that
+    the variance is μ + μ²/θ. The inverse dispersions θ, one for each element of x, are learned and
     start at 1. With a library size l, the expected total, μ = l softmax(f(z, c)) over all elements of x.
 
     Args:
@@ -43,10 +47,10 @@ class NegativeBinomial(Counts):
 
     @property
     def theta(self) -> Tensor:
-        """θ, of the shape of x."""
+        """The inverse dispersions θ, of the shape of x."""
         return self.log_theta.exp()
 
     def forward(self, z: Tensor, *context: Tensor) -> dist.Distribution:
-        """NegativeBinomial(μ, θ), with z's batch shape."""
+        """The distribution NegativeBinomial(μ, θ), with z's batch shape."""
         logits = self.log_mean(z, *context) - self.log_theta
         return dist.NegativeBinomial(self.theta, logits=logits).to_event(len(self.event_shape))

@@ -9,7 +9,9 @@ __all__ = ["Normal"]
 
 
 class Normal(LocationScale):
-    r"""p(x | z) = N(x; f(z, c), σ² I), with one scale σ, fixed or learned, or one for each element of x.
+    r"""The normal likelihood, with one scale σ, fixed or learned, or one for each element of x.
+
+    .. math:: p(x \mid z) = \mathcal N(x; f(z, c), \sigma^2 I)
 
     With σ = 1, −log p is half the squared error plus (d/2) log 2π. A learned σ weighs reconstruction against the KL
     by maximum likelihood.
@@ -37,5 +39,5 @@ class Normal(LocationScale):
     """
 
     def forward(self, z: Tensor, *context: Tensor) -> dist.Distribution:
-        """N(f(z, c), σ² I), with z's batch shape."""
+        """The distribution N(f(z, c), σ² I), with z's batch shape."""
         return dist.Normal(self.location(z, *context), self.scale).to_event(len(self.event_shape))

@@ -12,7 +12,9 @@ _LEAST = -80.0
 
 
 class Poisson(Counts):
-    r"""p(x | z) = Π_i μ_i^{x_i} exp(−μ_i) / x_i!, with means μ = exp f(z, c).
+    r"""The Poisson likelihood, for counts.
+
+    .. math:: p(x \mid z) = \prod_i \frac{\mu_i^{x_i} e^{-\mu_i}}{x_i!}, \qquad \mu = \exp f(z, c)
 
     With a library size l, the expected total, μ = l softmax(f(z, c)) over all elements of x: f then gives shares, and
     l, which differs from datapoint to datapoint for reasons that z should not explain, comes with the context.
@@ -40,6 +42,6 @@ class Poisson(Counts):
     """
 
     def forward(self, z: Tensor, *context: Tensor) -> dist.Distribution:
-        """Poisson(μ), with z's batch shape."""
+        """The distribution Poisson(μ), with z's batch shape."""
         log_mean = self.log_mean(z, *context).clamp(min=_LEAST)
         return dist.Poisson(log_mean.exp()).to_event(len(self.event_shape))

@@ -13,7 +13,10 @@ __all__ = ["StudentT"]
 
 
 class StudentT(LocationScale):
-    r"""p(x | z) = Π_i t_ν((x_i − f_i(z, c)) / σ) / σ, with t_ν(u) ∝ (1 + u²/ν)^{−(ν + 1)/2}.
+    r"""Student's t likelihood, which is robust to outliers.
+
+    .. math:: p(x \mid z) = \prod_i \frac 1\sigma t_\nu\Bigl(\frac{x_i - f_i(z, c)}{\sigma}\Bigr), \qquad
+        t_\nu(u) \propto \Bigl(1 + \frac{u^2}{\nu}\Bigr)^{-(\nu + 1)/2}
 
     Each element is normal with a variance that is drawn for it alone, so that single corrupted elements pull at f with
     a force that falls with their distance. ν = 1 is the Cauchy distribution; ν → ∞ is the normal one. The mean exists
@@ -60,7 +63,7 @@ class StudentT(LocationScale):
 
     @property
     def df(self) -> Tensor:
-        """ν."""
+        """The degrees of freedom ν."""
         return self.log_df.exp()
 
     def extra_repr(self) -> str:
@@ -68,6 +71,6 @@ class StudentT(LocationScale):
         return f"{super().extra_repr()}, df={self.df.item():g}, learn_df={self.log_df.requires_grad}"
 
     def forward(self, z: Tensor, *context: Tensor) -> dist.Distribution:
-        """t_ν around f(z, c) with scale σ, with z's batch shape."""
+        """The distribution t_ν around f(z, c) with scale σ, with z's batch shape."""
         loc = self.location(z, *context)
         return dist.StudentT(self.df, loc, self.scale).to_event(len(self.event_shape))

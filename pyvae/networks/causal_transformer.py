@@ -1,4 +1,4 @@
-"""A transformer that reads a grid of codes in raster order and foretells each from those before it."""
+"""A transformer that reads a grid of codes in raster order and predicts each code from those before it."""
 
 from collections.abc import Generator, Sequence
 
@@ -39,7 +39,7 @@ class _Block(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """The network for one batch dimension, rows × places, and the generator that draws with it."""
+    """The network for one batch dimension, rows × places, and the generator that samples from it."""
 
     def __init__(self, places: int, num_codes: int, dim: int, blocks: list[_Block], context_dim: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class _Decoder(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, num_codes))
 
     def _first(self, rows: int, context: tuple[Tensor, ...]) -> Tensor:
-        """What stands before the first code, (rows, dim); without context, the positions alone tell it."""
+        """What stands before the first code, (rows, dim); without context, it has only its position."""
         if self.start is None:
             return self.positions.new_zeros(rows, self.positions.shape[1])
         return self.start(*context)
@@ -80,9 +80,12 @@ class _Decoder(nn.Module):
 
 
 class CausalTransformer(CodeNetwork):
-    r"""ℓ_i = f_i(k_1, …, k_{i−1}, c), the logits of P(k_i | k_1, …, k_{i−1}, c) for a grid k in raster order.
+    r"""A decoder-only transformer over a grid of codes: the logits of each code given those before it.
 
-    A decoder-only transformer over the grid as one sequence: the start token, a linear map of c, and the codes but
+    .. math:: \ell_i = f_i(k_1, \dots, k_{i-1}, c), \qquad
+        P(k_i \mid k_1, \dots, k_{i-1}, c) = \operatorname{softmax}(\ell_i)
+
+    The grid, in raster order, is one sequence: the start token, a linear map of c, and the codes but
     the last are embedded, each place has a learned position, and each place attends to itself and those before it.
 
     Args:

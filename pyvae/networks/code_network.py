@@ -1,4 +1,4 @@
-"""What networks over grids of codes share."""
+"""The base of networks over grids of codes."""
 
 from collections.abc import Generator, Sequence
 
@@ -13,7 +13,9 @@ __all__ = ["CodeNetwork"]
 
 
 class CodeNetwork(nn.Module):
-    """ℓ_i = f_i(k_1, …, k_{i−1}, c), the logits of each code of a grid k from those before it.
+    r"""A network of the logits of each code of a grid, given the codes before it in raster order.
+
+    .. math:: \ell_i = f_i(k_1, \dots, k_{i-1}, c)
 
     Args:
         network: the same for one batch dimension, with a method ``sampler`` as the one here.
@@ -43,7 +45,7 @@ class CodeNetwork(nn.Module):
         return self.grid(codes, *context)
 
     def sampler(self, rows: int, *context: Tensor) -> Generator[Tensor, Tensor, None]:
-        """A generator of logits (rows, num_codes), which is sent the codes (rows,) of each place for the next.
+        """A generator of logits (rows, num_codes), which receives the codes (rows,) of each place before the next.
 
         It keeps what it has computed for the places so far. Use it without gradients.
         """

@@ -1,4 +1,4 @@
-"""What the networks of a diffusion are told besides x: the step t and, if there are classes, the label y."""
+"""The conditioning of a diffusion's networks besides x: the step t and, if there are classes, the label y."""
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,11 @@ def _broadcasts(shape: torch.Size, target: torch.Size) -> bool:
 
 
 class Conditioning(nn.Module):
-    r"""e(t, y) = SiLU(e(t) + E_y), with one row of the table E per class and a last one for "no label".
+    r"""An embedding of a diffusion step and, if there are classes, of a label.
+
+    .. math:: e(t, y) = \mathrm{SiLU}(e(t) + E_y)
+
+    The table E has one row per class and a last one for "no label".
 
     The nonlinearity follows the sum, so that the layers that read e linearly can treat each label's steps differently.
 

@@ -32,7 +32,9 @@ def _check_image(shape: torch.Size, channels: Sequence[int]) -> None:
 
 
 class ConvEncoder(nn.Module):
-    r"""f(x, c) for images x: stride-2 3×3 convolutions, then an affine map of the features and the context c.
+    r"""A convolutional encoder f(x, c) of images.
+
+    Stride-2 3×3 convolutions, then an affine map of the features and the context c.
 
     Args:
         in_shape: (channels, height, width) of the image.
@@ -73,7 +75,9 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    r"""f(z, c) onto images: an affine map of latent and context, then stride-2 3×3 transposed convolutions.
+    r"""A convolutional decoder f(z, c) onto images.
+
+    An affine map of latent and context, then stride-2 3×3 transposed convolutions.
 
     Args:
         in_shape: event shape of the latent z.

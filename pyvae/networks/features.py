@@ -8,7 +8,12 @@ __all__ = ["Features"]
 
 
 class Features(nn.Module):
-    r"""x ↦ (d_1, …, d_T) with d_T = f_1(x), d_{T−1} = f_2(d_T), …, d_1 = f_T(d_2): stages from fine to coarse.
+    r"""A stack of networks that returns the features of every stage, the last one's first.
+
+    .. math:: x \mapsto (d_1, \dots, d_T), \qquad d_T = f_1(x), \quad d_{T-1} = f_2(d_T), \quad \dots, \quad
+        d_1 = f_T(d_2)
+
+    The stages go from fine to coarse.
 
     Args:
         stages: f_1 … f_T, called with the output of the one before and the context.

@@ -14,7 +14,11 @@ __all__ = ["JoinedMaps"]
 
 
 class JoinedMaps(nn.Module):
-    r"""(a, b, c) ↦ f(W [a, U b], c): fine maps a and coarse maps b, stretched by U to a's grid, joined.
+    r"""A network that joins feature maps of two resolutions on the finer grid.
+
+    .. math:: (a, b, c) \mapsto f(W [a, U b], c)
+
+    The coarse maps b are stretched by U to the grid of the fine maps a.
 
     What a VQ-VAE of several levels needs of its networks: a guide of the bottom that sees the top, a decoder of both.
 

@@ -11,7 +11,9 @@ __all__ = ["AnyLeadingDims"]
 
 
 class AnyLeadingDims(nn.Module):
-    r"""f applied over any leading dimensions: :math:`(l_1, …, l_k, e) \mapsto f` on a flat batch of :math:`\prod l_i`.
+    r"""A wrapper that applies a network for one batch dimension over any leading dimensions.
+
+    .. math:: (l_1, \dots, l_k, e) \mapsto f \text{ on a flat batch of } \textstyle\prod_i l_i
 
     Convolutions accept exactly one batch dimension, while particles and enumeration add more on the left. This
     wrapper flattens them, calls the network once, and restores them. Inputs are broadcast against each other.

@@ -12,7 +12,9 @@ __all__ = ["MLP"]
 
 
 class MLP(nn.Module):
-    r"""f(x, c) = W_L a(… a(W_1 [x, c] + b_1) …) + b_L, a multilayer perceptron between events of any shape.
+    r"""A multilayer perceptron between events of any shape.
+
+    .. math:: f(x, c) = W_L \, a(\dots a(W_1 [x, c] + b_1) \dots) + b_L
 
     Args:
         in_shape: event shape of x; it is flattened.

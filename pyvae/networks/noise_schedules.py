@@ -1,4 +1,4 @@
-"""How much of the data is left at each step of a diffusion: log signal-to-noise ratios, fixed or learned."""
+"""Noise schedules of diffusions: log signal-to-noise ratios at each step, fixed or learned."""
 
 import math
 
@@ -21,7 +21,9 @@ def _log_snr(steps: int, betas: Tensor) -> Tensor:
 
 
 class LinearNoise(nn.Module):
-    r"""β_t from 10⁻⁴ to 0.02 in equal steps, for T = 1,000; for other T, so that ᾱ_T stays about the same.
+    r"""The linear noise schedule: β_t from 10⁻⁴ to 0.02 in equal steps.
+
+    These are the values for T = 1,000; for other T they are scaled so that ᾱ_T stays about the same.
 
     Called without arguments: the log signal-to-noise ratios λ_t = log ᾱ_t / (1 − ᾱ_t) for t = 1 … T, (T,).
 
@@ -52,12 +54,17 @@ class LinearNoise(nn.Module):
         return f"steps={self.steps}"
 
     def forward(self) -> Tensor:
-        """λ_1 > … > λ_T, (T,)."""
+        """The log signal-to-noise ratios λ_1 > … > λ_T, (T,)."""
         return self.log_snr
 
 
 class CosineNoise(LinearNoise):
-    r"""ᾱ_t = f(t) / f(0), f(t) = cos²(π/2 · (t/T + s) / (1 + s)), s = 0.008, with every β_t at most 0.999.
+    r"""The cosine noise schedule.
+
+    .. math:: \bar\alpha_t = f(t) / f(0), \qquad f(t) = \cos^2\Bigl(\frac{\pi}{2} \, \frac{t/T + s}{1 + s}\Bigr),
+        \qquad s = 0.008
+
+    Every β_t is at most 0.999.
 
     Args:
         steps: T.
@@ -82,7 +89,9 @@ class CosineNoise(LinearNoise):
 
 
 class LearnedNoise(nn.Module):
-    r"""λ_t = λ_1 − Σ_{s=2}^{t} (softplus(η_s) + 10⁻⁴): every λ_t is learned, in falling order, by the ELBO.
+    r"""A noise schedule whose log signal-to-noise ratios are learned by the ELBO, in falling order.
+
+    .. math:: \lambda_t = \lambda_1 - \sum_{s=2}^{t} (\operatorname{softplus}(\eta_s) + 10^{-4})
 
     It starts from the cosine schedule. Train it with the likelihood's weighting: a simple loss compares steps of
     another schedule with other weights, and would let the noise go where the loss is small.
@@ -114,5 +123,5 @@ class LearnedNoise(nn.Module):
         return f"steps={self.steps}"
 
     def forward(self) -> Tensor:
-        """λ_1 > … > λ_T, (T,)."""
+        """The log signal-to-noise ratios λ_1 > … > λ_T, (T,)."""
         return torch.cat([self.first, self.first - (F.softplus(self.falls) + _LEAST_FALL).cumsum(0)])

@@ -1,4 +1,4 @@
-"""Data of which some values are missing, for networks that do not know of it."""
+"""Incomplete data as input of networks that know nothing of missing values."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,11 @@ __all__ = ["ObservedOnly"]
 
 
 class ObservedOnly(nn.Module):
-    r"""f(x̃, m), with x̃ = x where x is observed and 0 where it is NaN, and m = 1 and 0 there, along the first dimension.
+    r"""A wrapper that gives a network incomplete data: missing values as zeros, with the mask of what is observed.
+
+    .. math:: f(\tilde x, m), \qquad (\tilde x_i, m_i) = (x_i, 1) \text{ where observed, } (0, 0) \text{ where NaN}
+
+    The two are joined along the first dimension.
 
     Args:
         network: f, from the event of x with its first dimension doubled, and the context.
@@ -36,7 +40,7 @@ class ObservedOnly(nn.Module):
         self.event_shape = as_shape(event_shape)
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
-        """The network's output for what is not NaN."""
+        """The network's output given the values that are not NaN."""
         check_event(self, x, self.event_shape)
         observed = ~x.isnan()
         return self.network(

@@ -12,7 +12,9 @@ __all__ = ["OneHot"]
 
 
 class OneHot(nn.Module):
-    r"""e(y) with e_k = 1 if k = y and 0 otherwise: the usual context of a class-conditional VAE.
+    r"""One-hot vectors of class labels: the usual context of a class-conditional VAE.
+
+    .. math:: e(y)_k = 1 \text{ if } k = y, \text{ and } 0 \text{ otherwise}
 
     Args:
         num_classes: the number of classes.
@@ -35,7 +37,7 @@ class OneHot(nn.Module):
 
     @property
     def example(self) -> Tensor:
-        """Labels of two data, with which a pair checks its shapes at construction."""
+        """Labels of two datapoints, with which a pair checks its shapes at construction."""
         return torch.zeros(2, dtype=torch.long, device=self.eye.device)
 
     def forward(self, y: Tensor) -> Tensor:

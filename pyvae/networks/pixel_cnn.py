@@ -67,7 +67,7 @@ class _GatedLayer(nn.Module):
 
 
 class _Stacks(nn.Module):
-    """The network for one batch dimension, rows × height × width, and the generator that draws with it."""
+    """The network for one batch dimension, rows × height × width, and the generator that samples from it."""
 
     def __init__(self, size: tuple[int, int], num_codes: int, channels: int, layers: list[_GatedLayer]) -> None:
         super().__init__()
@@ -123,7 +123,12 @@ class _Stacks(nn.Module):
 
 
 class PixelCNN(CodeNetwork):
-    r"""ℓ_i = f_i(k_1, …, k_{i−1}, c), the logits of P(k_i | k_1, …, k_{i−1}, c) for a grid k in raster order.
+    r"""A gated PixelCNN over a grid of codes: the logits of each code given those before it.
+
+    .. math:: \ell_i = f_i(k_1, \dots, k_{i-1}, c), \qquad
+        P(k_i \mid k_1, \dots, k_{i-1}, c) = \operatorname{softmax}(\ell_i)
+
+    The order is that of rows, from top to bottom.
 
     The codes are embedded and go through two stacks of gated convolutions, tanh(a) · σ(b): v sees the rows above, as
     wide as its kernels reach, and h the places to the left and v, so that together they have no blind spot. With

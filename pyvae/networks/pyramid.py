@@ -12,7 +12,7 @@ __all__ = ["Pyramid"]
 
 
 class _Level(nn.Module):
-    """Residual blocks at one size, all told the same embedding."""
+    """Residual blocks at one size, all conditioned on the same embedding."""
 
     def __init__(self, fan_in: int, fan_out: int, dim: int, groups: int, blocks: int) -> None:
         super().__init__()
@@ -26,7 +26,9 @@ class _Level(nn.Module):
 
 
 class Pyramid(nn.Module):
-    r"""The U-Net on a flat batch: h_i = B_i(D h_{i-1}, e) down, u_i = B'_i([C u_{i+1}, h_i], e) up, f = W SiLU(N u_0).
+    r"""The U-Net on a flat batch: a pyramid of residual blocks down and up again, joined by skip connections.
+
+    .. math:: h_i = B_i(D h_{i-1}, e), \qquad u_i = B'_i([C u_{i+1}, h_i], e), \qquad f = W \, \mathrm{SiLU}(N u_0)
 
     D are stride-2 convolutions, B residual blocks, C interpolations to the size of h_i and a convolution, and N is a
     group normalization. W is zero at first.

@@ -19,7 +19,10 @@ def group_norm(channels: int, groups: int) -> nn.GroupNorm:
 
 
 class ResidualBlock(nn.Module):
-    r"""S x + C_2 SiLU((1 + γ) N(C_1 SiLU(N x)) + β) with (γ, β) = U e + b, one scale and shift for each channel.
+    r"""A residual block of two convolutions, conditioned on an embedding by a scale and a shift of each channel.
+
+    .. math:: S x + C_2 \, \mathrm{SiLU}((1 + \gamma) N(C_1 \, \mathrm{SiLU}(N x)) + \beta), \qquad
+        (\gamma, \beta) = U e + b
 
     N is a group normalization, C are 3×3 convolutions, and S is the identity if the channels agree, else a 1×1
     convolution.
@@ -54,7 +57,9 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    r"""x + W softmax(QᵀK / √c) V over the pixels of an image of c channels, with Q, K, V linear in N x.
+    r"""Self-attention over the pixels of an image.
+
+    .. math:: x + W \operatorname{softmax}(Q^\top K / \sqrt c) V, \qquad Q, K, V \text{ linear in } N x
 
     Args:
         channels: c.

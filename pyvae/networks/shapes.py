@@ -1,4 +1,4 @@
-"""Shapes of events, and the one check that a network gives the shape that was promised."""
+"""Shapes of events, and the one check that a network's output has the expected shape."""
 
 from collections.abc import Sequence
 

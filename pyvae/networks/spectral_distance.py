@@ -1,4 +1,4 @@
-"""How far two signals are apart to the ear."""
+"""A distance between audio signals."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,12 @@ __all__ = ["SpectralDistance"]
 
 
 class SpectralDistance(nn.Module):
-    r"""d(x, y) = w Σ_r mean_{t,f} abs(ℓ_r(x) − ℓ_r(y)) / 2, with ℓ_r = log(P_r + ε) for the powers P_r of spectrograms.
+    r"""A distance between signals that compares log spectrograms at several resolutions, and so ignores phases.
 
-    A likelihood of single samples cares about phases, to which the ear is deaf; this distance has none. P_r is the
+    .. math:: d(x, y) = \frac w2 \sum_r \operatorname*{mean}_{t, f} |\ell_r(x) - \ell_r(y)|, \qquad
+        \ell_r = \log(P_r + \varepsilon)
+
+    A likelihood of single samples depends on phases, which are inaudible; this distance does not. P_r is the
     squared modulus of a short-time Fourier transform with a Hann window of length r and hops of r/4, scaled so that
     white noise of variance 1 has power 1.
 

@@ -19,7 +19,7 @@ _CONVOLUTIONS = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTrans
 
 
 def strided_grid(shape: Sequence[int], strides: Sequence[int]) -> torch.Size:
-    """The grid onto which a signal (channels, length) or an image (channels, height, width) comes.
+    """The grid onto which strided convolutions map a signal (channels, length) or an image (channels, height, width).
 
     Raises:
         ArgumentError: if ``shape`` is neither, or ``strides`` are not positive ints.
@@ -83,7 +83,9 @@ class _Chain(nn.Module):
 
 
 class StridedEncoder(nn.Module):
-    r"""f(x, c): strided convolutions, then residual blocks on the coarse grid, told the context c, and a linear map.
+    r"""A strided convolutional encoder f(x, c) of signals or images onto a coarse grid of vectors.
+
+    Strided convolutions, then residual blocks on the coarse grid, conditioned on the context c, and a linear map.
 
     Args:
         in_shape: (channels, length) of signals or (channels, height, width) of images.
@@ -140,7 +142,9 @@ class StridedEncoder(nn.Module):
 
 
 class StridedDecoder(nn.Module):
-    r"""f(z, c) onto signals or images: residual blocks on the coarse grid, then transposed convolutions.
+    r"""A strided convolutional decoder f(z, c) from a coarse grid of vectors onto signals or images.
+
+    Residual blocks on the coarse grid, then transposed convolutions.
 
     Args:
         in_channels: length of the vectors on the grid.

@@ -10,7 +10,10 @@ __all__ = ["TimeEmbedding"]
 
 
 class TimeEmbedding(nn.Module):
-    r"""e(t) = W_2 SiLU(W_1 [sin ω_k t, cos ω_k t]_k + b_1) + b_2 with ω_k = 10000^{-2k/d}, k = 0, …, d/2 - 1.
+    r"""A sinusoidal embedding of time steps, followed by a perceptron.
+
+    .. math:: e(t) = W_2 \, \mathrm{SiLU}(W_1 [\sin \omega_k t, \cos \omega_k t]_k + b_1) + b_2, \qquad
+        \omega_k = 10000^{-2k/d}, \quad k = 0, \dots, d/2 - 1
 
     Sines of many frequencies tell apart both neighbouring and distant steps. They are made for steps 0, 1, …, 1000;
     a time in [0, 1] is better multiplied by 1000 first, as else only the highest frequencies vary.

@@ -27,7 +27,10 @@ class _Layer(nn.Module):
 
 
 class TimeMLP(nn.Module):
-    r"""f(x, t, y) = W h_L + b with h_l = S_l h_{l-1} + a(W_l h_{l-1} + b_l + U_l e(t, y)) and h_0 = x, flattened.
+    r"""A residual perceptron of a vector, a time step and, if there are classes, a label.
+
+    .. math:: f(x, t, y) = W h_L + b, \qquad h_l = S_l h_{l-1} + a(W_l h_{l-1} + b_l + U_l \, e(t, y)), \quad
+        h_0 = x \text{ flattened}
 
     S_l is the identity where the widths agree, else a matrix. Called like :class:`UNet`, for events that are no images.
 

@@ -32,7 +32,9 @@ def _check_levels(shape: torch.Size, channels: Sequence[int], groups: int) -> No
 
 
 class UNet(nn.Module):
-    r"""f(x, t, y) for images x: down a pyramid of residual blocks and up again, each level joined to its twin.
+    r"""A U-Net f(x, t, y) of an image, a time step and, if there are classes, a label.
+
+    It goes down a pyramid of residual blocks and up again, each level joined to its twin.
 
     Each block scales and shifts its channels by a linear map of the embedding e(t, y). Levels are halved by stride-2
     convolutions, rounding up, so that images may have any height and width. The last convolution is zero at first, so

@@ -12,7 +12,11 @@ __all__ = ["CapacityELBO"]
 
 
 class CapacityELBO(WeightedELBO):
-    r"""E_q[log p(x | z)] − γ abs(KL(q(z | x) ‖ p(z)) − C): the KL, a mean over the batch, is pulled to C nats.
+    r"""The ELBO whose KL term is pulled to a capacity of C nats, as in β-VAE with controlled capacity.
+
+    .. math:: E_q[\log p(x \mid z)] - \gamma \, \bigl| \mathrm{KL}(q(z \mid x) \,\|\, p(z)) - C \bigr|
+
+    The KL is a mean over the batch.
 
     A capacity that rises lets the latents take up one factor of variation after the other, the most useful first. For
     training only; with several latent sites, the KL is that of all together.
@@ -20,7 +24,7 @@ class CapacityELBO(WeightedELBO):
     Args:
         capacity: C in nats per datapoint; a number, or a function of the epoch, such as :class:`Ramp`.
         gamma: γ.
-        num_particles: Monte Carlo draws per step.
+        num_particles: Monte Carlo samples per step.
         vectorize_particles: whether to draw them side by side.
 
     Raises:
@@ -59,7 +63,7 @@ class CapacityELBO(WeightedELBO):
         self._capacity.fill_(at_epoch("capacity", self.capacity, epoch))
 
     def divergence(self, terms: Mapping[str, KLTerm]) -> Tensor:
-        """γ abs(Σ_i KL_i − C), summed over the batch."""
+        """The penalty γ abs(Σ_i KL_i − C), summed over the batch."""
         return (
             self.gamma * (sum(t.mean for t in terms.values()) - self._capacity).abs() * next(iter(terms.values())).count
         )

@@ -1,4 +1,4 @@
-"""Refusals of Pyro's objectives for pairs of which they would give wrong numbers without a word."""
+"""The compatibility of Pyro's objectives with pairs, where Pyro would give wrong numbers silently."""
 
 from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceMeanField_ELBO, TraceTailAdaptive_ELBO
 
@@ -12,13 +12,13 @@ __all__ = ["check_objective"]
 
 
 def check_objective(objective: ELBO, inspection: Inspection) -> None:
-    """Compare an objective of Pyro with what it assumes of a pair and says nothing of.
+    """Refuse an objective of Pyro whose unchecked assumptions a pair violates.
 
     ``RenyiELBO`` has no gradient for sites that are not reparametrized, and one weight for the whole batch if a site
     lies outside of the plate over the data, or a plate's factor for mini-batches inside of the logarithm;
     ``ReweightedWakeSleep`` has one weight for the whole batch always. ``TraceMeanField_ELBO`` takes KL(q ‖ p) of a site
     given the others, which is no term of the ELBO if guide and model draw in different orders. Objectives of pyvae
-    check sites themselves, and are asked before the first step.
+    check sites themselves, before the first step.
 
     Raises:
         PairError: naming the site, and the objective to use instead.

@@ -13,7 +13,7 @@ __all__ = ["default_objective", "with_plate_nesting"]
 
 
 def default_objective(inspection: Inspection) -> ELBO:
-    """``TraceMeanField_ELBO`` where every KL(q ‖ p) has a closed form, else ``Trace_ELBO``.
+    """The default objective: ``TraceMeanField_ELBO`` where every KL(q ‖ p) has a closed form, else ``Trace_ELBO``.
 
     ``TraceEnum_ELBO`` if the guide asks for a site to be enumerated.
 
@@ -29,7 +29,7 @@ def default_objective(inspection: Inspection) -> ELBO:
 def with_plate_nesting(objective: ELBO, inspection: Inspection) -> ELBO:
     """A copy of the objective that knows the pair's plate nesting.
 
-    Else Pyro would find it out at the first step, by a run of the pair of which the objective knows nothing: buffers
+    Otherwise Pyro finds it out at the first step, by a run of the pair that the objective does not know of: buffers
     would be updated twice.
     """
     objective = copy.copy(objective)

@@ -1,4 +1,4 @@
-"""A guide's draws, cut off from what they were computed from."""
+"""A guide's samples, detached from what they were computed from."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["DetachedDraws"]
 
 
 class _Cut(Messenger):
-    """Gives the programs each latent without its past, and keeps the draw itself."""
+    """Gives the programs each latent without its past, and keeps the sample itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,9 +27,9 @@ class _Cut(Messenger):
 
 
 class DetachedDraws(PerDatapointELBO):
-    """An objective for which densities are functions of draws, and not of how these were drawn.
+    """An objective whose densities are functions of the samples alone, not of how these were drawn.
 
-    The draws with their past are at ``node["draw"]`` of the guide's traces.
+    The samples with their graph are at ``node["draw"]`` of the guide's traces.
     """
 
     def _get_trace(self, model: Callable, guide: Callable, args: tuple, kwargs: dict) -> tuple[Trace, Trace]:

@@ -15,10 +15,13 @@ __all__ = ["DReG"]
 
 
 class DReG(DetachedDraws):
-    r"""L_K, whose gradient for the guide is Σ_k w̃_k² (∂ log w_k / ∂z_k) ∇_φ z_k, with w̃_k = w_k / Σ_j w_j.
+    r"""The importance-weighted bound with the doubly reparametrized gradient for the guide.
 
-    The gradient of :class:`ImportanceWeightedELBO` for the guide drowns in noise as K grows; this one, of the same
-    mean, does not. The model's gradient is the same. With K = 1 it is the "sticking the landing" gradient of the ELBO.
+    .. math:: \nabla_\phi L_K = E \sum_k \tilde w_k^2 \frac{\partial \log w_k}{\partial z_k} \nabla_\phi z_k, \qquad
+        \tilde w_k = \frac{w_k}{\sum_j w_j}
+
+    The gradient of :class:`ImportanceWeightedELBO` for the guide drowns in noise as K grows; this one has the same mean
+    and does not. The model's gradient is the same. With K = 1 it is the "sticking the landing" gradient of the ELBO.
 
     Args:
         num_particles: K.
@@ -42,7 +45,7 @@ class DReG(DetachedDraws):
     """
 
     def surrogate(self, weights: Weights, traces: Sequence[tuple[Trace, Trace]]) -> Tensor:
-        """Σ_k w̃_k log p(x, z_k) at fixed draws, and what gives the draws their gradient."""
+        """The sum Σ_k w̃_k log p(x, z_k) at fixed samples, and the term that gives the samples their gradient."""
         surrogate = (weights.normalized * weights.model).sum()
         through_draws = (weights.normalized.square() * weights.log).sum()
         for model_trace, guide_trace in traces:
@@ -50,7 +53,7 @@ class DReG(DetachedDraws):
             latents = [s for s in stochastic_sites(guide_trace).values() if s["draw"].requires_grad]
             values = [s["value"] for s in latents]
             wanted = list(_gradients(through_draws, values))
-            while latents:  # from the last to the first, as a draw may depend on those before it
+            while latents:  # from the last to the first, as a sample may depend on those before it
                 draw, gradient = latents.pop()["draw"], wanted.pop()
                 values.pop()
                 surrogate = surrogate + (gradient * draw).sum()

@@ -15,9 +15,12 @@ __all__ = ["CIWAE", "MIWAE", "ImportanceWeightedELBO"]
 
 
 class ImportanceWeightedELBO(PerDatapointELBO):
-    r"""L_K = Σ_n E[log (1/K) Σ_k p(x_n, z_k) / q(z_k | x_n)], z_k ~ q(z | x_n): ELBO = L_1 ≤ L_K ≤ L_{K+1} ≤ log p(x).
+    r"""The importance-weighted bound on the log likelihood, as in IWAE.
 
-    The loss is −L_K, its gradient goes through the draws. Each datapoint has its own weights, and a plate's factor
+    .. math:: L_K = \sum_n E \log \frac 1K \sum_{k=1}^K \frac{p(x_n, z_k)}{q(z_k \mid x_n)}, \qquad
+        z_k \sim q(z \mid x_n), \qquad \mathrm{ELBO} = L_1 \le L_K \le L_{K+1} \le \log p(x)
+
+    The loss is −L_K, its gradient goes through the samples. Each datapoint has its own weights, and a plate's factor
     for mini-batches stays outside of the logarithm; neither holds for Pyro's ``RenyiELBO(alpha=0)`` where a site lies
     outside of the data plate or the plate subsamples.
 
@@ -45,15 +48,17 @@ class ImportanceWeightedELBO(PerDatapointELBO):
     """
 
     def surrogate(self, weights: Weights, traces: Sequence[tuple[Trace, Trace]]) -> Tensor:
-        """Σ_n L itself: the draws are reparametrized."""
+        """The bound itself, Σ_n L: the samples are reparametrized."""
         return self.bound(weights.log).sum()
 
 
 class MIWAE(ImportanceWeightedELBO):
-    r"""L_{M,K} = (1/M) Σ_m log (1/K) Σ_k w_{mk}: M importance-weighted bounds of K particles each.
+    r"""An average of M importance-weighted bounds of K particles each.
 
-    The bound is that of :class:`ImportanceWeightedELBO` with K particles, its gradient less noisy: of a fixed number
-    M K of particles, more of them in M help the guide's gradient, and more of them in K the model's.
+    .. math:: L_{M,K} = \frac 1M \sum_m \log \frac 1K \sum_k w_{mk}
+
+    The bound is that of :class:`ImportanceWeightedELBO` with K particles, with a less noisy gradient: for a fixed
+    number M K of particles, a larger M helps the guide's gradient, and a larger K the model's.
 
     Args:
         num_particles: K.
@@ -86,7 +91,9 @@ class MIWAE(ImportanceWeightedELBO):
 
 
 class CIWAE(ImportanceWeightedELBO):
-    r"""β ELBO + (1 − β) L_K, both from the same K particles: a bound between the two.
+    r"""A convex combination of the ELBO and the importance-weighted bound, both from the same K particles.
+
+    .. math:: \beta \, \mathrm{ELBO} + (1 - \beta) L_K
 
     Args:
         num_particles: K.
@@ -113,5 +120,5 @@ class CIWAE(ImportanceWeightedELBO):
         self.beta = beta
 
     def bound(self, log_weights: Tensor) -> Tensor:
-        """β mean log w + (1 − β) log mean w."""
+        """The combination β mean log w + (1 − β) log mean w."""
         return self.beta * log_weights.mean(0) + (1 - self.beta) * super().bound(log_weights)

@@ -1,4 +1,4 @@
-"""The ELBO with a penalty on the distance between the prior and what the guide makes of all data."""
+"""The ELBO with a penalty on the distance between the prior and the aggregated posterior."""
 
 import math
 from collections.abc import Mapping
@@ -15,17 +15,20 @@ __all__ = ["InfoVAE"]
 
 
 class InfoVAE(WeightedELBO):
-    r"""E_q[log p(x | z)] − (1 − α) KL(q(z | x) ‖ p(z)) − (α + λ − 1) MMD²(q(z), p(z)), with q(z) = E_x[q(z | x)].
+    r"""The ELBO with a penalty on the MMD between the aggregated posterior and the prior.
 
-    The maximum mean discrepancy compares a batch of draws of the guide with as many of the prior, by the kernel
-    k(u, v) = C / (C + ‖u − v‖²) with C twice the length of z, as an average over pairs of different draws: without
-    bias, and therefore at times below 0. With α = 1 there is no KL, as in Wasserstein auto-encoders. For training only.
+    .. math:: E_q[\log p(x \mid z)] - (1 - \alpha) \, \mathrm{KL}(q(z \mid x) \,\|\, p(z))
+        - (\alpha + \lambda - 1) \, \mathrm{MMD}^2(q(z), p(z)), \qquad q(z) = E_x[q(z \mid x)]
+
+    The maximum mean discrepancy compares a batch of samples of the guide with as many of the prior, by the kernel k(u,
+    v) = C / (C + ‖u − v‖²) with C twice the length of z, as an average over pairs of different samples: without bias,
+    and therefore sometimes negative. With α = 1 there is no KL, as in Wasserstein auto-encoders. For training only.
 
     Args:
         alpha: α, at most 1; its KL has the weight 1 − α.
         weight: the factor α + λ − 1 of MMD², in nats per datapoint.
         site: the latent site; where its prior depends on other latents, these are the guide's.
-        num_particles: Monte Carlo draws per step, one after the other.
+        num_particles: Monte Carlo samples per step, one after the other.
 
     Raises:
         ArgumentError: if α is more than 1, or a weight negative or not finite.
@@ -70,7 +73,7 @@ class InfoVAE(WeightedELBO):
         return self.weight * q["scale"] * rows * _squared_discrepancy(drawn, wanted)
 
     def _draw_prior(self, p: Distribution) -> Tensor:
-        """Draws through which a learned prior gets its gradient."""
+        """Samples through which a learned prior gets its gradient."""
         if p.has_rsample:
             return p.rsample()
         draws = p.sample()

@@ -1,4 +1,4 @@
-"""What objectives of importance weights share: the weights of each datapoint, and how a loss becomes of them."""
+"""The base of objectives of importance weights: the weights of each datapoint, and their loss."""
 
 import math
 from abc import abstractmethod
@@ -43,19 +43,19 @@ class Weights:
 
     @property
     def log(self) -> Tensor:
-        """log w = log p(x, z) − log q(z | x)."""
+        """The log weights, log w = log p(x, z) − log q(z | x)."""
         return self.model - self.guide
 
     @property
     def normalized(self) -> Tensor:
-        """w_k / Σ_j w_j, as numbers without a gradient."""
+        """The normalized weights w_k / Σ_j w_j, as numbers without a gradient."""
         return self.log.detach().softmax(0)
 
 
 class PerDatapointELBO(ELBO):
-    """A loss −Σ_n L(w_{1n}, …, w_{Kn}) of importance weights, each datapoint with weights of its own.
+    """The base of losses −Σ_n L(w_{1n}, …, w_{Kn}) of importance weights, with weights of its own for each datapoint.
 
-    Subclasses say what L is, and what to derive in its place.
+    Subclasses define L, and a surrogate to differentiate in its place.
     """
 
     #: the fewest particles, and whether the guide's sites must be reparametrized or may be anything
@@ -67,21 +67,21 @@ class PerDatapointELBO(ELBO):
         super().__init__(num_particles=num_particles, vectorize_particles=vectorize_particles)
 
     def bound(self, log_weights: Tensor) -> Tensor:
-        """L of log weights (K, N), (N,): by default the importance-weighted bound."""
+        """The bound L of each datapoint, (N,), from log weights (K, N): by default the importance-weighted bound."""
         return log_weights.logsumexp(0) - math.log(len(log_weights))
 
     @abstractmethod
     def surrogate(self, weights: Weights, traces: Sequence[tuple[Trace, Trace]]) -> Tensor:
-        """What has the gradient of Σ_n L."""
+        """A surrogate with the gradient of Σ_n L."""
 
     def loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:
-        """−L in nats, summed over the batch and scaled by its plate."""
+        """The loss −L in nats, summed over the batch and scaled by its plate."""
         with torch.no_grad():
             weights = self._weigh(self._drawn(model, guide, args, kwargs))
             return torch_item(-weights.scale * self.bound(weights.log).sum())
 
     def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:
-        """What has the value and the gradient of −L."""
+        """A tensor with the value and the gradient of −L."""
         traces = self._drawn(model, guide, args, kwargs)
         weights = self._weigh(traces)
         surrogate = self.surrogate(weights, traces)
@@ -89,7 +89,7 @@ class PerDatapointELBO(ELBO):
         return -weights.scale * (value + surrogate - surrogate.detach())
 
     def loss_and_grads(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> float:
-        """The loss; its gradients are added to those of the parameters."""
+        """The loss, whose gradients are added to those of the parameters."""
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
             loss.backward()

@@ -1,4 +1,4 @@
-"""Rényi's bounds, each datapoint with weights of its own."""
+"""Rényi's bounds, with weights of its own for each datapoint."""
 
 import math
 from numbers import Real
@@ -12,7 +12,11 @@ __all__ = ["VariationalRenyiBound"]
 
 
 class VariationalRenyiBound(ImportanceWeightedELBO):
-    r"""L_α = log((1/K) Σ_k w_k^{1 − α}) / (1 − α): the ELBO for α → 1, L_K for α = 0, the largest weight for α → −∞.
+    r"""The variational Rényi bound, a family that contains the ELBO and the importance-weighted bound.
+
+    .. math:: L_\alpha = \frac{1}{1 - \alpha} \log \frac 1K \sum_k w_k^{1 - \alpha}
+
+    It is the ELBO for α → 1, L_K for α = 0, and the log of the largest weight for α → −∞.
 
     With many particles it tends to log p(x) − D_α(q ‖ p(z | x)): below log p(x) for α > 0, above for α < 0. With few,
     the estimate of the logarithm lowers all of them, so that for α < 0 it may lie on either side of log p(x).
@@ -42,7 +46,7 @@ class VariationalRenyiBound(ImportanceWeightedELBO):
         self.alpha = alpha
 
     def bound(self, log_weights: Tensor) -> Tensor:
-        """L_α, for α = 1 its limit."""
+        """The bound L_α, for α = 1 its limit."""
         power = 1 - self.alpha
         if abs(power) < 1e-9:
             return log_weights.mean(0)

@@ -1,4 +1,4 @@
-"""Reweighted wake-sleep, of mini-batches."""
+"""Reweighted wake-sleep with mini-batches."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,16 @@ __all__ = ["ReweightedWakeSleep"]
 
 
 class ReweightedWakeSleep(DetachedDraws):
-    r"""Σ_k w̃_k ∇_θ log p(x, z_k) for the model, Σ_k w̃_k ∇_φ log q(z_k | x) for the guide; w̃_k = w_k / Σ_j w_j.
+    r"""Reweighted wake-sleep: the model ascends the importance-weighted bound, the guide an importance-weighted KL.
+
+    .. math:: \sum_k \tilde w_k \nabla_\theta \log p(x, z_k) \text{ for the model}, \qquad
+        \sum_k \tilde w_k \nabla_\phi \log q(z_k \mid x) \text{ for the guide}, \qquad
+        \tilde w_k = \frac{w_k}{\sum_j w_j}
 
     The model ascends L_K, the guide descends KL(p(z | x) ‖ q(z | x)). The weights of each datapoint are its own. No
-    gradient goes through the draws, so that any guide with a density will do, codes included. Both gradients are those
-    of self-normalized estimates: their bias falls as 1/K. The loss is −L_K. This is wake-wake: both programs learn from
-    data; Pyro's objective of this name also knows the sleep phase, but no mini-batches.
+    gradient goes through the samples, so that any guide with a density will do, codes included. Both gradients are
+    those of self-normalized estimates: their bias falls as 1/K. The loss is −L_K. This is wake-wake: both programs
+    learn from data; Pyro's objective of this name also knows the sleep phase, but no mini-batches.
 
     Args:
         num_particles: K, at least 2.
@@ -45,5 +49,5 @@ class ReweightedWakeSleep(DetachedDraws):
     _pathwise = False
 
     def surrogate(self, weights: Weights, traces: Sequence[tuple[Trace, Trace]]) -> Tensor:
-        """Σ_k w̃_k (log p(x, z_k) + log q(z_k | x)), at fixed weights."""
+        """The sum Σ_k w̃_k (log p(x, z_k) + log q(z_k | x)), at fixed weights."""
         return (weights.normalized * (weights.model + weights.guide)).sum()

@@ -14,7 +14,10 @@ Schedule = float | Callable[[int], float]
 
 @dataclass(frozen=True)
 class WarmUp:
-    r"""β(e) = min(1, (e − delay) / epochs), at least ``floor``: a KL weight that rises linearly over epochs e ≥ 1.
+    r"""A KL weight that rises linearly to 1 over the epochs.
+
+    .. math:: \beta(e) = \max\Bigl(\mathrm{floor}, \min\Bigl(1, \frac{e - \mathrm{delay}}{\mathrm{epochs}}\Bigr)\Bigr),
+        \qquad e \ge 1
 
     Args:
         epochs: how many it takes to reach 1.
@@ -42,13 +45,16 @@ class WarmUp:
             )
 
     def __call__(self, epoch: int) -> float:
-        """β in this epoch, counted from 1."""
+        """The weight β in this epoch, counted from 1."""
         return min(1.0, max(self.floor, (epoch - self.delay) / self.epochs))
 
 
 @dataclass(frozen=True)
 class Cyclical:
-    r"""β(e) = max(floor, min(1, τ / rise)) with τ = ((e − 1) mod period + 1) / period: warm-ups, one after the other.
+    r"""A KL weight that goes through repeated warm-ups.
+
+    .. math:: \beta(e) = \max(\mathrm{floor}, \min(1, \tau / \mathrm{rise})), \qquad
+        \tau = \frac{((e - 1) \bmod \mathrm{period}) + 1}{\mathrm{period}}
 
     In each cycle the weight rises from 1/(rise · period) to 1, and stays there: latents that a warm-up has left unused
     get another chance.
@@ -79,14 +85,16 @@ class Cyclical:
             raise ArgumentError(f"got rise={self.rise!r}, floor={self.floor!r}; expected numbers in (0, 1]")
 
     def __call__(self, epoch: int) -> float:
-        """β in this epoch, counted from 1."""
+        """The weight β in this epoch, counted from 1."""
         passed = ((epoch - 1) % self.period + 1) / self.period
         return max(self.floor, min(1.0, passed / self.rise))
 
 
 @dataclass(frozen=True)
 class Ramp:
-    r"""C(e) = stop · min(1, e / epochs): a value that rises linearly over epochs e ≥ 1, such as a capacity in nats.
+    r"""A value that rises linearly over the epochs, such as a capacity in nats.
+
+    .. math:: C(e) = \mathrm{stop} \cdot \min(1, e / \mathrm{epochs}), \qquad e \ge 1
 
     Args:
         stop: where it ends, more than 0.
@@ -108,5 +116,5 @@ class Ramp:
         check_int("epochs", self.epochs)
 
     def __call__(self, epoch: int) -> float:
-        """C in this epoch, counted from 1."""
+        """The value C in this epoch, counted from 1."""
         return self.stop * min(1.0, epoch / self.epochs)

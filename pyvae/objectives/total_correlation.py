@@ -16,24 +16,27 @@ __all__ = ["TotalCorrelationELBO"]
 
 
 class TotalCorrelationELBO(WeightedELBO):
-    r"""ELBO − γ TC, with the total correlation TC = KL(q(z) ‖ Π_d q(z_d)) of q(z) = (1/N) Σ_n q(z | x_n).
+    r"""The ELBO with a penalty on the total correlation of the latents, as in FactorVAE and β-TC-VAE.
 
-    Latents that are independent of each other over the data have none. This is the loss of FactorVAE, and with
-    γ = β − 1 that of β-TC-VAE. The densities q(z) and q(z_d) at the draw of datapoint i are estimated from the batch of
-    M, without bias: q(z | x_i) / N + (N − 1) / (N (M − 1)) Σ_{j ≠ i} q(z | x_j); their logarithms, and so TC, are a
-    little too low. A batch of one has no penalty. For training only.
+    .. math:: \mathrm{ELBO} - \gamma \, \mathrm{TC}, \qquad
+        \mathrm{TC} = \mathrm{KL}\Bigl(q(z) \,\Big\|\, \prod_d q(z_d)\Bigr), \qquad q(z) = \frac 1N \sum_n q(z \mid x_n)
+
+    Latents that are independent of each other over the data have none. This is the loss of FactorVAE, and with γ = β −
+    1 that of β-TC-VAE. The densities q(z) and q(z_d) at the sample of datapoint i are estimated from the batch of M,
+    without bias: q(z | x_i) / N + (N − 1) / (N (M − 1)) Σ_{j ≠ i} q(z | x_j); their logarithms, and so TC, are a little
+    too low. A batch of one has no penalty. For training only.
 
     Args:
         gamma: γ.
-        data_size: N, the number of training data.
+        data_size: N, the number of training datapoints.
         site: the latent site.
         beta: as for :class:`WeightedELBO`.
-        num_particles: Monte Carlo draws per step, one after the other.
+        num_particles: Monte Carlo samples per step, one after the other.
 
     Raises:
         ArgumentError: if γ is negative or not finite, or N not an int of at least 2.
         PairError: when run, if there is no such site, if it is masked or not a vector with independent entries given x,
-            or if the batch has more than N data.
+            or if the batch has more than N datapoints.
 
     References:
         Chen et al., *Isolating sources of disentanglement in variational autoencoders*, 2018, equation 4 and appendix
@@ -57,7 +60,7 @@ class TotalCorrelationELBO(WeightedELBO):
         super().__init__(beta, num_particles=num_particles)
 
     def penalty(self, guide: Mapping[str, dict], model: Mapping[str, dict]) -> Tensor:
-        """γ TC, summed over the batch."""
+        """The penalty γ TC, summed over the batch."""
         if self.site not in guide:
             raise PairError(f"the guide has no site {self.site!r}; its sites are {sorted(guide)}: give one as site=")
         site = guide[self.site]

@@ -11,11 +11,13 @@ __all__ = ["VIMCO"]
 
 
 class VIMCO(PerDatapointELBO):
-    r"""L_K with a gradient for guides that draw codes or other things without reparametrization.
+    r"""The importance-weighted bound with a low-variance gradient for guides that are not reparametrized.
 
-    To the gradient at fixed draws comes Σ_k (L̂ − L̂_{−k}) ∇ log q(z_k | x), where L̂_{−k} is the estimate with the
-    geometric mean of the others in place of w_k: a control variate that costs nothing. The gradient is that of the
-    bound without bias; sites that are reparametrized keep their gradient through the draw.
+    .. math:: \nabla L_K = E \Bigl[ \sum_k (\hat L - \hat L_{-k}) \nabla \log q(z_k \mid x)
+        + \nabla \hat L \big|_{z \text{ fixed}} \Bigr]
+
+    L̂_{−k} is the estimate with the geometric mean of the others in place of w_k: a control variate that costs nothing.
+    The gradient is unbiased; sites that are reparametrized keep their gradient through the sample.
 
     Args:
         num_particles: K, at least 2.
@@ -42,7 +44,7 @@ class VIMCO(PerDatapointELBO):
     _pathwise = False
 
     def surrogate(self, weights: Weights, traces: Sequence[tuple[Trace, Trace]]) -> Tensor:
-        """Σ_n L and the score function's term."""
+        """The bound Σ_n L and the score function's term."""
         fixed = weights.log.detach()
         count = len(fixed)
         means = (fixed.sum(0) - fixed) / (count - 1)

@@ -30,7 +30,7 @@ class KLTerm(NamedTuple):
 
     @property
     def count(self) -> Tensor:
-        """How many data it is of, as plates scale them; elements of further plates are parts of one datapoint."""
+        """The number of datapoints, as plates scale them; elements of further plates are parts of one datapoint."""
         frames = [f for f in self.site["cond_indep_stack"] if f.vectorized and f.name != PARTICLES]
         _, data = choose_plate({(f.name, f.dim) for f in frames}) if frames else (None, 0)
         inner = [f for f in frames if f.dim != data]
@@ -40,25 +40,28 @@ class KLTerm(NamedTuple):
 
     @property
     def mean(self) -> Tensor:
-        """In nats per datapoint."""
+        """The mean in nats per datapoint."""
         return self.kl.sum() / self.count.clamp(min=1e-12)
 
 
 class WeightedELBO(Trace_ELBO):
-    r"""E_q[log p(x | z)] − Σ_i β_i max(λ, KL_i): the ELBO with weights on the KL terms, and free bits.
+    r"""The ELBO with weights on the KL terms, and free bits.
 
-    KL_i = E_q[log q(z_i | …) − log p(z_i | …)] is the term of the latent site z_i, in closed form where that exists
+    .. math:: E_q[\log p(x \mid z)] - \sum_i \beta_i \max(\lambda, \mathrm{KL}_i), \qquad
+        \mathrm{KL}_i = E_q[\log q(z_i \mid \dots) - \log p(z_i \mid \dots)]
+
+    KL_i is the term of the latent site z_i, in closed form where that exists
     and both programs draw in the same order. With free bits λ > 0, the mean of the term over the batch is kept from
     giving gradients below λ. For training only: :func:`pyvae.elbo` and all other figures have β = 1 and λ = 0, and
     :func:`pyvae.fit` logs the plain ELBO beside this loss.
 
     Args:
         beta: β, for all latents, or by the name of the site (those not named have 1); numbers, or functions of the
-            epoch, counted from 1, such as :class:`WarmUp` or :class:`Cyclical`. :func:`pyvae.fit` tells the epoch; in
+            epoch, counted from 1, such as :class:`WarmUp` or :class:`Cyclical`. :func:`pyvae.fit` sets the epoch; in
             a loop of your own, call :meth:`at_epoch`.
         free_bits: λ in nats per datapoint and site, whatever the name says; of several particles that are not drawn
             side by side, each has its own.
-        num_particles: Monte Carlo draws per step.
+        num_particles: Monte Carlo samples per step.
         vectorize_particles: whether to draw them side by side.
 
     Raises:
@@ -90,7 +93,7 @@ class WeightedELBO(Trace_ELBO):
         super().__init__(num_particles=num_particles, vectorize_particles=vectorize_particles)
         self.free_bits = checked_weight("free_bits", free_bits)
         self.schedules = dict(beta) if isinstance(beta, Mapping) else {None: beta}
-        # tells a resumed run what it goes on with
+        # identifies the objective to a resumed run
         self.settings = ", ".join(f"{n}: {getattr(b, '__qualname__', repr(b))}" for n, b in self.schedules.items())
         # tensors, so that a compiled step reads them anew, and copies of the objective share them
         self._betas = {name: torch.tensor(0.0) for name in self.schedules}
@@ -129,11 +132,11 @@ class WeightedELBO(Trace_ELBO):
         return torch_item(loss), loss
 
     def divergence(self, terms: Mapping[str, KLTerm]) -> Tensor:
-        """What stands in the loss for the KL terms: Σ_i β_i max(λ, KL_i), summed over the batch."""
+        """The KL penalty of the loss: Σ_i β_i max(λ, KL_i), summed over the batch."""
         return sum(self._beta(name) * self._bounded(term) for name, term in terms.items())
 
     def penalty(self, guide: Mapping[str, dict], model: Mapping[str, dict]) -> Tensor | float:
-        """What else a subclass adds to the loss, given the sites of both programs; here nothing."""
+        """A further penalty of a subclass, given the sites of both programs; here none."""
         return 0.0
 
     def check_site(self, name: str, q: dict, p: dict) -> None:
@@ -153,7 +156,7 @@ class WeightedELBO(Trace_ELBO):
 
 
 def refuse_mask(name: str, site: dict) -> None:
-    """Refuse a site of which some data are masked, for what compares data with each other.
+    """Refuse a site of which some datapoints are masked, for objectives that compare datapoints with each other.
 
     Raises:
         PairError: naming the site.

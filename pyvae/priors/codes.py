@@ -1,4 +1,4 @@
-"""Priors of grids of integer codes: each code by itself, or each from those before it."""
+"""Priors over grids of integer codes: independent, or each code given those before it."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,11 @@ __all__ = ["AutoregressiveCodes", "FactorizedCodes", "LowerCodes"]
 
 
 class FactorizedCodes(Prior):
-    r"""P(k) = Π_i π_{i, k_i} with learned π_i, whatever the context; at first, every π_{i, k} is 1/K.
+    r"""A prior of independent codes with learned probabilities, whatever the context.
+
+    .. math:: P(k) = \prod_i \pi_{i, k_i}
+
+    At first, every π_{i, k} is 1/K.
 
     Args:
         shape: that of the grid k, such as (7, 7).
@@ -54,7 +58,9 @@ class FactorizedCodes(Prior):
 
 
 class AutoregressiveCodes(Prior):
-    r"""P(k | c) = Π_i P(k_i | k_1, …, k_{i−1}, c), with the logits of all factors from one network.
+    r"""An autoregressive prior of a grid of codes, with the logits of all factors from one network.
+
+    .. math:: P(k \mid c) = \prod_i P(k_i \mid k_1, \dots, k_{i-1}, c)
 
     Args:
         network: from codes and context to logits, with the attributes ``shape``, that of the grid, and ``num_codes``:
@@ -87,12 +93,14 @@ class AutoregressiveCodes(Prior):
         self.network = network
 
     def forward(self, *context: Tensor) -> dist.Distribution:
-        """P(k | c), with the context's batch shape."""
+        """The distribution P(k | c), with the context's batch shape."""
         return Autoregressive(self.network, self.network.shape, self.network.num_codes, context)
 
 
 class LowerCodes(Prior):
-    r"""P(k | z_top, c) = Π_i P(k_i | k_1, …, k_{i−1}, g(z_top), c), the codes of a level below another.
+    r"""An autoregressive prior of the codes of one level, given the level above.
+
+    .. math:: P(k \mid z_{\mathrm{top}}, c) = \prod_i P(k_i \mid k_1, \dots, k_{i-1}, g(z_{\mathrm{top}}), c)
 
     Args:
         network: from codes, context and maps to logits, called as ``network(k, *context, g(z_top))``; such as a
@@ -120,5 +128,5 @@ class LowerCodes(Prior):
         self.upper = upper
 
     def forward(self, z_top: Tensor, *context: Tensor) -> dist.Distribution:
-        """P(k | z_top, c), with the batch shape of z_top and c."""
+        """The distribution P(k | z_top, c), with the batch shape of z_top and c."""
         return self.codes(*context, self.upper(z_top))

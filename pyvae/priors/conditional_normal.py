@@ -10,7 +10,9 @@ __all__ = ["ConditionalNormal"]
 
 
 class ConditionalNormal(NormalParametrizedByNetwork, Prior):
-    r"""p(z | c) = N(z; μ(c), diag σ(c)²), with (μ, log σ²) = f(c).
+    r"""A diagonal normal prior whose mean and scale come from the context.
+
+    .. math:: p(z \mid c) = \mathcal N(z; \mu(c), \operatorname{diag} \sigma(c)^2), \qquad (\mu, \log \sigma^2) = f(c)
 
     Args:
         network: f, from the context to the shape of z with its first dimension doubled: means, then log-variances.
@@ -32,5 +34,5 @@ class ConditionalNormal(NormalParametrizedByNetwork, Prior):
     """
 
     def forward(self, *context: Tensor) -> dist.Distribution:
-        """N(μ(c), diag σ(c)²), with the context's batch shape."""
+        """The distribution N(μ(c), diag σ(c)²), with the context's batch shape."""
         return self.normal(*context)

@@ -14,9 +14,14 @@ __all__ = ["ConditionalNormalMixture"]
 
 
 class ConditionalNormalMixture(ParametrizedByNetwork, Prior):
-    r"""p(z | c) = Σ_k π_k(c) N(z; μ_k(c), diag σ_k(c)²), with (log π, μ, log σ²) = f(c), log π up to a constant.
+    r"""A mixture of diagonal normals whose parameters come from the context.
 
-    The components differ by what f gives them; a network's random start sees to it. The KL divergence from a normal
+    .. math:: p(z \mid c) = \sum_k \pi_k(c) \, \mathcal N(z; \mu_k(c), \operatorname{diag} \sigma_k(c)^2), \qquad
+        (\log \pi, \mu, \log \sigma^2) = f(c)
+
+    log π is up to a constant.
+
+    The components differ because the network's initialization is random. The KL divergence from a normal
     has no closed form: objectives estimate it by Monte Carlo.
 
     Args:
@@ -45,7 +50,7 @@ class ConditionalNormalMixture(ParametrizedByNetwork, Prior):
 
     @property
     def output_shape(self) -> torch.Size:
-        """Logits, means, log-variances."""
+        """The shape of logits, means and log-variances."""
         return torch.Size([self.num_components * (1 + 2 * self.event_shape.numel())])
 
     def extra_repr(self) -> str:

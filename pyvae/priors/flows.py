@@ -67,10 +67,15 @@ class _FlowPrior(Prior):
 
 
 class MaskedAutoregressiveFlow(_FlowPrior):
-    r"""p(z | c) = N(u; 0, I) abs det ∂u/∂z, u = (f_T ∘ … ∘ f_1)(z), each f affine in z_i, given z_1 … z_{i−1} and c.
+    r"""A masked autoregressive flow as the prior.
 
-    Densities take one pass through each layer, draws as many as z has dimensions: quick to train, slow to draw from.
-    There is no closed form of the KL divergence; objectives estimate it by Monte Carlo.
+    .. math:: p(z \mid c) = \mathcal N(u; 0, I) \left| \det \frac{\partial u}{\partial z} \right|, \qquad
+        u = (f_T \circ \dots \circ f_1)(z)
+
+    Each f is affine in z_i, given z_1 … z_{i−1} and c.
+
+    Densities take one pass through each layer, samples as many as z has dimensions: quick to train, slow to sample
+    from. There is no closed form of the KL divergence; objectives estimate it by Monte Carlo.
 
     Args:
         event_shape: the length of z.
@@ -96,11 +101,16 @@ class MaskedAutoregressiveFlow(_FlowPrior):
 
 
 class NeuralSplineFlow(_FlowPrior):
-    r"""p(z | c) = N(u; 0, I) abs det ∂u/∂z, u = (f_T ∘ … ∘ f_1)(z), each f a spline in z_i, given z_1 … z_{i−1} and c.
+    r"""An autoregressive flow of splines as the prior.
+
+    .. math:: p(z \mid c) = \mathcal N(u; 0, I) \left| \det \frac{\partial u}{\partial z} \right|, \qquad
+        u = (f_T \circ \dots \circ f_1)(z)
+
+    Each f is a spline in z_i, given z_1 … z_{i−1} and c.
 
     The splines are monotonic, of 8 rational quadratic pieces on [−5, 5], and the identity outside of it: densities of
     several modes, where the affine layers of :class:`MaskedAutoregressiveFlow` bend one. As with these, densities
-    take one pass through each layer, and draws as many as z has dimensions.
+    take one pass through each layer, and samples as many as z has dimensions.
 
     Args:
         event_shape: the length of z.
@@ -126,10 +136,15 @@ class NeuralSplineFlow(_FlowPrior):
 
 
 class RealNVP(_FlowPrior):
-    r"""p(z | c) = N(u; 0, I) abs det ∂u/∂z, u = (f_T ∘ … ∘ f_1)(z), each f affine in half of z, given the rest and c.
+    r"""A flow of affine coupling layers as the prior.
 
-    The rest is scaled and shifted, too, but by what depends on c alone. Halves change places from one layer to the
-    next. Densities take one pass through each layer, and draws two, however long z is.
+    .. math:: p(z \mid c) = \mathcal N(u; 0, I) \left| \det \frac{\partial u}{\partial z} \right|, \qquad
+        u = (f_T \circ \dots \circ f_1)(z)
+
+    Each f is affine in half of z, given the rest and c.
+
+    The rest is scaled and shifted, too, but by amounts that depend on c alone. Halves change places from one layer to
+    the next. Densities take one pass through each layer, and samples two, however long z is.
 
     Args:
         event_shape: the length of z.

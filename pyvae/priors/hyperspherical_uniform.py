@@ -13,7 +13,9 @@ __all__ = ["HypersphericalUniform"]
 
 
 class HypersphericalUniform(Prior):
-    r"""p(z) = Γ(d/2) / (2 π^{d/2}) for unit vectors z of length d, whatever the context.
+    r"""The uniform prior on the unit sphere, whatever the context.
+
+    .. math:: p(z) = \frac{\Gamma(d/2)}{2 \pi^{d/2}}, \qquad \|z\| = 1
 
     For latents that are directions, with the guide :class:`~pyvae.guides.PowerSpherical`, from which it has a KL
     divergence in closed form.

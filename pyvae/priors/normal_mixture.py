@@ -14,9 +14,11 @@ __all__ = ["NormalMixture"]
 
 
 class NormalMixture(Prior):
-    r"""p(z) = Σ_k π_k N(z; μ_k, diag σ_k²), with learned π, μ and σ, whatever the context.
+    r"""A learned mixture of diagonal normals as the prior, whatever the context.
 
-    The means start as draws from N(0, I), so that the components differ; the scales start at 1. The KL divergence
+    .. math:: p(z) = \sum_k \pi_k \, \mathcal N(z; \mu_k, \operatorname{diag} \sigma_k^2)
+
+    The means start as samples from N(0, I), so that the components differ; the scales start at 1. The KL divergence
     from a normal has no closed form: objectives estimate it by Monte Carlo.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a prior is."""
+"""The base class of priors."""
 
 from pyro.distributions import Distribution
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ __all__ = ["Prior"]
 
 
 class Prior(nn.Module):
-    """p(z) or p(z | c): a module that is called with the context and returns a distribution.
+    """A prior p(z) or p(z | c): a module that is called with the context and returns a distribution.
 
     The batch shape is () or that of the context; the event shape is that of z. Any ``nn.Module`` with this call is a
     prior; this class gives the command line a name for the kind.

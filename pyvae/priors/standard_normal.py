@@ -13,7 +13,9 @@ __all__ = ["StandardNormal"]
 
 
 class StandardNormal(Prior):
-    r"""p(z) = N(z; 0, I), whatever the context.
+    r"""The standard normal prior, whatever the context.
+
+    .. math:: p(z) = \mathcal N(z; 0, I)
 
     Args:
         event_shape: shape of z.
@@ -35,5 +37,5 @@ class StandardNormal(Prior):
         return f"event_shape={tuple(self.loc.shape)}"
 
     def forward(self, *context: Tensor) -> dist.Distribution:
-        """N(0, I) with batch shape ()."""
+        """The distribution N(0, I), with batch shape ()."""
         return dist.Normal(self.loc, torch.ones_like(self.loc)).to_event(self.loc.dim())

@@ -15,10 +15,12 @@ __all__ = ["VampPrior"]
 
 
 class VampPrior(Prior):
-    r"""p(z | c) = 1/K Σ_k q(z | u_k, c), with learned pseudo-inputs u_k: the pair's own guide at data that never were.
+    r"""A VampPrior: the mixture of the pair's own guide at learned pseudo-inputs.
 
-    The best prior for the ELBO is the mixture of q(z | x) over all data; this one makes do with K data of its own.
-    Recipes tell it of the guide. In a pair of your own, give it as ``posterior``, or later to :meth:`over`; the prior
+    .. math:: p(z \mid c) = \frac 1K \sum_k q(z \mid u_k, c)
+
+    The best prior for the ELBO is the mixture of q(z | x) over all data; this one makes do with K pseudo-inputs.
+    Recipes give it the guide. In a pair of your own, give it as ``posterior``, or later to :meth:`over`; the prior
     reads it, but its parameters are the pair's, not the prior's (``deepcopy`` of the pair keeps the two together).
     Every call evaluates the guide on all pseudo-inputs, and with a context of N rows on K · N.
 
@@ -36,7 +38,7 @@ class VampPrior(Prior):
 
     Raises:
         ArgumentError: if a shape or number is not positive, or one of ``posterior`` and ``shape`` is missing.
-        PairError: when called before it has a guide, or if the guide's draws are not of ``event_shape``.
+        PairError: when called before it has a guide, or if the guide's samples are not of ``event_shape``.
 
     References:
         Tomczak and Welling, *VAE with a VampPrior*, 2018, equation 9.
@@ -89,7 +91,7 @@ class VampPrior(Prior):
 
     @torch.no_grad()
     def start_at(self, x: Tensor) -> "VampPrior":
-        """Start the pseudo-inputs at the first K of these data.
+        """Start the pseudo-inputs at the first K of these datapoints.
 
         Raises:
             DataError: if there are fewer than K, or they are of another shape.
