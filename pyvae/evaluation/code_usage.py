@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyvae.batching.batches import Data, batches_for
-from pyvae.core.arguments import check_seed
 from pyvae.core.modules import evaluation_mode, isolated_param_store
-from pyvae.core.random_streams import isolated_rng
+from pyvae.core.random_streams import seeded_rng
 from pyvae.errors import DataError, PairError
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.sites import has_support, stochastic_sites, unwrapped
@@ -111,7 +110,7 @@ def sizes_of_codes(inspection: Inspection) -> dict[str, int]:
     return found
 
 
-def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsage]:
+def code_usage(pair: nn.Module, data: Data, seed: int | None = None) -> dict[str, CodeUsage]:
     r"""n_j = Σ_n Σ_i 1[k_{n,i} = j], k_n ~ q(k | x_n): how often each code stands for the data, in evaluation mode.
 
     Every latent site in the data plate is looked at whose law in the model is over 0 … K − 1 for a fixed K, as a
@@ -121,7 +120,7 @@ def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsag
     Args:
         pair: a module with ``model`` and ``guide``.
         data: as for :func:`pyvae.fit`.
-        seed: of the draws of a guide that draws its codes.
+        seed: of the draws of a guide that draws its codes; without one, as for :func:`pyvae.fit`.
 
     Returns:
         :class:`CodeUsage` by site.
@@ -141,9 +140,8 @@ def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsag
         >>> code_usage(pair, torch.rand(32, 1, 8, 8))["k"].counts.sum()
         tensor(512)
     """
-    check_seed(seed)
     batches = batches_for(pair, data, _ROWS)
-    with isolated_rng(seed):
+    with seeded_rng(seed):
         inspection = inspect_pair(pair, batches.first())
         sizes = sizes_of_codes(inspection)
         if not sizes:
