@@ -54,7 +54,7 @@ def traverse(
     datapoint = test[index : index + 1]
     with isolated_rng(0):
         name = continuous_site(inspect_pair(pair, datapoint), site)
-    variances = posterior_means(pair, test, [name])[name].var(0)
+    variances = posterior_means(pair, test, [name], seed=0)[name].var(0)
     dims = variances.argsort(descending=True, stable=True)[:count].tolist()
     values = torch.linspace(-span, span, steps).tolist()
     x = traverse_latents(pair, datapoint, name, dims, values)

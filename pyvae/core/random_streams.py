@@ -8,7 +8,9 @@ import numpy as np
 import pyro
 import torch
 
-__all__ = ["derive_seed", "draw_seed", "isolated_rng"]
+from pyvae.core.arguments import check_seed
+
+__all__ = ["derive_seed", "draw_seed", "isolated_rng", "seeded_rng"]
 
 
 @contextmanager
@@ -49,3 +51,24 @@ def derive_seed(seed: int, *path: int) -> int:
 def draw_seed() -> int:
     """A fresh seed drawn from torch's global stream, so that ``pyro.set_rng_seed`` governs it."""
     return int(torch.randint(2**31, ()))
+
+
+@contextmanager
+def seeded_rng(seed: int | None) -> Iterator[int]:
+    """A block on the streams of ``seed`` or, of None, on those of a seed drawn from torch's global stream; it is given.
+
+    This is what ``seed=None`` means everywhere. Where the block fails, the global stream is as it was before the draw.
+
+    Raises:
+        ArgumentError: if it is no seed.
+    """
+    if seed is not None:
+        check_seed(seed)
+    before = torch.random.get_rng_state()
+    chosen = draw_seed() if seed is None else seed
+    try:
+        with isolated_rng(chosen):
+            yield chosen
+    except BaseException:
+        torch.random.set_rng_state(before)
+        raise

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from pyvae.batching.batches import Data
-from pyvae.core.arguments import check_int, check_seed
+from pyvae.core.arguments import check_int
+from pyvae.core.random_streams import seeded_rng
 from pyvae.diagnostics import sections as built_in
 from pyvae.diagnostics.sections import Finding, Section, Subject
 from pyvae.errors import RUN_ERRORS, ArgumentError, PyvaeError, first_lines
@@ -95,7 +96,7 @@ def diagnose(
     pair: nn.Module,
     data: Data,
     num_particles: int = 200,
-    seed: int = 0,
+    seed: int | None = None,
     sections: Sequence[Callable[[Subject], Section]] = SECTIONS,
     max_memory: int = DEFAULT_MEMORY,
     progress: bool = True,
@@ -114,7 +115,7 @@ def diagnose(
         data: as for :func:`pyvae.fit`. If a ``DataLoader`` has an order of its own, the table per datapoint of the
             section ``bounds`` has the index ``arrival`` in place of ``obs_id``.
         num_particles: draws per datapoint, at least 25; the threshold of k̂ rises with them, up to 0.7 for 2,200.
-        seed: of all draws.
+        seed: of all draws; without one, as for :func:`pyvae.fit`. It is told by the result's ``settings``.
         sections: what to ask; each is a function from a :class:`pyvae.diagnostics.sections.Subject` to a
             :class:`pyvae.diagnostics.sections.Section`.
         max_memory: about how many bytes intermediate results may take.
@@ -138,15 +139,15 @@ def diagnose(
     """
     check_int("num_particles", num_particles, FEWEST_DRAWS)
     check_int("max_memory", max_memory)
-    check_seed(seed)
-    subject = Subject(pair, data, num_particles, seed, max_memory)
-    check_weights(subject.inspection)
-    _ = subject.dim  # refuses sites outside of the plate
     if isinstance(sections, str) or not sections or not all(hasattr(section, "__name__") for section in sections):
         raise ArgumentError(
             f"sections is {sections!r}; expected functions with names, as in pyvae.diagnostics.SECTIONS"
         )
-    found = _asked(sections, subject, progress)
+    with seeded_rng(seed) as seed:
+        subject = Subject(pair, data, num_particles, seed, max_memory)
+        check_weights(subject.inspection)
+        _ = subject.dim  # refuses sites outside of the plate
+        found = _asked(sections, subject, progress)
     size = len(found["bounds"].table) if "bounds" in found else len(subject.kept[0])
     settings = {"pair": type(pair).__name__, "data": size, "draws_per_datapoint": num_particles, "seed": seed}
     settings["data_sampled_by_the_other_sections"] = len(subject.kept[0])

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from pyvae.batching.batches import Data, check_order
+from pyvae.core.random_streams import seeded_rng
 from pyvae.disentanglement.factors import checked_codes, checked_factors
 from pyvae.disentanglement.probes import DCI, dci, linear_probe
 from pyvae.disentanglement.scores import factor_vae_score, mutual_information, mutual_information_gap, sap
@@ -58,7 +59,7 @@ def disentanglement(
     data: Data,
     factors: ArrayLike | Tensor | None = None,
     sites: Sequence[str] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> Disentanglement:
     r"""MIG, SAP, FactorVAE score, DCI and a linear probe of z_n = E[z | x_n] under q, and the factors v_n of x_n.
 
@@ -70,7 +71,8 @@ def disentanglement(
         data: as for :func:`pyvae.fit`; some thousands are enough.
         factors: v, (N, F), ints; by default those that the data carry, as those of :func:`pyvae.datasets.sprites` do.
         sites: the latent sites whose means are the code, side by side; by default all that are continuous.
-        seed: of splits, votes and classifiers, and of the guide's draws where one site is drawn given another.
+        seed: of splits, votes and classifiers, and of the guide's draws where one site is drawn given another; without
+            one, as for :func:`pyvae.fit`.
 
     Raises:
         DataError: if there are no factors, or they are not as expected.
@@ -93,14 +95,15 @@ def disentanglement(
             )
         factors = carried.values
     check_order(data, "factors")
-    means = posterior_means(pair, data, sites, seed)
-    z = checked_codes(torch.cat(list(means.values()), 1))
-    v = checked_factors(factors, len(z))
-    return Disentanglement(
-        mutual_information=mutual_information(z, v),
-        mutual_information_gap=mutual_information_gap(z, v),
-        sap=sap(z, v, seed=seed),
-        factor_vae_score=factor_vae_score(z, v, seed=seed),
-        dci=dci(z, v, seed=seed),
-        linear_probe=linear_probe(z, v, seed=seed),
-    )
+    with seeded_rng(seed) as seed:
+        means = posterior_means(pair, data, sites, seed)
+        z = checked_codes(torch.cat(list(means.values()), 1))
+        v = checked_factors(factors, len(z))
+        return Disentanglement(
+            mutual_information=mutual_information(z, v),
+            mutual_information_gap=mutual_information_gap(z, v),
+            sap=sap(z, v, seed=seed),
+            factor_vae_score=factor_vae_score(z, v, seed=seed),
+            dci=dci(z, v, seed=seed),
+            linear_probe=linear_probe(z, v, seed=seed),
+        )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyvae.batching.batches import Batches, Data, batches_for, inspect_data
-from pyvae.core.arguments import check_seed
+from pyvae.core.random_streams import seeded_rng
 from pyvae.errors import DataError, PairError
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import has_support, stochastic_sites, unwrapped
@@ -109,7 +109,7 @@ def sizes_of_codes(inspection: Inspection) -> dict[str, int]:
     return found
 
 
-def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsage]:
+def code_usage(pair: nn.Module, data: Data, seed: int | None = None) -> dict[str, CodeUsage]:
     r"""n_j = Σ_n Σ_i 1[k_{n,i} = j], k_n ~ q(k | x_n): how often each code stands for the data, in evaluation mode.
 
     Every latent site in the data plate is looked at whose law in the model is over 0 … K − 1 for a fixed K, as a
@@ -119,7 +119,7 @@ def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsag
     Args:
         pair: a module with ``model`` and ``guide``.
         data: as for :func:`pyvae.fit`.
-        seed: of the draws of a guide that draws its codes.
+        seed: of the draws of a guide that draws its codes; without one, as for :func:`pyvae.fit`.
 
     Returns:
         :class:`CodeUsage` by site.
@@ -139,7 +139,6 @@ def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsag
         >>> code_usage(pair, torch.rand(32, 1, 8, 8))["k"].counts.sum()
         tensor(512)
     """
-    check_seed(seed)
     batches = batches_for(pair, data, _ROWS)
     inspection = inspect_data(pair, batches)
     if not sizes_of_codes(inspection):
@@ -147,12 +146,12 @@ def code_usage(pair: nn.Module, data: Data, seed: int = 0) -> dict[str, CodeUsag
     return count_codes(inspection, batches, seed)
 
 
-def count_codes(inspection: Inspection, batches: Batches, seed: int = 0) -> dict[str, CodeUsage]:
+def count_codes(inspection: Inspection, batches: Batches, seed: int | None = None) -> dict[str, CodeUsage]:
     """:func:`code_usage` of a pair that has been inspected, and has codes."""
     sizes = sizes_of_codes(inspection)
     counts = {name: torch.zeros(size, dtype=torch.long) for name, size in sizes.items()}
     places = dict.fromkeys(sizes, 0)
-    with inspection.at_rest(seed):
+    with seeded_rng(seed), inspection.at_rest():
         for batch in batches.in_order():
             trace = poutine.trace(inspection.pair.guide).get_trace(*batch)
             for name, size in sizes.items():

@@ -10,8 +10,8 @@ import pandas as pd
 from torch import nn
 
 from pyvae.batching.batches import Data, batches_for, inspect_data
-from pyvae.core.arguments import check_int, check_seed
-from pyvae.core.random_streams import derive_seed, draw_seed, isolated_rng
+from pyvae.core.arguments import check_int
+from pyvae.core.random_streams import derive_seed, isolated_rng, seeded_rng
 from pyvae.errors import ArgumentError, DataError, PairError
 from pyvae.evaluation.estimates import Estimate, elbo_estimate, likelihood_estimate
 from pyvae.evaluation.evaluate import check_points, has_weights, joined
@@ -174,7 +174,7 @@ def compare(
         pairs: two or more, by name.
         data: held-out data, as for :func:`pyvae.fit`, in the form that all of the pairs take.
         num_particles: the number S of draws per datapoint.
-        seed: of all draws; by default one is drawn from the global stream.
+        seed: of all draws; without one, as for :func:`pyvae.fit`.
         max_memory: about how many bytes the intermediate results may take.
 
     Returns:
@@ -203,11 +203,9 @@ def compare(
         came = f"{len(pairs)} of them" if isinstance(pairs, Mapping) else f"a {type(pairs).__name__}"
         raise ArgumentError(f"pairs is {came}; expected a dict with two or more pairs by name")
     check_int("num_particles", num_particles)
-    seed = draw_seed() if seed is None else seed
-    check_seed(seed)
     inspections = _inspected(pairs, data)
     weighted = {name: has_weights(inspection) for name, inspection in inspections.items()}
-    with isolated_rng(seed):
+    with seeded_rng(seed) as seed:
         batches = batches_for(next(iter(pairs.values())), data, _ROWS)
         size, checked = batches.size(), batches.in_memory
         maps = {n: LogTermsMap(i, num_particles, max_memory, size, checked) for n, i in inspections.items()}

@@ -1,15 +1,13 @@
 """What a pair is worth on data: ELBO and importance-weighted log likelihood."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
 import torch
 from pyro.distributions import Delta
 from torch import Tensor, nn
 
 from pyvae.batching.batches import Batches, Data, batches_for, inspect_data
-from pyvae.core.arguments import check_seed
-from pyvae.core.random_streams import isolated_rng
+from pyvae.core.random_streams import seeded_rng
 from pyvae.errors import PairError
 from pyvae.evaluation.code_usage import count_codes, sizes_of_codes
 from pyvae.evaluation.estimates import ELBOEstimate, Estimate, Evaluation, elbo_estimate, likelihood_estimate
@@ -41,7 +39,7 @@ def elbo(
         pair: a module with ``model`` and ``guide``.
         data: as for :func:`pyvae.fit`.
         num_particles: draws per datapoint; at least 2 for a standard error.
-        seed: of the draws; by default the global stream goes on.
+        seed: of the draws; without one, as for :func:`pyvae.fit`.
         max_memory: about how many bytes the intermediate results may take.
 
     Returns:
@@ -78,7 +76,7 @@ def log_likelihood(
         pair: a module with ``model`` and ``guide``.
         data: as for :func:`pyvae.fit`.
         num_particles: the number K of importance samples per datapoint.
-        seed: of the draws; by default the global stream goes on.
+        seed: of the draws; without one, as for :func:`pyvae.fit`.
         max_memory: about how many bytes the intermediate results may take.
 
     Returns:
@@ -120,7 +118,7 @@ def evaluate(
         pair: a module with ``model`` and ``guide``.
         data: as for :func:`pyvae.fit`.
         num_particles: draws per datapoint.
-        seed: of the draws; by default the global stream goes on.
+        seed: of the draws; without one, as for :func:`pyvae.fit`.
         max_memory: about how many bytes the intermediate results may take.
 
     Raises:
@@ -144,9 +142,10 @@ def evaluate(
         bound = likelihood_estimate(terms.log_weight) if weighted else None
         return elbo_estimate(terms.reconstruction, terms.latents), bound
 
-    parts = over_data(reduce, inspection, batches, num_particles, seed, max_memory)
+    with seeded_rng(seed) as seed:
+        parts = over_data(reduce, inspection, batches, num_particles, seed, max_memory)
+        codes = count_codes(inspection, batches, seed) if sizes_of_codes(inspection) else {}
     bound = joined([p[1] for p in parts]) if weighted else None
-    codes = count_codes(inspection, batches) if sizes_of_codes(inspection) else {}
     return Evaluation(_join_elbo([p[0] for p in parts]), bound, dimensions, codes)
 
 
@@ -180,9 +179,7 @@ def over_data(
     max_memory: int,
 ) -> list[T]:
     """``reduce`` of the log terms of every slice of the data."""
-    if seed is not None:
-        check_seed(seed)
-    with nullcontext() if seed is None else isolated_rng(seed):
+    with seeded_rng(seed):
         terms = LogTermsMap(inspection, num_particles, max_memory, batches.size(), batches.in_memory)
         return [part for batch in batches.in_order() for part in terms(reduce, batch)]
 

@@ -1,14 +1,13 @@
 """What is missing of data, from what is observed."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from pyvae.core.arguments import check_int, check_seed
+from pyvae.core.arguments import check_int
 from pyvae.core.modules import evaluation_mode, isolated_param_store
-from pyvae.core.random_streams import isolated_rng
+from pyvae.core.random_streams import seeded_rng
 from pyvae.core.rows import example_rows, rows_of
 from pyvae.core.tensors import check_tensors
 from pyvae.errors import DataError, PairError
@@ -36,7 +35,7 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
         x: data, (N, …), with NaN.
         args: the other arguments of both programs, such as labels, with N rows; or numbers, tensors without rows.
         num_particles: K.
-        seed: of the draws; by default the global stream goes on.
+        seed: of the draws; without one, as for :func:`pyvae.fit`.
 
     Returns:
         x without NaN; what is observed is as it was.
@@ -56,8 +55,6 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
         tensor(False)
     """
     check_int("num_particles", num_particles)
-    if seed is not None:
-        check_seed(seed)
     if not isinstance(x, Tensor):
         raise DataError(f"got a {type(x).__name__}; expected a tensor with one row per datapoint")
     if not takes_missing(pair):
@@ -77,8 +74,7 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
         raise PairError(f"the model observes {list(inspection.observed)}; expected one site, which observes x")
     rows = max(1, _NUMBERS // (x[0].numel() * num_particles))
     batches = [rows_of(data, slice(start, start + rows), columns) for start in range(0, len(x), rows)]
-    streams = nullcontext() if seed is None else isolated_rng(seed)
-    with evaluation_mode(pair), isolated_param_store(inspection.stray), streams:
+    with evaluation_mode(pair), isolated_param_store(inspection.stray), seeded_rng(seed):
         name = inspection.observed[0]
         expected = torch.cat([_expected(pair, batch, columns, name, dim, num_particles) for batch in batches])
     filled = torch.where(x.isnan(), expected.to(x), x)

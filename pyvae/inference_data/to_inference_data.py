@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 
 from pyvae.batching.batches import Data, batches_for, check_order, inspect_data
-from pyvae.core.arguments import check_int, check_seed
+from pyvae.core.arguments import check_int
 from pyvae.core.modules import evaluation_mode, isolated_param_store
-from pyvae.core.random_streams import draw_seed, isolated_rng
+from pyvae.core.random_streams import seeded_rng
 from pyvae.errors import ArgumentError, PairError, errors_as
 from pyvae.evaluation.arviz_bridge import container
 from pyvae.evaluation.estimates import Evaluation
@@ -76,7 +76,7 @@ def to_inference_data(
             x_dim_0, x_dim_1, … Plates within that of the data are dimensions by their own names.
         coords: coordinates by dimension, that of the data, ``obs_id``, included; by default 0, 1, …
         log_likelihood: add the group, of log p(x_n | z_{sn}).
-        seed: of all draws; by default one is drawn from the global stream. It is an attribute of what is returned.
+        seed: of all draws; without one, as for :func:`pyvae.fit`. It is an attribute of what is returned.
         max_memory: the most bytes that may be returned; about twice as many are taken meanwhile.
 
     Returns:
@@ -109,13 +109,11 @@ def to_inference_data(
     new_draws, new_rows = _predictive(predictive, num_samples)
     named = bool(coords) and "obs_id" in coords
     check_order(data, "coordinates of obs_id" if named else "data, numbered by obs_id,", stream=not named)
-    seed = draw_seed() if seed is None else seed
-    check_seed(seed)
     batches = batches_for(pair, data, _ROWS)
     inspection = inspect_data(pair, batches)
     check_weights(inspection)
     check_points(inspection)
-    with isolated_rng(seed):
+    with seeded_rng(seed) as seed:
         plate = inspection.plate
         kept, weighted = _chosen(sites, inspection), has_weights(inspection)
         options = Options(num_samples, new_draws, new_rows, kept, weighted, bool(log_likelihood), max_memory)

@@ -8,8 +8,7 @@ from pyro.distributions import Distribution
 from torch import Tensor, nn
 
 from pyvae.batching.batches import Data, batches_for, check_order, inspect_data
-from pyvae.core.arguments import check_seed
-from pyvae.core.random_streams import isolated_rng
+from pyvae.core.random_streams import isolated_rng, seeded_rng
 from pyvae.errors import PairError
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import as_matrix, check_latents, is_discrete, stochastic_sites, unwrapped
@@ -77,7 +76,7 @@ def continuous_sites(inspection: Inspection) -> list[str]:
 
 
 def posterior_means(
-    pair: nn.Module, data: Data, sites: str | Sequence[str] | None = None, seed: int = 0
+    pair: nn.Module, data: Data, sites: str | Sequence[str] | None = None, seed: int | None = None
 ) -> dict[str, Tensor]:
     r"""E[z | x_n] under q(z | x_n), as a matrix: what most measures of a representation are of.
 
@@ -87,7 +86,7 @@ def posterior_means(
         pair: a module with ``model`` and ``guide``.
         data: as for :func:`pyvae.fit`; a ``DataLoader`` must keep their order.
         sites: of this latent site, or of these; by default of all that are continuous.
-        seed: of the draws.
+        seed: of the draws; without one, as for :func:`pyvae.fit`.
 
     Returns:
         By site, (N, D), the dimensions of z flattened.
@@ -104,11 +103,10 @@ def posterior_means(
         >>> posterior_means(vae, torch.rand(7, 5))["z"].shape
         torch.Size([7, 2])
     """
-    check_seed(seed)
     check_order(data, "posterior means")
     batches = batches_for(pair, data, _ROWS)
     inspection = inspect_data(pair, batches)
-    with inspection.at_rest(seed):
+    with seeded_rng(seed), inspection.at_rest():
         found = continuous_sites(inspection)
         wanted = found if sites is None else [sites] if isinstance(sites, str) else list(sites)
         if not wanted or not set(wanted) <= set(found):

@@ -54,7 +54,7 @@ class Epochs:
         if self.held_out is not None:
             row |= self._validation(derive_seed(seed, _EVALUATION_STREAM, *self._path()), number)
         if sizes_of_codes(self.inspection):
-            row |= self._use_of_codes()
+            row |= self._use_of_codes(derive_seed(seed, _EVALUATION_STREAM, *self._path()))
         self.state.add_epoch(row)
         return row
 
@@ -75,12 +75,12 @@ class Epochs:
             raise NonFiniteError(f"the ELBO of the validation data is {means['elbo']} after epoch {number}")
         return {f"validation_{name}": mean for name, mean in means.items()}
 
-    def _use_of_codes(self) -> Row:
+    def _use_of_codes(self, seed: int) -> Row:
         """How the held-out data use the codes, or else those to train on, each process counting its part."""
         split, batches = ("train", self.batches) if self.held_out is None else ("validation", self.held_out)
         row: Row = {}
         part = batches.part(self.processes.rank, self.processes.count)
-        for name, usage in count_codes(self.inspection, part).items():
+        for name, usage in count_codes(self.inspection, part, seed).items():
             self.processes.add([usage.counts])
             row |= {f"{split}_{figure}_{name}": value for figure, value in usage.figures().items()}
         return row

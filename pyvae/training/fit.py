@@ -97,7 +97,8 @@ def fit(
         batch_size: rows per step, of each process.
         clip_norm: largest norm of the whole gradient of the mean loss per datapoint.
         patience: stop after so many epochs without a better validation ELBO.
-        seed: of all randomness; by default drawn from torch's global stream.
+        seed: of all randomness. Here and wherever pyvae takes ``seed=None``, one is drawn from torch's global stream,
+            which ``pyro.set_rng_seed`` governs; with an int, the global streams are neither read nor moved.
         compile: whether the step is traced once and compiled, after which no Python runs in it; a pair that cannot be
             traced is trained eagerly, with a warning that says why. By default it is in runs of 2,000 steps or more,
             unless the step is so long that its compilation would take many minutes.
