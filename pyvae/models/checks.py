@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from traceback import walk_tb
 from types import FrameType
 
@@ -12,7 +12,6 @@ from pyro.distributions import Distribution
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
 
 from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.random_streams import isolated_rng
@@ -86,14 +85,16 @@ class _Run(Messenger):
 
     def __init__(self, pair: nn.Module, others: dict[str, _Site] | None = None) -> None:
         super().__init__()
-        self.pair, self.roles, self.others = pair, _roles(pair), others
+        self.pair, self.roles, self.others = pair, _roles(pair), others or {}
         self.calls: list[tuple[nn.Module, object]] = []  # components since the last site, and what they gave
         self.sites: dict[str, _Site] = {}
 
     def __call__(self, program: Callable[..., Tensor], *args: object) -> Tensor:
         """What the program returns, or an error that names a component."""
         try:
-            with named_failures(self.pair), register_module_forward_hook(self._note), self:
+            with named_failures(self.pair), ExitStack() as hooks, self:
+                for component in self.roles:
+                    hooks.enter_context(component.register_forward_hook(self._note))
                 return program(self.pair, *args)
         except RUN_ERRORS as error:
             if isinstance(error, PyvaeError) or not self.calls:
@@ -107,8 +108,7 @@ class _Run(Messenger):
             ) from error
 
     def _note(self, component: nn.Module, inputs: tuple, output: object) -> None:
-        if component in self.roles:
-            self.calls.append((component, output))
+        self.calls.append((component, output))
 
     def _made_by(self) -> str:
         """The role of what gave the last distribution, or the roles of those of whose outputs it was made."""
@@ -130,11 +130,11 @@ class _Run(Messenger):
 
     def _pyro_post_sample(self, msg: dict) -> None:
         if not site_is_subsample(msg):
-            site = self._made_by(), msg["fn"], msg["value"]
+            name, site = msg["name"], (self._made_by(), msg["fn"], msg["value"])
             _check_batch(*site[:2])
-            if self.others is not None:
-                _compare(msg["name"], site, self.others[msg["name"]])
-            self.sites[msg["name"]] = site
+            if name in self.others:  # components may have sites of their own
+                _compare(name, site, self.others[name])
+            self.sites[name] = site
             self.calls.clear()
 
 

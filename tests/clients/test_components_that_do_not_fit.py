@@ -193,7 +193,6 @@ def test_building_a_pair_changes_nothing_else(make):
         module.training = bool(i % 2)
     modes = {module: module.training for module in parts.modules()}
     state = {name: value.clone() for name, value in parts.state_dict().items()}
-    hooks = len(torch.nn.modules.module._global_forward_hooks)
     streams = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     with poutine.trace() as trace:
         pair = type(parts)(**children | settings | ({"event_shape": 3} if make is diffusion else {}))
@@ -202,7 +201,7 @@ def test_building_a_pair_changes_nothing_else(make):
     assert streams[2] == random.getstate()
     assert not trace.trace.nodes
     assert not pyro.get_param_store()
-    assert len(torch.nn.modules.module._global_forward_hooks) == hooks
+    assert not any(module._forward_hooks for module in pair.modules())
     assert pair.training
     assert all(module.training == modes[module] for module in pair.modules() if module in modes)
     assert all(torch.equal(value, state[name]) for name, value in pair.state_dict().items())
@@ -253,6 +252,21 @@ def test_components_may_use_the_param_store():
     assert list(pyro.get_param_store()) == ["scale"]
     assert pair.model(size=3).shape == (3, WIDTH)
     assert {"scale", "loc"} < set(pyro.get_param_store())
+
+
+def test_components_may_have_sites_of_their_own():
+    def scaled(x):
+        scale = pyro.sample("scale", dist.LogNormal(0.0, 1.0))
+        return dist.Normal(torch.zeros(len(x), LATENT), scale[..., None]).to_event(1)
+
+    pair = vae(posterior=Gives(scaled))
+    assert set(poutine.trace(pair.guide).get_trace(torch.zeros(2, WIDTH)).nodes) >= {"scale", "z"}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_traced_networks():
+    pair = vqvae(encoder=torch.jit.trace(networks.MLP(WIDTH, (DIM, GRID), []), torch.zeros(2, WIDTH)))
+    assert pair.encode(torch.zeros(2, WIDTH)).shape == (2, GRID)
 
 
 def test_labels_that_cannot_be_guessed_leave_the_check_to_the_first_use():
