@@ -20,7 +20,7 @@ GIVEN = {
     }
     for name in recipes.__all__
 }
-GIVEN["speech"]["shape"] = [1, 512]
+GIVEN["speech"]["shape"] = [1, 2000]
 
 
 @pytest.mark.parametrize("name", recipes.__all__)
