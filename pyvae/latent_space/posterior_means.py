@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from pyro import poutine
 from pyro.distributions import Distribution
-from scipy.stats import iqr
 from torch import Tensor, nn
 
 from pyvae.batching.batches import Data, batches_for
@@ -56,6 +55,8 @@ def robust_moments(draws: Tensor) -> tuple[Tensor, Tensor]:
 
     Of a normal distribution they are mean and standard deviation.
     """
+    from scipy.stats import iqr  # takes a second, which not everyone needs
+
     spread = iqr(draws.detach().double().cpu().numpy(), axis=0, scale="normal")
     return draws.median(0).values, torch.as_tensor(spread).to(draws)
 
