@@ -1,26 +1,50 @@
 """Command lines made from typed signatures."""
 
+import functools
 import inspect
 import re
+import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NoReturn
+from types import UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin
 
 import yaml
 from docstring_parser import parse
 from jsonargparse import ActionYesNo, ArgumentParser
+from torch import nn
 
-from pyvae import likelihoods, priors
 from pyvae.errors import ArgumentError
 
 __all__ = ["Parser", "add_signature", "check_config", "parameters_of", "underscored"]
 
-#: the components that an option names; the first of each folder's names is its abstract kind
-_NAMES = {"likelihood": likelihoods, "prior": priors}
+_NUMBER = r"-?[\d.]+(?:e[-+]?\d+)?"
 
 
 class Parser(ArgumentParser):
-    """A jsonargparse parser whose help spells options with hyphens, as they are usually typed."""
+    """A jsonargparse parser whose help spells options with hyphens, as they are usually typed.
+
+    Attributes:
+        components: by option, the names of the components that it takes.
+        lists: the options that take a list of numbers, with or without brackets.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.components: dict[str, list[str]] = {}
+        self.lists: set[str] = set()
+
+    def parse_args(self, args: Sequence[str] | None = None, *others: Any, **kwargs: Any) -> Any:
+        """The arguments, where 3,7 stands for [3,7] if the option takes a list of numbers."""
+        words: list[str] = []
+        for word in sys.argv[1:] if args is None else args:
+            option, equals, value = word.partition("=")
+            if option in self.lists and equals:
+                word = f"{option}={_bracketed(value)}"
+            elif words and words[-1] in self.lists:
+                word = _bracketed(word)
+            words.append(word)
+        return super().parse_args(words, *others, **kwargs)
 
     def format_help(self) -> str:
         """The help, with --data-root for the parameter data_root, and without all modules of torch by name."""
@@ -33,14 +57,12 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End with status 2 and a message, which names the components that there are."""
-        named = re.search(r'"(\w+)":\s+Expected a dot import path', message)
-        if named and named[1] in _NAMES:
-            message += f"\n  Expected one of {', '.join(_NAMES[named[1]].__all__)}, or the path of a class of yours"
+        named = re.search(
+            r'"(?:\w+\.)*(\w+)":(?=.*(Expected a dot import path|has no attribute|No module named))', message, re.S
+        )
+        if named and self.components.get(named[1]):
+            message += f"\n  Expected one of {', '.join(self.components[named[1]])}, or the path of a class of yours"
         super().error(message, ex)
-
-
-#: options that take a list of numbers, with or without brackets
-_LISTS = ("--labels", "--hidden", "--channels", "--strides", "--dilations")
 
 
 def check_config(parser: Parser, arguments: Sequence[str]) -> None:
@@ -82,26 +104,88 @@ def add_signature(parser: Parser, function: Callable[..., object], skip: Collect
     add(function, skip={*skip, *switches, *several}, as_positional=True)
     for name, parameter in switches.items():
         parser.add_argument(f"--{name}", action=ActionYesNo, default=parameter.default, help=help_of.get(name))
+    for name in parameters.keys() - set(skip):
+        components = _components(parameters[name])
+        parser.components[name] = sorted({c.__name__ for c in components})
+        parser.lists |= _lists(f"--{name}", parameters[name], components)
 
 
 def underscored(arguments: list[str]) -> list[str]:
-    """Words as jsonargparse knows them: --data-root=some-where becomes --data_root=some-where, 3,7 becomes [3,7]."""
+    """Words as jsonargparse knows them: --data-root=some-where becomes --data_root=some-where."""
 
     def spelled(argument: str) -> str:
         option, equals, value = argument.partition("=")
         return option.replace("-", "_").replace("__", "--", 1) + equals + value if option.startswith("--") else argument
 
-    words: list[str] = []
-    for argument in arguments:
-        word = spelled(argument)
-        option, equals, value = word.partition("=")
-        if option in _LISTS and equals:
-            word = f"{option}={_bracketed(value)}"
-        elif words and words[-1] in _LISTS:
-            word = _bracketed(word)
-        words.append(word)
-    return words
+    return [spelled(argument) for argument in arguments]
 
 
 def _bracketed(value: str) -> str:
-    return f"[{value}]" if re.fullmatch(r"\d+(,\d+)*", value) else value
+    return f"[{value}]" if re.fullmatch(rf"{_NUMBER}(,{_NUMBER})*", value) else value
+
+
+def _takes_numbers(annotation: Any) -> bool:
+    """Whether this is the type of a list of numbers, or one of those that it may be."""
+    of, parts = get_origin(annotation), get_args(annotation)
+    if of in (Union, UnionType):
+        return any(map(_takes_numbers, parts))
+    return inspect.isclass(of) and issubclass(of, Sequence) and set(parts) - {...} in ({int}, {float}, {int, float})
+
+
+def _lists(option: str, parameter: inspect.Parameter, components: Collection[type]) -> set[str]:
+    """The option, if it takes a list of numbers, and those of its components that do."""
+    parts = {f"{option}.{name}" for component in components for name in _list_arguments(component)}
+    return parts | ({option} if _takes_numbers(parameter.annotation) else set())
+
+
+@functools.cache
+def _list_arguments(component: type) -> list[str]:
+    parameters = inspect.signature(component).parameters
+    return [name for name, parameter in parameters.items() if _takes_numbers(parameter.annotation)]
+
+
+def _components(parameter: inspect.Parameter) -> list[type]:
+    """The classes that the parameter's type, or what it makes, has, and that can be named without their path."""
+    found: list[type] = []
+    for kind in _kinds(parameter.annotation):
+        if kind is nn.Module:
+            found += _siblings(parameter.default)
+        elif kind.__module__ != "builtins":
+            found += [cls for cls in _subclasses(kind) if _exported(cls)]
+    return found
+
+
+def _kinds(annotation: Any) -> list[type]:
+    """The classes of a type: of a callable that of its result, of a union those of its members."""
+    of, parts = get_origin(annotation), get_args(annotation)
+    if of is Callable:
+        return _kinds(parts[-1])
+    if of in (Union, UnionType):
+        return [kind for part in parts for kind in _kinds(part)]
+    return [annotation] if inspect.isclass(annotation) and of is None else []
+
+
+def _subclasses(kind: type) -> set[type]:
+    return {cls for child in kind.__subclasses__() for cls in {child} | _subclasses(child)}
+
+
+def _exported(cls: type) -> bool:
+    """Whether the folder of the class gives it under its name."""
+    folder = sys.modules.get(cls.__module__.rpartition(".")[0])
+    return not cls.__name__.startswith("_") and getattr(folder, cls.__name__, None) is cls
+
+
+def _siblings(default: Any) -> list[type]:
+    """The networks that can stand for the default: those beside it that are made from the same arguments."""
+    if not inspect.isclass(default):
+        return []
+    # we have one class a file, and export it in the folder; torch has all of a kind in a file
+    ours = default.__module__.startswith("pyvae.")
+    folder = sys.modules[default.__module__.rpartition(".")[0] if ours else default.__module__]
+    classes = [cls for name in folder.__all__ if inspect.isclass(cls := getattr(folder, name))]
+    return [cls for cls in classes if _required(cls) == _required(default)]
+
+
+def _required(cls: type) -> list[str]:
+    parameters = inspect.signature(cls).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]

@@ -14,7 +14,7 @@ __all__ = ["diffusion"]
 
 
 def _single_step(pair: DiffusionVAE) -> SingleStep:
-    return SingleStep(pair, pair.recipe["arguments"].get("weighting", "likelihood"))
+    return SingleStep(pair, pair.weighting)
 
 
 @recipe(trains=_single_step, epochs=50, evaluation_particles=2)
@@ -54,4 +54,6 @@ def diffusion(
         network = UNet(shape, factor * shape[0], channels)
     else:
         network = TimeMLP(shape, (factor * shape[0], *shape[1:]), [8 * c for c in channels])
-    return DiffusionVAE(network, shape, noise(steps), prediction, variance, levels)
+    pair = DiffusionVAE(network, shape, noise(steps), prediction, variance, levels)
+    pair.weighting = weighting  # which no program of the pair knows, but its training
+    return pair

@@ -1,5 +1,6 @@
 """Pairs from what files say of them: a recipe by name and arguments, and weights."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 from pyvae import guides, likelihoods, networks, priors, quantizers, recipes
 from pyvae.checkpoint import read_tensors, restore
 from pyvae.errors import CheckpointError
+from pyvae.recipes.recipe import recorded
 
 __all__ = ["build", "load", "with_paths_of_today"]
 
@@ -20,6 +22,8 @@ _MOVED = {"guides": quantizers}
 
 def build(name: str, arguments: dict[str, Any]) -> nn.Module:
     """The pair of a recipe by its name and its arguments as JSON, as a run or a file of weights records them.
+
+    Arguments that the record lacks, as those of older versions do, have their defaults.
 
     Raises:
         CheckpointError: if there is no such recipe, it does not take these arguments, or they name a foreign class.
@@ -37,7 +41,7 @@ def build(name: str, arguments: dict[str, Any]) -> nn.Module:
         pair = make(**parser.instantiate(parser.parse_object(arguments)).as_dict())
     except (ParsingError, TypeError, ValueError) as error:
         raise CheckpointError(f"the recipe {name!r} cannot be built from {arguments}: {error}") from error
-    pair.recipe = {"name": name, "arguments": arguments}
+    pair.recipe = recorded(make, inspect.signature(make).bind(**arguments))
     return pair
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "made_prior",
     "make_posterior",
     "recipe",
+    "recorded",
     "told_of",
 ]
 
@@ -57,7 +58,7 @@ def recipe(
             bound = inspect.signature(function).bind(*args, **kwargs)
             _check_numbers(function, bound.arguments)
             pair = function(*args, **kwargs)
-            pair.recipe = _record(function.__name__, bound.arguments)
+            pair.recipe = recorded(function, bound)
             return pair
 
         make.trains, make.training = trains, training
@@ -76,8 +77,12 @@ def _check_numbers(function: Callable[..., nn.Module], arguments: dict[str, obje
             as_widths(value, name)
 
 
-def _record(name: str, arguments: dict[str, object]) -> dict[str, Any] | None:
-    """The recipe as JSON, or None if an argument has no such form."""
+def recorded(function: Callable[..., nn.Module], bound: inspect.BoundArguments) -> dict[str, Any] | None:
+    """The recipe with all its arguments as JSON, or None if one has no such form.
+
+    Those that were left out are recorded as well: another version's defaults may be others.
+    """
+    bound.apply_defaults()
 
     def plain(value: object) -> object:
         if inspect.isclass(value):
@@ -87,7 +92,7 @@ def _record(name: str, arguments: dict[str, object]) -> dict[str, Any] | None:
         raise TypeError
 
     try:
-        return json.loads(json.dumps({"name": name, "arguments": arguments}, default=plain))
+        return json.loads(json.dumps({"name": function.__name__, "arguments": bound.arguments}, default=plain))
     except TypeError:
         return None
 

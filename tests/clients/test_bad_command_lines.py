@@ -109,11 +109,25 @@ WORDS = {
     ),
     "unknown likelihood": (["fit", "gaussian", "--likelihood", "Poissonn"], "(?=.*Poissonn).*Bernoulli"),
     "unknown prior": (["fit", "gaussian", "--prior", "Uniform"], "(?=.*Uniform).*StandardNormal"),
+    "unknown guide": (
+        ["fit", "gaussian", "--posterior", "Normall"],
+        "(?=.*Normall).*Expected one of ConditionalSplineFlow, DiagonalNormal, .*PowerSpherical",
+    ),
+    "unknown guide of a folder": (
+        ["fit", "gaussian", "--posterior", "pyvae.guides.Normall"],
+        "one of .*DiagonalNormal",
+    ),
+    "unknown quantizer": (
+        ["fit", "vqvae", "--quantizer", "Grid"],
+        "one of FiniteScalarQuantizer, ResidualQuantizer, SoftmaxQuantizer, VectorQuantizer, or",
+    ),
+    "unknown network": (["fit", "vqvae", "--prior-network", "MLPP"], "one of CausalTransformer, PixelCNN, or"),
+    "unknown noise": (["fit", "diffusion", "--noise", "Pink"], "one of CosineNoise, LearnedNoise, LinearNoise, or"),
     "unknown optimizer": (["fit", "gaussian", "--optimizer", "Adamm"], "optimizer.*Adamm"),
     "optimizer that makes none": (["fit", "gaussian", "--optimizer", "os.getcwd"], "optimizer.*os.getcwd"),
     "unknown objective": (["fit", "gaussian", "--objective", "ELBOO"], "objective.*ELBO.*ELBOO"),
     "unknown schedule": (["fit", "gaussian", "--schedule", "cosine"], "schedule.*cosine"),
-    "unknown activation": (["fit", "gaussian", "--activation", "relu"], "activation.*relu"),
+    "unknown activation": (["fit", "gaussian", "--activation", "relu"], "activation.*relu.*one of .*GELU.*ReLU"),
     "scale in words": (["fit", "gaussian", "--likelihood", "Normal", "--likelihood.scale", "x"], "scale.*float"),
     "likelihood that is a network": (["fit", "gaussian", "--likelihood", "pyvae.networks.MLP"], "likelihood.*MLP"),
     "unknown likelihood option": (

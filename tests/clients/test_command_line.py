@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import pyvae
-from pyvae.cli.main import main
+from pyvae.cli.main import _parsers, main
+from pyvae.cli.parser import underscored
 
 QUICK = ["--epochs=2", "--hidden=[16]", "--latent-dim=3", "--evaluation-particles=5", "--no-progress"]
 
@@ -169,3 +170,38 @@ def test_incomplete_data(tmp_path, monkeypatch):
     assert main(["fit", "conditional", "--data=labels.npz", "--preprocessing=no_preprocessing", "--epochs=1"]) == 2
     recorded = json.loads(Path("runs/incomplete-1/run.json").read_text())["preprocessing"]
     assert np.isfinite(recorded[-1]["mean"]).all()
+
+
+LISTS = {
+    "widths": (["gaussian", "--hidden", "8,16"], "hidden", [8, 16]),
+    "one": (["gaussian", "--hidden=8"], "hidden", [8]),
+    "with brackets": (["gaussian", "--hidden=[8,16]"], "hidden", [8, 16]),
+    "levels of a hierarchy": (["hierarchical", "--latent-dims", "8,16,32"], "latent_dims", [8, 16, 32]),
+    "levels of a ladder": (["ladder", "--latent-dims=8,16"], "latent_dims", [8, 16]),
+    "or none": (["vqvae", "--strides", "2,4"], "strides", [2, 4]),
+    "of a component": (
+        ["gaussian", "--prior", "RealNVP", "--prior.hidden", "8,16"],
+        "prior",
+        {"class_path": "pyvae.priors.RealNVP", "init_args": {"hidden": [8, 16]}},
+    ),
+    "of another": (
+        ["vqvae", "--quantizer=FiniteScalarQuantizer", "--quantizer.levels=8,5"],
+        "quantizer",
+        {"class_path": "pyvae.quantizers.FiniteScalarQuantizer", "init_args": {"levels": [8, 5]}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "name", "expected"), LISTS.values(), ids=LISTS)
+def test_lists_of_numbers_need_no_brackets(words, name, expected):
+    recipe, *options = underscored(words)
+    parser = _parsers()[1][recipe]
+    value = parser.parse_args(options).as_dict()[name]
+    if isinstance(value, dict):
+        value["init_args"] = {n: value["init_args"][n] for n in expected["init_args"]}
+    assert value == expected
+
+
+def test_labels_need_no_brackets():
+    parser = _parsers()[0]
+    assert parser.parse_args(["sample", "run", "--labels", "3,7"]).sample.labels == [3, 7]
