@@ -7,25 +7,19 @@ import sys
 from collections.abc import Callable, Sequence
 
 from pyvae import recipes
+from pyvae.cli import commands
 from pyvae.cli.allocator import keep_memory
-from pyvae.cli.compare import compare
 from pyvae.cli.data import load_data
-from pyvae.cli.diagnose import diagnose
-from pyvae.cli.evaluate import evaluate
 from pyvae.cli.fit import FROM_DATA, FROM_RUN, RunOptions, fit_recipe
 from pyvae.cli.parser import Parser, add_signature, check_config, parameters_of, underscored
-from pyvae.cli.reconstruct import reconstruct
 from pyvae.cli.runs import versions
-from pyvae.cli.sample import sample
-from pyvae.cli.tokens import decode, encode
-from pyvae.cli.traverse import traverse
 from pyvae.errors import PyvaeError
 from pyvae.training.fit import fit
 
 __all__ = ["main"]
 
-#: the commands besides ``fit``, which are typed functions
-COMMANDS = (sample, reconstruct, evaluate, compare, diagnose, traverse, encode, decode)
+#: the commands besides ``fit`` by name
+COMMANDS = {name: function for name, function in vars(commands).items() if inspect.isfunction(function)}
 
 
 def _recipe_parser(recipe: Callable[..., object]) -> Parser:
@@ -51,11 +45,11 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     made = {name: _recipe_parser(getattr(recipes, name)) for name in recipes.__all__}
     for name, recipe_parser in made.items():
         choices.add_subcommand(name, recipe_parser, help=recipe_parser.description.splitlines()[0])
-    for function in COMMANDS:
+    for name, function in COMMANDS.items():
         summary = inspect.getdoc(function).splitlines()[0]
         subparser = Parser(description=summary)
         add_signature(subparser, function)
-        subcommands.add_subcommand(function.__name__, subparser, help=summary)
+        subcommands.add_subcommand(name, subparser, help=summary)
     return parser, made
 
 
@@ -81,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             plain = json.loads(recipe_parser.dump(options, format="json", skip_unset=False))
             fit_recipe(chosen.recipe, plain, recipe_parser.instantiate(options))
         else:
-            function = next(f for f in COMMANDS if f.__name__ == settings.command)
+            function = COMMANDS[settings.command]
             function(**{name: chosen[name] for name in parameters_of(function)})
     except PyvaeError as error:
         print(f"pyvae: error: {error}", file=sys.stderr)

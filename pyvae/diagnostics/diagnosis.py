@@ -1,5 +1,6 @@
 """Can the posterior be trusted: all diagnostics of a pair, in one table and on one page."""
 
+import inspect
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -24,15 +25,14 @@ from pyvae.pages.page import embedded, render
 
 __all__ = ["SECTIONS", "Diagnosis", "diagnose"]
 
-#: what a diagnosis asks, in order
-SECTIONS: tuple[Callable[[Subject], Section], ...] = (
-    built_in.bounds,
-    built_in.inference_gap,
-    built_in.calibration,
-    built_in.latents,
-    built_in.aggregated_posterior,
-    built_in.predictive,
-    built_in.codebooks,
+#: the order of the built-in sections; what else the folder exports follows them
+_ORDER = ("bounds", "inference_gap", "calibration", "latents", "aggregated_posterior", "predictive", "codebooks")
+
+#: what a diagnosis asks, in order: the functions that the folder exports
+SECTIONS: tuple[Callable[[Subject], Section], ...] = tuple(
+    getattr(built_in, name)
+    for name in dict.fromkeys((*_ORDER, *built_in.__all__))
+    if inspect.isfunction(getattr(built_in, name))
 )
 
 
