@@ -1,4 +1,4 @@
-"""What the programs of all pairs are called with: data x, labels y, a size."""
+"""The arguments of all pairs' programs: data x, labels y, a size."""
 
 from torch import Tensor, nn
 
@@ -11,7 +11,7 @@ __all__ = ["check_given", "check_numbers", "count_data", "embed"]
 
 
 def check_given(x: Tensor | None) -> None:
-    """Refuse to infer the latents of nothing."""
+    """Refuse to infer latents without data."""
     if x is None:
         raise DataError("the guide got no x; expected the data whose latents it infers")
 
@@ -40,7 +40,7 @@ def embed(context: nn.Module | None, y: Tensor | None) -> tuple[Tensor, ...]:
 
 
 def count_data(x: Tensor | None, y: Tensor | None, size: int) -> int:
-    """The number of data, which x and y tell where they are given."""
+    """The number of datapoints, from x or y where they are given."""
     if y is not None and not (isinstance(y, Tensor) and y.dim()):
         raise DataError(f"labels are {y!r}; expected a tensor of one label per datapoint: torch.tensor([3, 7])")
     if isinstance(size, Tensor):

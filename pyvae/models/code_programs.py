@@ -13,12 +13,12 @@ __all__ = ["code_vectors", "observe_codes", "sample_codes", "token_vectors"]
 
 
 def code_vectors(quantizer: nn.Module, k: Tensor, prior: dist.Distribution) -> Tensor:
-    """e_k of codes from such a prior, with the vectors before the grid: (…, dim, *grid)."""
+    """The vectors e_k of codes from such a prior, with the vectors before the grid: (…, dim, *grid)."""
     return quantizer.embed(k).movedim(-1, -1 - _grid_dim(quantizer, prior))
 
 
 def token_vectors(quantizer: nn.Module, tokens: Tensor, prior: dist.Distribution) -> Tensor:
-    """:func:`code_vectors` of codes from the user.
+    """The vectors of codes that the user gives, as :func:`code_vectors`.
 
     Raises:
         DataError: if they are not integers, of another shape, or out of range.
@@ -38,7 +38,7 @@ def observe_codes(
     """The guide's part: the codes of maps (N, dim, *grid), and their vectors.
 
     Those are the nearest codes, and the gradient of their vectors goes straight through; or codes that are drawn. In
-    training mode the quantizer's loss is a factor, and its running averages take note.
+    training mode the quantizer's loss is a factor, and its exponential moving averages (EMA) are updated.
 
     Args:
         level: what the names of the sites end in.

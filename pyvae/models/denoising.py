@@ -1,4 +1,4 @@
-"""Faster and guided ways to draw from a diffusion."""
+"""Faster and guided sampling from a diffusion."""
 
 from numbers import Real
 
@@ -23,7 +23,7 @@ def denoise(
     eta: float = 0.0,
     guidance: float = 0.0,
 ) -> Tensor:
-    r"""Draws of x_0 by DDIM, in fewer steps than T, and with classifier-free guidance.
+    r"""Samples of a diffusion by DDIM, in fewer steps than T, and with classifier-free guidance.
 
     From x_T ~ N(0, I) down a part of the steps, t to the next lower s:
     x_s = √ᾱ_s x̂_0 + √(1 − ᾱ_s − σ²) ε̂ + σ ε, σ² = η² (1 − ᾱ_s) / (1 − ᾱ_t) (1 − ᾱ_t / ᾱ_s). With η = 0 the path is

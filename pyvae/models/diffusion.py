@@ -25,7 +25,9 @@ Variance = Literal["posterior", "forward", "learned"]
 
 
 class DiffusionVAE(nn.Module):
-    r"""p(x_0:T) = p(x_T) Π_t p(x_{t−1} | x_t), with q(x_1:T | x_0) = Π_t q(x_t | x_{t−1}) fixed: DDPM as a pair.
+    r"""Denoising diffusion (DDPM) as a pair: a hierarchical VAE whose guide is a fixed noising process.
+
+    .. math:: p(x_{0:T}) = p(x_T) \prod_t p(x_{t-1} \mid x_t), \qquad q(x_{1:T} \mid x_0) = \prod_t q(x_t \mid x_{t-1})
 
     The data are x_0, the latents x_1 … x_T noisier and noisier versions of them, and
 
@@ -95,7 +97,7 @@ class DiffusionVAE(nn.Module):
         return ForwardProcess(self.schedule(), len(self.event_shape))
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """p(x_0:T | y): x_0, drawn or as given."""
+        """The generative program p(x_0:T | y), which returns x_0, drawn or as given."""
         register(self)
         process, labels = self.process(), self.labels(y)
         with pyro.plate("data", count_data(x, y, size)):
@@ -105,7 +107,7 @@ class DiffusionVAE(nn.Module):
             return pyro.sample("x_0", self.decoder(self.reverse(process, x_t, 1, labels)), obs=x)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """q(x_T | x_0) Π_t q(x_{t−1} | x_t, x_0): a draw of x_1."""
+        """The inference program q(x_T | x_0) Π_t q(x_{t−1} | x_t, x_0), which returns a sample of x_1."""
         check_given(x)
         register(self)
         process, x_0 = self.process(), self.centred(x)
@@ -116,7 +118,7 @@ class DiffusionVAE(nn.Module):
             return x_t
 
     def forward_guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """Π_t q(x_t | x_{t−1}), the law of ``guide`` drawn in the order of time: a draw of x_T."""
+        """The forward process Π_t q(x_t | x_{t−1}), the law of ``guide`` in time order; returns a sample of x_T."""
         check_given(x)
         register(self)
         process, x_t = self.process(), self.centred(x)
@@ -130,7 +132,7 @@ class DiffusionVAE(nn.Module):
         return x if self.levels is None else 2 * x - 1
 
     def labels(self, y: Tensor | None) -> Tensor | None:
-        """The labels that the network gets: y, K for none, or None for a network without classes.
+        """The labels that the network receives: y, K for none, or None for a network without classes.
 
         Raises:
             DataError: if labels are given to a network without classes.
@@ -140,12 +142,12 @@ class DiffusionVAE(nn.Module):
         return torch.tensor(self.num_classes) if y is None and self.num_classes else y
 
     def prior(self, process: ForwardProcess) -> dist.Distribution:
-        """p(x_T) = N(0, I)."""
+        """The prior p(x_T) = N(0, I)."""
         loc = process.log_snr.new_zeros(self.event_shape)
         return dist.Normal(loc, torch.ones_like(loc)).to_event(loc.dim())
 
     def predict(self, process: ForwardProcess, x_t: Tensor, t: int | Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The network's guess of x_0, and what it says of the variance (as the guess, if it says nothing)."""
+        """The network's prediction of x_0, and its output for the variance (the prediction itself, if it has none)."""
         output = _call(self.network, x_t, t, y, len(self.event_shape))
         first = -len(self.event_shape)
         output, spread = output.chunk(2, first) if self.variance == "learned" else (output, output)
@@ -155,7 +157,7 @@ class DiffusionVAE(nn.Module):
         return (output if self.prediction == "data" else signal * x_t - noise * output), spread
 
     def reverse(self, process: ForwardProcess, x_t: Tensor, t: int | Tensor, y: Tensor | None) -> dist.Distribution:
-        """p(x_{t−1} | x_t)."""
+        """The reverse step p(x_{t−1} | x_t)."""
         x_0, spread = self.predict(process, x_t, t, y)
         scale = self.fixed_variance(process, t).sqrt()
         if self.variance == "learned":
@@ -164,11 +166,11 @@ class DiffusionVAE(nn.Module):
         return dist.Normal(process.posterior_mean(x_t, x_0, t), scale).to_event(len(self.event_shape))
 
     def fixed_variance(self, process: ForwardProcess, t: int | Tensor) -> Tensor:
-        """β_t or β̃_t; the latter also where the variance is learned."""
+        """The fixed variance β_t or β̃_t of a reverse step; the latter also where the variance is learned."""
         return process.beta(t) if self.variance == "forward" else process.posterior_variance(t)
 
     def decoder(self, last: dist.Distribution) -> dist.Distribution:
-        """p(x_0 | x_1), in the units of the data, of the last reverse step."""
+        """The distribution p(x_0 | x_1) of the last reverse step, in the units of the data."""
         if self.levels is None:
             return last
         loc, scale = (last.base_dist.loc + 1) / 2, last.base_dist.scale / 2

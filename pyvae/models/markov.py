@@ -31,7 +31,7 @@ class _Chain(nn.Module):
         return 1 + len(self.transitions)
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """p(x, z_1:T | y): x, drawn or as given."""
+        """The generative program p(x, z_1:T | y), which returns x, drawn or as given."""
         register(self)
         count = count_data(x, y, size)
         c = embed(self.context, y)
@@ -43,7 +43,10 @@ class _Chain(nn.Module):
 
 
 class MarkovVAE(_Chain):
-    r"""p(x, z_1:T) = p(z_1) Π_t p(z_{t+1} | z_t) p(x | z_T), with q(z_1:T | x) = q(z_T | x) Π_t q(z_t | z_{t+1}).
+    r"""A hierarchical VAE whose latents are a Markov chain, with a guide from the data up.
+
+    .. math:: p(x, z_{1:T}) = p(z_1) \prod_t p(z_{t+1} \mid z_t) \, p(x \mid z_T), \qquad
+        q(z_{1:T} \mid x) = q(z_T \mid x) \prod_t q(z_t \mid z_{t+1})
 
     The guide runs against the model, from the data up: z_1 is the top, z_T is next to x. With ``sees_data`` it is
     q(z_T | x) Π q(z_t | z_{t+1}, x). For one that runs with the model, see :class:`LadderVAE`.
@@ -105,7 +108,7 @@ class MarkovVAE(_Chain):
         check_programs(MarkovVAE, self, context)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """q(z_1:T | x, y): a draw of z_1."""
+        """The inference program q(z_1:T | x, y), which returns a sample of z_1."""
         check_given(x)
         register(self)
         c = embed(self.context, y)
@@ -118,7 +121,10 @@ class MarkovVAE(_Chain):
 
 
 class LadderVAE(_Chain):
-    r"""p(x, z_1:T) = p(z_1) Π_t p(z_{t+1} | z_t) p(x | z_T), with q(z_1:T | x) = q(z_1 | x) Π_t q(z_{t+1} | z_t, x).
+    r"""A ladder VAE: a hierarchical VAE whose guide runs with the model, from the top down.
+
+    .. math:: p(x, z_{1:T}) = p(z_1) \prod_t p(z_{t+1} \mid z_t) \, p(x \mid z_T), \qquad
+        q(z_{1:T} \mid x) = q(z_1 \mid x) \prod_t q(z_{t+1} \mid z_t, x)
 
     The guide runs with the model, from the top down, and shares its networks: at every level it corrects the model's
     own p(z_t | z_{t−1}) by what a deterministic pass over x has found, d_t. Hence every term of
@@ -179,7 +185,7 @@ class LadderVAE(_Chain):
         check_programs(LadderVAE, self, context)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """q(z_1:T | x, y): a draw of z_T."""
+        """The inference program q(z_1:T | x, y), which returns a sample of z_T."""
         check_given(x)
         register(self)
         c = embed(self.context, y)

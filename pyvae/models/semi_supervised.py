@@ -1,4 +1,4 @@
-"""The semi-supervised VAE, which infers the labels that it is not given."""
+"""The semi-supervised VAE, which infers missing labels."""
 
 import math
 from numbers import Real
@@ -21,7 +21,9 @@ _IMPOSSIBLE = -1e4  # a log probability; of −∞, no expectation could be take
 
 
 class SemiSupervisedVAE(nn.Module):
-    r"""p(x, y, z) = p(y) p(z) p(x | y, z), with q(y, z | x) = q(y | x) q(z | x, y); y is given for some data.
+    r"""The semi-supervised VAE (M2), for data of which only some have labels.
+
+    .. math:: p(x, y, z) = p(y) \, p(z) \, p(x \mid y, z), \qquad q(y, z \mid x) = q(y \mid x) \, q(z \mid x, y)
 
     The labels y are integers, and −1 where they are not known. Of a datapoint with a label, q(y | x) puts all mass on
     it, and the ELBO bounds log p(x, y); of others it bounds log p(x). In training, the model's factor
@@ -87,7 +89,10 @@ class SemiSupervisedVAE(nn.Module):
         check_programs(SemiSupervisedVAE, self)
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """p(x, y, z): x, drawn or as given; without x, of the classes y where these are known."""
+        """The generative program p(x, y, z), which returns x, drawn or as given.
+
+        Without x, it is drawn from the classes y where these are known.
+        """
         register(self)
         count, y = count_data(x, y, size), self._checked(y)
         p_y = self._labels(torch.zeros(count, self.num_classes, **self._as_parameters()), y if x is None else None)
@@ -99,7 +104,7 @@ class SemiSupervisedVAE(nn.Module):
             return pyro.sample("x", self.likelihood(z, c), obs=x)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """q(y, z | x): a draw of z."""
+        """The inference program q(y, z | x), which returns a sample of z."""
         check_given(x)
         register(self)
         count_data(x, y, size)
@@ -111,7 +116,7 @@ class SemiSupervisedVAE(nn.Module):
 
     @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
-        """q(y | x), (N, K).
+        """The class probabilities q(y | x), (N, K).
 
         Raises:
             DataError: if the data are not finite.

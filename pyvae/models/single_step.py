@@ -20,7 +20,7 @@ __all__ = ["SingleStep"]
 
 
 class SingleStep(nn.Module):
-    r"""The ELBO of a diffusion, with T times one term of a random t for each datapoint in place of the sum over t.
+    r"""The training pair of a diffusion: its ELBO from one random step t per datapoint in place of the sum over t.
 
     ELBO(x_0) = E_t[T (1[t = 1] log p(x_0 | x_1) − 1[t > 1] KL(q(x_{t−1} | x_t, x_0) ‖ p(x_{t−1} | x_t)))]
     − KL(q(x_T | x_0) ‖ p(x_T)), with t uniform on 1 … T and x_t ~ q(x_t | x_0).
@@ -74,11 +74,11 @@ class SingleStep(nn.Module):
 
     @property
     def diffusion(self) -> DiffusionVAE:
-        """The chain."""
+        """The diffusion, that is, the whole chain."""
         return self._diffusion[0]
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """p of one step for each datapoint: x."""
+        """The generative program of one step for each datapoint, which returns x."""
         if x is None:
             raise DataError("got no x; a single step generates nothing: draw from the diffusion, pair.diffusion.model")
         register(self)
@@ -93,7 +93,7 @@ class SingleStep(nn.Module):
             return pyro.sample("x_0", Weighted(chain.decoder(p), weight * (t == 1)), obs=x)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """q of one step for each datapoint: a draw of x_{t−1}."""
+        """The inference program of one step for each datapoint, which returns a sample of x_{t−1}."""
         check_given(x)
         register(self)
         process, x_0 = self.diffusion.process(), self.diffusion.centred(x)

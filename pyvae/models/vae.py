@@ -1,4 +1,4 @@
-"""The Gaussian VAE, the conditional VAE, and whatever else the components make of it."""
+"""The VAE and the conditional VAE, made from any components."""
 
 import pyro
 from torch import Tensor, nn
@@ -11,7 +11,11 @@ __all__ = ["VAE"]
 
 
 class VAE(nn.Module):
-    r"""p(x, z) = p(z) p(x | z), approximated by q(z | x); with a context c(y), p(z | c) p(x | z, c) and q(z | x, c).
+    r"""A variational auto-encoder of a prior, a likelihood and a guide, optionally conditional on labels.
+
+    .. math:: p(x, z) = p(z) \, p(x \mid z) \text{ is approximated by } q(z \mid x)
+
+    With a context c(y), these are p(z | c) p(x | z, c) and q(z | x, c).
 
     ELBO(x) = E_{q(z|x)}[log p(x | z)] − KL(q(z | x) ‖ p(z)) ≤ log p(x).
 
@@ -59,7 +63,7 @@ class VAE(nn.Module):
         check_programs(VAE, self, context)
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """p(x, z | y): x, drawn or as given."""
+        """The generative program p(x, z | y), which returns x, drawn or as given."""
         register(self)
         count = count_data(x, y, size)
         c = embed(self.context, y)
@@ -68,7 +72,7 @@ class VAE(nn.Module):
             return pyro.sample("x", self.likelihood(z, *c), obs=x)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """q(z | x, y): a draw of z."""
+        """The inference program q(z | x, y), which returns a sample of z."""
         check_given(x)
         register(self)
         with pyro.plate("data", len(x)):

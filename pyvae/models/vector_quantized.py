@@ -16,13 +16,16 @@ __all__ = ["VQVAE", "CodePrior"]
 
 
 class VQVAE(nn.Module):
-    r"""p(x, k) = p(k) p(x | e_k), with the guide that puts all its mass on the codes nearest to f(x): VQ-VAE.
+    r"""A vector-quantized VAE, whose guide puts all its mass on the codes nearest to the encoder's output.
+
+    .. math:: p(x, k) = p(k) \, p(x \mid e_k), \qquad q(k \mid x) = 1 \text{ for the codes nearest to } f(x)
 
     k is a grid of integer codes, e_k their vectors. ELBO(x) = log p(x | e_k) + log p(k) for k = k(x): the second term
     is minus the length of the codes under the prior, in nats. Sites: ``k``; ``z``, the vectors, through which the
     gradient reaches the encoder as if quantization were the identity (straight through); ``x``. In training mode the
     guide adds the factor ``vq_loss``, ‖sg[f(x)] − e_k‖² + β ‖f(x) − sg[e_k]‖², which moves codes and encoder towards
-    each other and is no part of the ELBO; the codebook's running averages, if it has any, move once in a step.
+    each other and is no part of the ELBO; the codebook's exponential moving averages (EMA), if any, are updated once
+    per step.
 
     ``Trace_ELBO`` and ``TraceMeanField_ELBO`` train it, with a uniform prior at first; then :class:`CodePrior` fits a
     prior to the codes. Importance weights of a guide without spread mean nothing and are refused.
@@ -86,7 +89,7 @@ class VQVAE(nn.Module):
                 self._distances(x, x)
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """p(x, k | y): x, drawn or as given."""
+        """The generative program p(x, k | y), which returns x, drawn or as given."""
         register(self)
         count = count_data(x, y, size)
         c = embed(self.context, y)
@@ -141,7 +144,7 @@ class VQVAE(nn.Module):
 
 
 class CodePrior(nn.Module):
-    r"""p(k), to be fitted to codes by maximum likelihood: the second stage of a VQ-VAE.
+    r"""The second stage of a VQ-VAE: its prior p(k), fitted to codes by maximum likelihood.
 
     A pair without latents over the prior of another pair, of the same parameters: ``pyvae.fit(CodePrior(vqvae),
     vqvae.encode(x))``. Its ELBO is log p(k), minus the length of the codes in nats.
@@ -158,7 +161,7 @@ class CodePrior(nn.Module):
         self.prior, self.context = pair.prior, pair.context
 
     def model(self, k: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """p(k | y): k, drawn or as given."""
+        """The generative program p(k | y), which returns k, drawn or as given."""
         register(self)
         with pyro.plate("data", count_data(k, y, size)):
             return pyro.sample("k", self.prior(*embed(self.context, y)), obs=k)

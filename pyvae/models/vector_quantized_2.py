@@ -1,4 +1,4 @@
-"""VAEs with two levels of codes: the structure of an image on top, its texture below."""
+"""VAEs with two levels of codes: a coarse grid for structure, a fine one for texture."""
 
 import pyro
 import torch
@@ -15,7 +15,12 @@ __all__ = ["VQVAE2"]
 
 
 class VQVAE2(nn.Module):
-    r"""p(x, k) = p(k_top) p(k_bottom | z_top) p(x | z_bottom, z_top), with nearest codes as the guide: VQ-VAE-2.
+    r"""VQ-VAE-2: a vector-quantized VAE with a coarse and a fine grid of codes.
+
+    .. math:: p(x, k) = p(k_{\mathrm{top}}) \, p(k_{\mathrm{bottom}} \mid z_{\mathrm{top}}) \,
+        p(x \mid z_{\mathrm{bottom}}, z_{\mathrm{top}})
+
+    The guide takes the nearest codes.
 
     The guide takes the top codes from coarse features of x, and the bottom codes from fine features and the top's
     vectors. Sites ``k_top``, ``z_top``, ``k_bottom``, ``z_bottom`` and ``x``, and in training ``vq_loss_top`` and
@@ -87,7 +92,7 @@ class VQVAE2(nn.Module):
         check_programs(VQVAE2, self, context)
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, size: int = 1) -> Tensor:
-        """p(x, k | y): x, drawn or as given."""
+        """The generative program p(x, k | y), which returns x, drawn or as given."""
         register(self)
         count = count_data(x, y, size)
         c = embed(self.context, y)

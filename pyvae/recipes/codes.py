@@ -1,4 +1,4 @@
-"""Recipes of vector-quantized VAEs, with the priors that make them generate."""
+"""Recipes of vector-quantized VAEs, with the priors from which they generate."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -31,7 +31,7 @@ MakeCodeNetwork = Callable[[Sequence[int], int], nn.Module]
 
 
 def _quantizer(num_codes: int, dim: int, levels: int = 1) -> Quantizer:
-    """One that learns by running averages and revives codes that hardly any vector is nearest to."""
+    """A quantizer that learns by exponential moving averages (EMA) and revives codes that are hardly used."""
     made = [VectorQuantizer(num_codes, dim, decay=0.99, revive_below=1.0) for _ in range(levels)]
     return made[0] if levels == 1 else ResidualQuantizer(made)
 
@@ -103,7 +103,7 @@ def vqvae(
 ) -> VQVAE:
     """The vector-quantized VAE: a grid of codes for each image, signal or vector, and a PixelCNN as their prior.
 
-    Prior and codes are trained together: integers hand on no gradient, so neither disturbs the other.
+    Prior and codes are trained together: integers carry no gradient, so neither disturbs the other.
 
     Args:
         shape: event shape of x.
@@ -114,7 +114,7 @@ def vqvae(
         strides: by which each convolution makes the grid coarser; by default 2 each.
         likelihood: makes p(x | z) from the decoder.
         quantizer: from vectors of the encoder to codes, in place of ``num_codes`` and ``dim``; by default a
-            VectorQuantizer that learns by running averages (decay 0.99) and revives codes that die.
+            VectorQuantizer that learns by exponential moving averages (EMA, decay 0.99) and revives dead codes.
         prior_network: makes the network of p(k) from the shape of the grid and the number of codes.
 
     Example:
@@ -137,7 +137,7 @@ def conditional_vqvae(
     quantizer: Quantizer | None = None,
     prior_network: MakeCodeNetwork = PixelCNN,
 ) -> VQVAE:
-    """The class-conditional vector-quantized VAE: prior, encoder and decoder know the class.
+    """The class-conditional vector-quantized VAE: prior, encoder and decoder are given the class.
 
     Args:
         shape: event shape of x.
@@ -225,7 +225,7 @@ def speech(
     quantizer: Quantizer | None = None,
     prior_network: MakeCodeNetwork = PixelCNN,
 ) -> VQVAE:
-    """The vector-quantized VAE on waveforms, whose decoder is told the speaker, so that voices can be exchanged.
+    """The vector-quantized VAE of waveforms, with a decoder conditioned on the speaker, which can swap voices.
 
     Args:
         shape: (channels, samples) of x.

@@ -26,7 +26,9 @@ def hierarchical(
     likelihood: MakeLikelihood = Bernoulli,
     activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> MarkovVAE:
-    """The hierarchical VAE whose guide goes from the data up: q(z_T | x) Π q(z_t | z_{t+1}).
+    r"""The hierarchical VAE whose guide goes from the data up.
+
+    .. math:: q(z_{1:T} \mid x) = q(z_T \mid x) \prod_t q(z_t \mid z_{t+1})
 
     Args:
         shape: event shape of x.
@@ -75,7 +77,9 @@ def ladder(
     likelihood: MakeLikelihood = Bernoulli,
     activation: Callable[[], nn.Module] = nn.SiLU,
 ) -> LadderVAE:
-    """The ladder VAE, whose guide runs with the model, from the top down: q(z_1 | x) Π q(z_{t+1} | z_t, x).
+    r"""The ladder VAE, whose guide runs with the model, from the top down.
+
+    .. math:: q(z_{1:T} \mid x) = q(z_1 \mid x) \prod_t q(z_{t+1} \mid z_t, x)
 
     The command line trains it with a warm-up of the KL over 15 epochs and half a nat of free bits for each level, by
     which upper levels stay active; in Python, pass such an objective to :func:`pyvae.fit`.

@@ -40,7 +40,9 @@ def incomplete(
     posterior: MakeGuide = DiagonalNormal,
     activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> VAE:
-    """The VAE of data with missing values, which are NaN: p(z) Π_{i observed} p(x_i | z), q(z | x_o).
+    r"""The VAE of data with missing values, which are NaN.
+
+    .. math:: p(x_o, z) = p(z) \prod_{i \text{ observed}} p(x_i \mid z), \qquad q(z \mid x_o)
 
     Trained with :class:`pyvae.objectives.ImportanceWeightedELBO`, as the command line does, it is the missing data
     importance-weighted auto-encoder of Mattei and Frellsen (*MIWAE*, 2019); :func:`pyvae.impute` fills the gaps.

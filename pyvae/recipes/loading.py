@@ -1,4 +1,4 @@
-"""Pairs from what files say of them: a recipe by name and arguments, and weights."""
+"""Pairs from files: a recipe by name and arguments, and weights."""
 
 import inspect
 from pathlib import Path

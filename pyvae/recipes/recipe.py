@@ -1,4 +1,4 @@
-"""What makes a function a recipe."""
+"""The decorator that makes a function a recipe."""
 
 import functools
 import inspect
@@ -115,14 +115,14 @@ def made_prior(make: MakePrior, latent_dim: int) -> Prior:
 
 
 def told_of(prior: Prior, posterior: Guide, shape: Sequence[int]) -> Prior:
-    """The prior, which knows the guide if it is made of it."""
+    """The prior, given the guide if it is made of it."""
     return prior.over(posterior, shape) if isinstance(prior, VampPrior) else prior
 
 
 def autoencoder(
     shape: Sequence[int], prior: Prior, likelihood: Likelihood, posterior: Guide, context: nn.Module | None = None
 ) -> VAE:
-    """A VAE of data of this shape, whose prior knows the guide if it is made of it."""
+    """A VAE of data of this shape, whose prior is given the guide if it is made of it."""
     return VAE(prior=told_of(prior, posterior, shape), likelihood=likelihood, posterior=posterior, context=context)
 
 

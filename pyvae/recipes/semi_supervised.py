@@ -37,7 +37,9 @@ def semi_supervised(
     enumerated: bool = True,
     activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> SemiSupervisedVAE:
-    """The semi-supervised VAE (M2), for data of which some have labels: p(y) p(z) p(x | y, z), q(y | x) q(z | x, y).
+    r"""The semi-supervised VAE (M2), for data of which only some have labels.
+
+    .. math:: p(x, y, z) = p(y) \, p(z) \, p(x \mid y, z), \qquad q(y, z \mid x) = q(y \mid x) \, q(z \mid x, y)
 
     Args:
         shape: event shape of x.

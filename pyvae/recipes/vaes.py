@@ -36,7 +36,9 @@ def gaussian(
     posterior: MakeGuide = DiagonalNormal,
     activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> VAE:
-    """The Gaussian VAE with multilayer perceptrons: p(z) p(x | z), q(z | x) = N(μ(x), diag σ(x)²).
+    r"""The Gaussian VAE with multilayer perceptrons.
+
+    .. math:: p(x, z) = p(z) \, p(x \mid z), \qquad q(z \mid x) = \mathcal N(z; \mu(x), \operatorname{diag} \sigma(x)^2)
 
     Args:
         shape: event shape of x.
@@ -108,7 +110,9 @@ def conditional(
     posterior: MakeGuide = DiagonalNormal,
     activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> VAE:
-    """The class-conditional VAE with multilayer perceptrons: p(z) p(x | z, y), q(z | x, y).
+    r"""The class-conditional VAE with multilayer perceptrons.
+
+    .. math:: p(x, z \mid y) = p(z) \, p(x \mid z, y), \qquad q(z \mid x, y)
 
     Args:
         shape: event shape of x.
