@@ -1,4 +1,4 @@
-"""Many draws of the latents of any pair in one run, and the densities of its sites, one per draw and datapoint."""
+"""Many samples of a pair's latents in one run, and the densities of its sites, one per sample and datapoint."""
 
 from collections.abc import Callable, Collection, Sequence
 

@@ -1,4 +1,4 @@
-"""Draws of all sites of any pair, repeated for each datapoint: from the guide, from the prior, and of new data."""
+"""Samples of all sites of any pair, repeated for each datapoint: from the guide, from the prior, and of new data."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ __all__ = ["Drawer", "GuideDraws"]
 
 @dataclass(frozen=True)
 class GuideDraws:
-    """S draws for each of N datapoints.
+    """S samples for each of N datapoints.
 
     Attributes:
         latents: of q(z | x), (S, N, …) by site.
         observed: the data as the model observes them, (N, …) by site.
-        new: draws of p(x | z), (S, N, …) by observed site; empty if not asked for.
+        new: samples of p(x | z), (S, N, …) by observed site; empty if not asked for.
         terms: of log p(x, z) − log q(z | x).
         log_joint: log p(x, z), (S, N) float64.
         log_conditional: log p(x | z), (S, N) float64 by observed site.
@@ -39,7 +39,7 @@ class GuideDraws:
 
 
 class Drawer:
-    """Runs the programs of a pair on copies of the data, one copy for each draw.
+    """A runner of a pair's programs on copies of the data, one copy for each sample.
 
     Args:
         pair: a module with ``model`` and ``guide``, in evaluation mode.
@@ -55,7 +55,7 @@ class Drawer:
         self._integers = {name for name in sites if is_discrete(nodes[name]["fn"])}
 
     def from_guide(self, args: Sequence[Tensor], count: int, new: bool) -> GuideDraws:
-        """``count`` draws of q(z | x) for these data, with their densities; and of p(x | z), if ``new``."""
+        """Take ``count`` samples of q(z | x) for these data, with their densities; and of p(x | z), if ``new``."""
         terms, model = repeated_run(self._pair, args, count, self._plate[1])
         size, sites = len(args[0]), stochastic_sites(model)
         densities = {name: density(site, (self._plate[1],)) for name, site in sites.items()}
@@ -76,7 +76,7 @@ class Drawer:
         )
 
     def from_prior(self, args: Sequence[Tensor], count: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """``count`` draws of p(z) and p(x | z) for each of these data, which only their contexts enter."""
+        """Take ``count`` samples of p(z) and p(x | z) for each of these data, of which only the contexts are used."""
         trace = poutine.trace(Unobserved()(self._pair.model)).get_trace(*copies(args, count))
         return self._rows(trace, self._sites, count), self._rows(trace, self._observed, count)
 

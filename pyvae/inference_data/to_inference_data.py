@@ -1,4 +1,4 @@
-"""Any pair on data, as what ArviZ takes."""
+"""The conversion of any pair on data to ArviZ."""
 
 import json
 import warnings
@@ -51,13 +51,15 @@ def to_inference_data(
     seed: int | None = None,
     max_memory: int = 2**30,
 ) -> Any:
-    r"""z_{sn} ~ q(z | x_n) with log p(x_n, z_{sn}) and log q(z_{sn} | x_n), and all else that ArviZ asks of a model.
+    r"""Convert a pair on data to ArviZ: samples, log densities, predictive samples, data and figures.
+
+    .. math:: z_{sn} \sim q(z \mid x_n), \quad \text{with } \log p(x_n, z_{sn}) \text{ and } \log q(z_{sn} \mid x_n)
 
     Groups, whose arrays have the dimensions (chain, draw, obs_id, …), with one chain, and with no draws (obs_id, …):
 
     - ``posterior``: the latents; ``sample_stats``: log p(x, z) as ``lp``, ``log_q``, and ``log_weight``, their
       difference, in nats;
-    - ``posterior_predictive``: draws of p(x | z_{sn}); ``prior``, ``prior_predictive``: of p(z) p(x | z), given the
+    - ``posterior_predictive``: samples of p(x | z_{sn}); ``prior``, ``prior_predictive``: of p(z) p(x | z), given the
       contexts of the same data; all three of the first draws and data alone, as ``predictive`` says;
     - ``observed_data``, and as ``constant_data`` the further tensors of the data, such as labels;
     - ``figures``: of each datapoint the ELBO, its terms, the importance-weighted bound, Pareto's k̂ (of 25 draws or
@@ -69,14 +71,14 @@ def to_inference_data(
     Args:
         pair: a module with ``model`` and ``guide``.
         data: as for :func:`pyvae.fit`.
-        num_samples: the number S of draws per datapoint.
+        num_samples: the number S of samples per datapoint.
         predictive: the number of draws, and of data, in the three predictive groups; None for none.
         sites: the latents to keep; by default all.
         dims: names for the event dimensions of a variable, such as ``{"x": ["channel", "row", "column"]}``; by default
             x_dim_0, x_dim_1, … Plates within that of the data are dimensions by their own names.
         coords: coordinates by dimension, that of the data, ``obs_id``, included; by default 0, 1, …
         log_likelihood: add the group, of log p(x_n | z_{sn}).
-        seed: of all draws; by default one is drawn from the global stream. It is an attribute of what is returned.
+        seed: of all samples; by default one is drawn from the global stream. It is an attribute of what is returned.
         max_memory: the most bytes that may be returned; about twice as many are taken meanwhile.
 
     Returns:

@@ -14,10 +14,10 @@ __all__ = ["encoded"]
 
 
 def encoded(data: DataSplits, pair: nn.Module, site: str = "z") -> DataSplits:
-    """z ~ q(z | x) in place of x, drawn anew each time a row is taken; labels stay.
+    """A dataset of latents z ~ q(z | x) in place of x, drawn anew each time a row is taken; labels stay.
 
-    With few labels, a semi-supervised VAE of such z (the model M2, on top of the VAE M1 that gives them) tells the
-    classes better apart than one of x. The likelihood is then one of z:
+    With few labels, a semi-supervised VAE of such z (the model M2, on top of the VAE M1 that gives them) separates
+    the classes better than one of x. The likelihood is then one of z:
     :class:`pyvae.likelihoods.HeteroscedasticNormal`.
 
     Args:

@@ -1,4 +1,4 @@
-"""The centres of a guide's distributions: what stands for a datapoint where one vector has to."""
+"""The centres of a guide's distributions: one vector for each datapoint."""
 
 from collections.abc import Sequence
 
@@ -26,16 +26,16 @@ def centre(name: str, fn: Distribution) -> Tensor:
     """The mean of a site's distribution, or of a discrete one the most likely value.
 
     Raises:
-        PairError: if it has none that can be told.
+        PairError: if its mean is not known.
     """
     try:
         return fn.mode if is_discrete(fn) else fn.mean
     except NotImplementedError as error:
-        raise PairError(f"site {name!r} is {type(unwrapped(fn)).__name__}, which cannot tell its mean") from error
+        raise PairError(f"site {name!r} is {type(unwrapped(fn)).__name__}, whose mean is not known") from error
 
 
 def robust_moments(draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Median and scaled interquartile range of draws, (S, …): what stands for mean and sd where tails are heavy.
+    """Median and scaled interquartile range of samples, (S, …): robust substitutes of mean and sd.
 
     Of a normal distribution they are mean and standard deviation.
     """
@@ -45,10 +45,10 @@ def robust_moments(draws: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def centres(inspection: Inspection) -> dict[str, Tensor]:
-    """E[z | x] under q, or of codes the most likely, by the name of the latent site.
+    """The means E[z | x] under q, or for codes the most likely, by the name of the latent site.
 
     Raises:
-        PairError: if guide and model have not the same latents, or one cannot tell its mean.
+        PairError: if guide and model do not have the same latents, or the mean of one is not known.
     """
     check_latents(stochastic_sites(inspection.guide), stochastic_sites(inspection.model))
     return {name: centre(name, inspection.guide.nodes[name]["fn"]) for name in inspection.latents}
@@ -64,15 +64,15 @@ def continuous_sites(inspection: Inspection) -> list[str]:
 def posterior_means(
     pair: nn.Module, data: Data, sites: str | Sequence[str] | None = None, seed: int = 0
 ) -> dict[str, Tensor]:
-    r"""E[z | x_n] under q(z | x_n), as a matrix: what most measures of a representation are of.
+    r"""The posterior means E[z | x_n] under q(z | x_n) as a matrix, on which most measures of representations act.
 
-    Of a site that q draws given another, it is the mean given one draw of that one.
+    For a site that q draws given another, it is the mean given one sample of that one.
 
     Args:
         pair: a module with ``model`` and ``guide``.
         data: as for :func:`pyvae.fit`.
         sites: of this latent site, or of these; by default of all that are continuous.
-        seed: of the draws.
+        seed: of the samples.
 
     Returns:
         By site, (N, D), the dimensions of z flattened.

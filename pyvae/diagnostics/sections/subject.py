@@ -1,4 +1,4 @@
-"""A pair on data, as the sections of a diagnosis take it."""
+"""A pair and its data, as the sections of a diagnosis take them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,13 +32,13 @@ _FEWEST = 20
 
 @dataclass(frozen=True)
 class Subject:
-    """A pair on data.
+    """A pair and the data on which it is diagnosed.
 
     Attributes:
         pair: a module with ``model`` and ``guide``.
         data: all data, as for :func:`pyvae.fit`.
-        num_particles: draws per datapoint for importance weights.
-        seed: of all draws.
+        num_particles: samples per datapoint for importance weights.
+        seed: of all samples.
         max_memory: about how many bytes intermediate results may take.
     """
 
@@ -50,7 +50,7 @@ class Subject:
 
     @cached_property
     def kept(self) -> tuple[Tensor, ...]:
-        """Up to 2,048 of the data, chosen at random: the arguments of both programs."""
+        """Up to 2,048 of the datapoints, chosen at random: the arguments of both programs."""
         with isolated_rng(self.seed):
             batches = batches_for(self.pair, self.data, _KEPT)
             if not isinstance(batches.source, DataLoader):
@@ -66,7 +66,7 @@ class Subject:
 
     @cached_property
     def inspection(self) -> Inspection:
-        """A run on a few of the data."""
+        """A run on a few of the datapoints."""
         with isolated_rng(self.seed):
             return inspect_pair(self.pair, self.rows(PROBE_ROWS))
 
@@ -83,7 +83,7 @@ class Subject:
         )
 
     def rows(self, count: int) -> tuple[Tensor, ...]:
-        """The arguments for some of the data."""
+        """The arguments for some of the datapoints."""
         return tuple(rows_of(self.kept, slice(count)))
 
     @contextmanager
@@ -148,12 +148,12 @@ class Subject:
         return value.shape == x.shape and bool(((value.double() == x.double()) | x.isnan()).all())
 
     def too_few(self) -> str:
-        """Why nothing can be told of how latents vary over the data; empty if it can."""
+        """Why the variation of latents over the data cannot be estimated; empty if it can."""
         count = len(self.kept[0])
-        return f"got {count} data; expected at least {_FEWEST}" if count < _FEWEST else ""
+        return f"got {count} datapoints; expected at least {_FEWEST}" if count < _FEWEST else ""
 
     def no_draws(self) -> str:
-        """Why sections on continuous latents have nothing to say; empty if they do."""
+        """Why sections on continuous latents do not apply; empty if they do."""
         if self.drawn:
             return ""
         return f"the guide of {type(self.pair).__name__} draws no continuous latent: {list(self.inspection.latents)}"
