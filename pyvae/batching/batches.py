@@ -229,14 +229,14 @@ def batches_for(pair: nn.Module, data: Data, batch_size: int, name: str = "data"
 
 
 def check_order(data: Data, name: str) -> None:
-    """Refuse data that come in another order each time, where something else is told row by row.
+    """Refuse data that come in another order each time, where another argument is given row by row.
 
     Raises:
-        DataError: naming what is told.
+        DataError: naming that argument.
     """
     if isinstance(data, DataLoader) and not isinstance(data.sampler, SequentialSampler):
         raise DataError(
-            f"the {name} are told row by row, but the DataLoader gives its rows in an order of its own; pass the "
+            f"the {name} are given row by row, but the DataLoader gives its rows in an order of its own; pass the "
             "Dataset, or a DataLoader with shuffle=False"
         )
 

@@ -41,7 +41,7 @@ class Shard:
             [[0, 1], [4, 5, 6]]
         """
         if len(order) < self.count:
-            raise DataError(f"there are {len(order)} data for {self.count} processes; expected at least one for each")
+            raise DataError(f"{len(order)} datapoints for {self.count} processes; expected at least one for each")
         sizes = self.sizes(len(order), batch_size)
         return [chunk.tensor_split(self.count)[self.rank] for chunk in order.split(sizes)]
 
@@ -60,7 +60,7 @@ class ShardedSampler(Sampler[list[int]]):
     Args:
         batches: the sampler, which must give the same batches in all processes when it is given the same streams.
         shard: the part of this process.
-        seed: of the streams on which the sampler draws.
+        seed: of the sampler's random streams.
     """
 
     def __init__(self, batches: Sized, shard: Shard, seed: int) -> None:

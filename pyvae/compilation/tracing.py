@@ -172,7 +172,7 @@ def record(
     """Run ``function(*inputs)`` once on tensors without content and record what it does.
 
     The function may use the module's parameters, take gradients with respect to them, and change parameters, buffers
-    and inputs in place. Random draws are recorded as draws. Inputs that are no tensors become constants. The module,
+    and inputs in place. Random sampling is recorded as such. Inputs that are no tensors become constants. The module,
     the random streams and the param store are left as they were. What takes more than ``most_operations`` is given up:
     the compiler needs a millisecond or two for each, and more for each of many.
 

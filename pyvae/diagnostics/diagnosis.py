@@ -193,5 +193,5 @@ def _shown(section: Section) -> dict[str, object]:
 
 
 def _errors(figure: Finding) -> list[tuple[str, str]]:
-    kinds = (("by draws", figure.standard_error), ("by choice of data", figure.dataset_standard_error))
+    kinds = (("by draws", figure.standard_error), ("test-set sampling error", figure.dataset_standard_error))
     return [(kind, f"{error:.2g}") for kind, error in kinds if not math.isnan(error)]

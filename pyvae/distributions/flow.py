@@ -101,7 +101,7 @@ class Flow(TorchDistribution):
         super().__init__(batch_shape, event_shape, validate_args=validate_args)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_drawn": None}  # a copy's draws are others
+        return {**self.__dict__, "_drawn": None}  # a copy has samples of its own
 
     @property
     def has_rsample(self) -> bool:

@@ -53,7 +53,7 @@ class Estimate:
         return f"{self.value:.3f} ± {self.standard_error:.3f} nats"
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}: {len(self.per_datapoint)} data, {self.num_particles} particles>"
+        return f"<{type(self).__name__} {self}: {len(self.per_datapoint)} datapoints, {self.num_particles} particles>"
 
 
 @dataclass(frozen=True, repr=False)

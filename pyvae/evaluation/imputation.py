@@ -17,7 +17,7 @@ from pyvae.inspection.plates import check_sites
 
 __all__ = ["impute"]
 
-_NUMBERS = 2**22  # of what the model expects of a batch of draws; the networks make more of them
+_NUMBERS = 2**22  # of the model's means for a batch of samples; the networks make more of them
 
 
 def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000, seed: int | None = None) -> Tensor:
@@ -85,7 +85,7 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
 
 
 def _expected(pair: nn.Module, batch: Sequence[Tensor], name: str, dim: int, num_particles: int) -> Tensor:
-    """E[x | x_o] of a batch, from so many particles at a time as are allowed."""
+    """E[x | x_o] of a batch, from the allowed number of particles at a time."""
     x = batch[0]
     at_once = max(1, min(num_particles, _NUMBERS // x.numel()))
     weights, means = [], []

@@ -107,7 +107,7 @@ class LogTermsMap:
         plate = check_sites(inspection, len(probe[0]))
         bytes_each = (meter.bytes + _site_bytes(inspection)) // len(probe[0])
         results = 32 * (1 + len(inspection.latents)) * self._num_particles
-        # few data with all their draws: the guide's networks run once for each of them. Draws in parts of one size,
+        # few datapoints with all their particles: the guide's networks run once for each. Parts have one size,
         # as only slices of full size are compiled
         parts = -(-self._num_particles // max(1, self._max_memory // bytes_each))
         particles = -(-self._num_particles // parts)
@@ -121,7 +121,7 @@ class LogTermsMap:
             return [reduce(self._slice(run, rows_of(args, some, columns), some, particles)) for some in slices]
 
     def _slice(self, run: Runner, batch: Sequence[Tensor], rows: slice, particles: int) -> LogTerms:
-        """The terms of these rows, so many particles at a time."""
+        """The terms of these rows, in parts of this number of particles."""
         size, total = len(batch[0]), self._num_particles
         block: Tensor | None = None
         names: list[str] = []

@@ -45,7 +45,7 @@ def _checked(terms: LogTerms, num_particles: int, size: int) -> LogTerms:
     for part in (terms.reconstruction, terms.log_weight):
         if part.numel() != num_particles * size:
             raise PairError(
-                f"the pair gave {part.numel()} weights for {num_particles} particles of {size} data: it must not "
+                f"the pair gave {part.numel()} weights for {num_particles} particles of {size} datapoints: it must not "
                 "subsample the data itself"
             )
 

@@ -59,7 +59,7 @@ class Options:
             "the posterior": self.draws * size * latents,
             "its densities": 8 * self.draws * size * (3 + self.log_likelihood * len(inspection.observed)),
             "the data": data * size,
-            "the predictive draws": self.new_draws * min(self.new_rows, size) * (latents + 2 * observed),
+            "the predictive samples": self.new_draws * min(self.new_rows, size) * (latents + 2 * observed),
         }
         if sum(parts.values()) > self.max_memory:
             told = ", ".join(f"{name} {_in_units(part)}" for name, part in parts.items())
@@ -126,7 +126,7 @@ class GroupCollector:
         return elbo, Estimate(figures[BOUND], figures[f"{BOUND}_standard_error"], count)
 
     def _blocks(self, args: Sequence[Tensor], new: bool) -> Iterator[GuideDraws]:
-        """All draws for a batch, so many at a time as are allowed; new data are drawn with the first of them."""
+        """All samples for a batch, in blocks of the allowed size; new data are drawn with the first of them."""
         at_once, first = max(1, _NUMBERS // max(1, args[0].numel())), 0
         while first < self._wanted.draws:
             with_new = new and first < self._wanted.new_draws

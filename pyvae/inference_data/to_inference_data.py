@@ -35,7 +35,7 @@ _CONDITIONAL = (
     "log p(x | z) given latents of the same datapoint, not the predictive density of x: leave-one-out and WAIC "
     "computed from it do not estimate how well new data are predicted"
 )
-_READS_DATA = "the model's draws depend on the data that it is given, so that it cannot draw data of its own"
+_READS_DATA = "the model's samples depend on the data that it is given, so that it cannot draw data of its own"
 
 
 def to_inference_data(

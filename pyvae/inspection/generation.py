@@ -1,4 +1,4 @@
-"""A model that draws what it would observe."""
+"""A model that samples its observed sites."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ class Unobserved(Messenger):
 
 
 def reads_data(pair: nn.Module, args: Sequence[Tensor]) -> bool:
-    """Whether what the model draws depends on its first argument: given that, it cannot draw data of its own."""
+    """Whether the model's samples depend on its first argument: then it cannot draw data of its own."""
     x = args[0]
     others = [x.roll(1, 0) if len(x) > 1 else x.flip(tuple(range(x.dim()))), *args[1:]]
     drawn = []

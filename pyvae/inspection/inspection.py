@@ -66,7 +66,7 @@ class Inspection:
 
     @property
     def registers_parameters(self) -> bool:
-        """Whether the programs tell Pyro of their parameters, which Pyro's objectives need for a backward pass."""
+        """Whether the programs register parameters with Pyro, which Pyro's objectives need for a backward pass."""
         return any(s["type"] == "param" for t in (self.guide, self.model) for s in t.nodes.values())
 
 

@@ -36,7 +36,7 @@ def check_sites(inspection: Inspection, size: int) -> tuple[str, int]:
         if not plates:
             raise PairError(
                 f"site {name!r} of the {program} lies outside of the data plate: batch shape "
-                f"{tuple(site['fn'].batch_shape)} and event shape {tuple(site['fn'].event_shape)} for {size} data. "
-                "Weights per datapoint exist only if one pyro.plate over the data holds every site"
+                f"{tuple(site['fn'].batch_shape)} and event shape {tuple(site['fn'].event_shape)} for {size} "
+                "datapoints. Weights per datapoint exist only if one pyro.plate over the data holds every site"
             )
     return choose_plate(plates)

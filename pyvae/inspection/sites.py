@@ -76,7 +76,7 @@ def has_support(distribution: Distribution) -> bool:
 
 
 def is_discrete(distribution: Distribution) -> bool:
-    """Whether its values are integers, codes or labels, as far as it tells."""
+    """Whether its values are integers, codes or labels, as far as is known."""
     distribution = unwrapped(distribution)
     return has_support(distribution) and bool(distribution.support.is_discrete)
 

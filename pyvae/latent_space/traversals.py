@@ -131,7 +131,7 @@ def interpolate(pair: nn.Module, a: Args, b: Args, steps: int = 8, spherical: bo
     first, last = (_inspected(pair, end) for end in (a, b))
     labels, others = _labels(first), _labels(last)
     if labels is not None and (others is None or not torch.equal(labels, others)):
-        raise DataError(f"the labels are {labels} and {others}; expected the same for both data")
+        raise DataError(f"the labels are {labels} and {others}; expected the same for both datapoints")
     latents, ends = determining_means(first), determining_means(last)
     codes = set(latents) - set(continuous_sites(first))
     if codes:
@@ -160,7 +160,7 @@ def continuous_site(inspection: Inspection, site: str | None) -> str:
 
 
 class _Centred(Messenger):
-    """Gives these sites their means in place of draws."""
+    """Gives these sites their means in place of samples."""
 
     def __init__(self, names: set[str]) -> None:
         super().__init__()

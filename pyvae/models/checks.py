@@ -55,7 +55,7 @@ def _check_batch(role: str, distribution: Distribution) -> None:
     if tuple(distribution.batch_shape) not in ((), (1,), (BATCH,)):
         raise PairError(
             f"{role}: batch shape {tuple(distribution.batch_shape)} and event shape {tuple(distribution.event_shape)} "
-            f"for {BATCH} data; expected batch shape ({BATCH},): move the other dimensions into the event with "
+            f"for {BATCH} datapoints; expected batch shape ({BATCH},): move the other dimensions into the event with "
             ".to_event(n)"
         )
 
@@ -76,7 +76,7 @@ def check_event(role: str, q: Distribution, p: Distribution, other: str) -> None
     """Compare the events of a guide's and a model's distribution of one site.
 
     Raises:
-        PairError: if they differ, or draws of the one lie where the other has no density.
+        PairError: if they differ, or samples of the one lie where the other has no density.
     """
     if q.event_shape != p.event_shape:
         raise PairError(
@@ -87,7 +87,7 @@ def check_event(role: str, q: Distribution, p: Distribution, other: str) -> None
 
 
 def _holds(distribution: Distribution, value: Tensor) -> bool:
-    """Whether values lie in the support, where that can be told."""
+    """Whether values lie in the support, where that is known."""
     try:
         return bool(distribution.support.check(value).all())
     except NotImplementedError:
@@ -103,7 +103,7 @@ def example_context(pair: nn.Module) -> tuple[Tensor, ...] | None:
 
 
 def check_components(pair: nn.Module) -> None:
-    """Draw z ~ p(z), x ~ p(x | z) and q(z | x) for two data, and compare the shapes.
+    """Draw z ~ p(z), x ~ p(x | z) and q(z | x) for two datapoints, and compare the shapes.
 
     A context whose labels cannot be guessed (it has no attribute ``example``) leaves the check to the first use.
 

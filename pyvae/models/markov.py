@@ -45,7 +45,7 @@ class _Chain(nn.Module):
             return pyro.sample("x", self.likelihood(z, *c), obs=x)
 
     def _check(self, *roles: str) -> None:
-        """Draw from every component for two data, and compare the shapes; as ``check_components`` does."""
+        """Sample from every component for two datapoints, and compare the shapes; as ``check_components`` does."""
         check_modules(self, "prior", "likelihood", "context", *roles)
         with evaluation_mode(self), isolated_rng():
             c = example_context(self)

@@ -160,7 +160,7 @@ class SemiSupervisedVAE(nn.Module):
         return {"dtype": like.dtype, "device": like.device}
 
     def _check(self) -> None:
-        """Pass two data through all components, and compare the shapes."""
+        """Pass two datapoints through all components, and compare the shapes."""
         with evaluation_mode(self), isolated_rng():
             c = call_named(
                 "context", self.context, torch.zeros(BATCH, dtype=torch.long).to(self._as_parameters()["device"])
@@ -172,6 +172,6 @@ class SemiSupervisedVAE(nn.Module):
             logits = call_named("classifier", self.classifier, x)
             if logits.shape != (BATCH, self.num_classes):
                 raise ArgumentError(
-                    f"classifier returned shape {tuple(logits.shape)} for {BATCH} data; expected ({BATCH}, "
+                    f"classifier returned shape {tuple(logits.shape)} for {BATCH} datapoints; expected ({BATCH}, "
                     f"{self.num_classes}), the logits of num_classes={self.num_classes}"
                 )

@@ -131,7 +131,7 @@ class VQVAE(nn.Module):
             return self.likelihood(z, *c).mean
 
     def _check(self) -> None:
-        """Pass two data through all components, and compare the shapes."""
+        """Pass two datapoints through all components, and compare the shapes."""
         with evaluation_mode(self), isolated_rng():
             c = example_context(self)
             if c is None:
@@ -146,7 +146,7 @@ class VQVAE(nn.Module):
             codes = call_named("quantizer", self.quantizer, maps.movedim(1, -1)).codes
         if d is not None and (not isinstance(d, Tensor) or d.shape != (BATCH,)):
             got = f"shape {tuple(d.shape)}" if isinstance(d, Tensor) else f"a {type(d).__name__}"
-            raise PairError(f"distance: gave {got} for {BATCH} data; expected a tensor of shape {(BATCH,)}")
+            raise PairError(f"distance: gave {got} for {BATCH} datapoints; expected a tensor of shape {(BATCH,)}")
         if codes.shape != k.shape:
             raise PairError(
                 f"encoder and quantizer give codes of shape {tuple(codes.shape[1:])}; expected the event shape of the "

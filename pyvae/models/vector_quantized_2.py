@@ -149,7 +149,7 @@ class VQVAE2(nn.Module):
             return self.likelihood(z_bottom, z_top, *c).mean
 
     def _check(self) -> None:
-        """Draw from the model for two data and pass them through the guide, and compare the shapes."""
+        """Sample from the model for two datapoints and pass them through the guide, and compare the shapes."""
         with evaluation_mode(self), isolated_rng():
             c = example_context(self)
             if c is None:

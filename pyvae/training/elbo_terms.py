@@ -25,7 +25,7 @@ def estimates_elbo(objective: ELBO) -> bool:
 
 
 def weighs_terms(objective: ELBO) -> bool:
-    """Whether an objective's loss is made of the terms of the ELBO, which then has to be told from them."""
+    """Whether an objective's loss consists of the terms of the ELBO, from which the ELBO is then reported."""
     return isinstance(objective, WeightedELBO)
 
 
@@ -37,7 +37,7 @@ class ELBOTerms(Messenger):
     Args:
         plate: the name of the plate over the data, if there is one.
         latents: the latent sites whose KL is wanted.
-        analytic: whether in closed form where there is one, as the objective has it; else from the draws.
+        analytic: whether in closed form where there is one, as the objective has it; else from the samples.
         checked: the sites whose values are compared with the support of their distribution.
 
     Attributes:

@@ -98,7 +98,7 @@ def fit(
         epochs: passes over the data, those before a resumption included.
         batch_size: rows per step, of each process.
         clip_norm: largest norm of the whole gradient of the mean loss per datapoint.
-        patience: stop after so many epochs without a better validation ELBO.
+        patience: stop after this number of epochs without a better validation ELBO.
         seed: of all randomness; by default drawn from torch's global stream.
         compile: whether the step is traced once and compiled, after which no Python runs in it; a pair that cannot be
             traced is trained eagerly, with a warning that says why. By default it is in runs of 2,000 steps or more,

@@ -56,7 +56,7 @@ def bounds(subject: Subject) -> Section:
     ).rename_axis("obs_id")
     figures = [_bound("ELBO", table, "elbo", "elbo_se", _ELBO)]
     for k in sizes[:-1]:
-        figures.append(_bound(f"L_{k}", table, f"L_{k}", "", f"importance-weighted bound of {k} draws"))
+        figures.append(_bound(f"L_{k}", table, f"L_{k}", "", f"importance-weighted bound of {k} samples"))
     last = f"L_{sizes[-1]}"
     figures.append(_bound(last, table, last, "log_likelihood_se", _LARGEST))
     figures += [_gap(table, last), _khat(table["khat"], subject.num_particles), _effective(table["ess"])]
@@ -89,7 +89,7 @@ def _columns(terms: LogTerms) -> _Columns:
 
 
 def _blocks(log_weight: Tensor, size: int) -> Tensor:
-    """L_k from all draws: the mean over blocks of k."""
+    """L_k from all samples: the mean over blocks of k."""
     whole = log_weight[: len(log_weight) // size * size].unflatten(0, (-1, size))
     return (whole.logsumexp(1) - math.log(size)).mean(0)
 
@@ -148,7 +148,7 @@ def _effective(effective: pd.Series) -> Finding:
         threshold="at least 10",
         source="Kong, A note on importance sampling using standardized weights, 1992",
         advice="" if value >= 10 else "few samples carry all the weight: do not use them as posterior samples; a "
-        "richer guide or more draws would help",
+        "richer guide or more samples would help",
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def calibration(subject: Subject) -> Section:
 
 
 def _ranks(subject: Subject) -> dict[str, np.ndarray]:
-    """By site: how many of the guide's draws lie below what the model has drawn, (simulations, D)."""
+    """By site: how many of the guide's samples lie below the model's sample, (simulations, D)."""
     args = subject.rows(_SIMULATIONS)
     times = -(-_SIMULATIONS // len(args[0]))
     args = copies(args, times)
@@ -76,8 +76,8 @@ def _figures(table: pd.DataFrame, count: int) -> list[Finding]:
     coverage, p_value = float(worst["coverage"]), min(1.0, float(table["p_value"].min()) * len(table))
     least, most = (end / count for end in binom.interval(1 - _REJECTED / 10 / len(table), count, _NOMINAL))
     unlike = (
-        "q(z | x) is not the posterior p(z | x) of this model; whether the difference matters, see the coverage "
-        "and by the inference gap"
+        "q(z | x) is not the posterior p(z | x) of this model; the coverage and the inference gap "
+        "show whether the difference matters"
     )
     return [
         Finding(
@@ -107,8 +107,8 @@ def _wrong(coverage: float, mean_rank: float, count: int) -> str:
     if coverage < _NOMINAL and abs(mean_rank - 0.5) > _SURE / (12 * count) ** 0.5:
         side = "low" if mean_rank > 0.5 else "high"
         return (
-            f"the guide's draws are too {side}: do not quote its intervals; use its importance weights, train longer, "
-            "or take a larger encoder"
+            f"the guide's samples are too {side}: do not quote its intervals; use its importance weights, train "
+            "longer, or take a larger encoder"
         )
     kind = "narrow, or wrong by another amount for each datapoint" if coverage < _NOMINAL else "wide"
     return f"the guide is too {kind}: do not quote its intervals; use its importance weights, or take a richer guide"

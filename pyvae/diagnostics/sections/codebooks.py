@@ -29,7 +29,7 @@ def codebooks(subject: Subject) -> Section:
     columns = {site: pd.Series(usage.counts.numpy()) for site, usage in codes.items()}
     picture = Picture(
         "Use of the codes",
-        "How often each code stands for a part of the data, the most frequent first; the line is even use.",
+        "The frequencies of the codes, the most frequent first; the line is uniform use.",
         lambda: draw_codes(codes),
     )
     return Section(_TITLE, tuple(figures), (picture,), pd.DataFrame(columns).rename_axis("code"))

@@ -134,7 +134,7 @@ def _averaged(parts: list[Tensor | None]) -> Tensor | None:
 
 
 def _prior_variance(site: _Site, drawn: Tensor) -> Tensor:
-    """Var_p z_d, (D,): by formula, averaged over contexts, or of draws (N, D); by their quartiles if p has none."""
+    """Var_p z_d, (D,): by formula, averaged over contexts, or of samples (N, D); by their quartiles if p has none."""
     variance = drawn.var(0) if site.variance is None else site.variance.mean(0)
     if not variance.isfinite().all():
         variance = torch.where(variance.isfinite(), variance, robust_moments(drawn)[1].square())

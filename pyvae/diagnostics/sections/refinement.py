@@ -84,7 +84,7 @@ def _bound(weights: Tensor) -> Tensor:
 
 
 def _error(draws: Tensor) -> float:
-    """Standard error of the mean over data of what (S, N) draws average to."""
+    """Standard error of the mean over data of the average of (S, N) samples."""
     return float(draws.std(0).square().sum().sqrt() / draws.shape[1] / len(draws) ** 0.5)
 
 
@@ -141,15 +141,15 @@ class _Moves:
         """
         factor = self.log_factor[name].exp()
         start = self._place[name] + self._unit[name] * self.shift[name] - factor * self._centre[name]
-        count = fn.batch_shape[-1] // len(start)  # the run has so many copies of the data
+        count = fn.batch_shape[-1] // len(start)  # the number of copies of the data in the run
         rows = [t.repeat(count, *[1] * (t.dim() - 1)) for t in (start, factor)]
-        # with a cache, for flows that know the density of their own draws alone without effort
+        # with a cache, for flows that know the density of their own samples alone without effort
         transform = AffineTransform(*rows, event_dim=len(fn.event_shape), cache_size=1)
         return dist.TransformedDistribution(fn, [transform])
 
 
 class _Moved(Messenger):
-    """Moves what a guide draws."""
+    """Moves a guide's samples."""
 
     def __init__(self, moves: _Moves) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ def _figures(table: pd.DataFrame, errors: Sequence[float], settled: bool) -> lis
     if float(total.mean()) > 1:
         encoder = not settled or float(table["amortization"].mean()) > float(table["approximation"].mean())
         advice = _ENCODER if encoder else _FAMILY
-    whole = f"log p(x) − ELBO of {count} data, or less: log p(x) is bounded by weights of the refined guide"
+    whole = f"log p(x) − ELBO of {count} datapoints, or less: log p(x) is bounded by weights of the refined guide"
     tuned = "the gain of a guide tuned to each datapoint alone" + ("" if settled else "; it was winning still")
     left = "the gap after tuning, or less: the posterior has another shape than the guide's family"
     told = {"inference gap": (total, whole), "amortization gap": (table["amortization"], tuned)}

@@ -77,7 +77,7 @@ class Subject:
 
     @property
     def drawn(self) -> tuple[str, ...]:
-        """The latents that the guide draws with real values; not codes, nor what is computed of others."""
+        """The latents that the guide samples with real values; not codes, nor functions of others."""
         return tuple(
             name for name in self.inspection.latents if _is_continuous(self.inspection.guide.nodes[name]["fn"])
         )
@@ -121,7 +121,7 @@ class Subject:
         return f"a chain of {count} latents is too long to be drawn so often" if count > _MOST_SITES else ""
 
     def draw_model(self, args: Sequence[Tensor]) -> Trace:
-        """A run of the model that draws what it observes."""
+        """A run of the model that samples its observed sites."""
         return poutine.trace(Unobserved()(self.pair.model)).get_trace(*args)
 
     def drawn_data(self, args: Sequence[Tensor]) -> tuple[Tensor, Trace]:
