@@ -219,7 +219,7 @@ def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "d
 
 
 def batches_for(pair: nn.Module, data: Data, batch_size: int, name: str = "data") -> Batches:
-    """Data as batches where the pair's parameters are; NaN is welcome if a component knows what it stands for.
+    """Data as batches on the device of the pair's parameters; NaN is allowed if a component handles missing values.
 
     Raises:
         PairError: if ``pair`` is no model/guide pair.

@@ -1,4 +1,4 @@
-"""How several processes divide the data of an epoch among themselves, without repeats."""
+"""The division of an epoch's data among several processes, without repeats."""
 
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Shard:
         return [chunk.tensor_split(self.count)[self.rank] for chunk in order.split(sizes)]
 
     def sizes(self, size: int, batch_size: int) -> list[int]:
-        """How many rows the processes take together, step by step."""
+        """The number of rows that the processes take together, step by step."""
         full, rest = divmod(size, batch_size * self.count)
         sizes = [batch_size * self.count] * full
         if rest >= self.count or not sizes:

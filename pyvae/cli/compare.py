@@ -1,4 +1,4 @@
-"""What the command line does with several runs."""
+"""The command that compares several runs."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The key figures of an evaluation, each with a sentence on what it means, and what they warn of."""
+"""The key figures of an evaluation, each with its meaning in one sentence, and warnings."""
 
 from collections.abc import Sequence
 

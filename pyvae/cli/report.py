@@ -45,7 +45,7 @@ def draw_samples(x: Tensor, labels: Tensor | None) -> Figure:
 
 
 def draw_reconstructions(x: Tensor, originals: Tensor, label: str = "decoded") -> Figure:
-    """Data in the upper rows, what became of them in the lower ones."""
+    """Data in the upper rows, their reconstructions in the lower ones."""
     columns = min(len(x), _SHOWN)
     blocks = zip(originals.split(columns), x.split(columns), strict=True)
     rows = [part for block in blocks for part in block]

@@ -1,4 +1,4 @@
-"""What the command line does to show what the latents of a run's pair have learnt."""
+"""The command that shows the meaning of the latents of a run's pair."""
 
 import torch
 from matplotlib.figure import Figure

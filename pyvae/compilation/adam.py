@@ -49,14 +49,14 @@ class RecordableAdam:
 
     @staticmethod
     def supports(optimizer: torch.optim.Optimizer) -> bool:
-        """Whether this optimizer's step is the one that is written here."""
+        """Whether this class implements the optimizer's step."""
         if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
             return False
         plain = all(_is_plain(group, optimizer.state) for group in optimizer.param_groups)
         return plain and not has_step_hooks(optimizer)
 
     def constants(self) -> tuple:
-        """What is recorded as constants; if it changes, the recording is out of date."""
+        """The numbers recorded as constants; if they change, the recording is out of date."""
         return tuple((g["eps"], *(g[name] for name in _UNSUPPORTED)) for g in self._optimizer.param_groups)
 
     def load(self) -> None:

@@ -192,7 +192,7 @@ def inspected(pair: nn.Module, data: Data) -> Inspection:
 
 
 def has_weights(inspection: Inspection) -> bool:
-    """Whether the guide's densities can be weighed against the model's: no point masses stand against densities."""
+    """Whether the guide has importance weights: no point masses stand against densities."""
     return not _point_masses(inspection)
 
 
@@ -207,7 +207,7 @@ def check_points(inspection: Inspection) -> None:
 
 
 def observed_numbers(inspection: Inspection) -> int:
-    """How many numbers the model observes of each datapoint."""
+    """The number of observed elements per datapoint."""
     count = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed)
     return count // len(inspection.arguments[0])
 

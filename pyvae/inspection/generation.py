@@ -16,7 +16,7 @@ __all__ = ["Unobserved", "reads_data"]
 
 
 class Unobserved(Messenger):
-    """Draws what a program observes, but for its factors, which are no random variables, and deterministic sites."""
+    """A handler that samples a program's observed sites, except factors and deterministic sites."""
 
     def _pyro_sample(self, msg: dict) -> None:
         if site_is_subsample(msg) or isinstance(msg["fn"], Unit) or msg["infer"].get("_deterministic"):

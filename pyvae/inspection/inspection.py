@@ -1,4 +1,4 @@
-"""What a pair does, found out by running it once: its sites, its data plate, its parameters."""
+"""The structure of a pair, found by running it once: its sites, its data plate, its parameters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

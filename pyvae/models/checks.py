@@ -1,4 +1,4 @@
-"""The check that components fit each other, made once, when a pair is built."""
+"""The check that components are compatible, made once, when a pair is built."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def _describe(*inputs: object) -> str:
 
 
 def call_named(role: str, component: Callable[..., Any], *inputs: object) -> Any:
-    """What the component returns, or an error that names its role in the pair."""
+    """The component's return value, or an error that names its role in the pair."""
     try:
         return component(*inputs)
     except RUN_ERRORS as error:

@@ -104,7 +104,7 @@ class Subject:
         return as_matrix(values, site, self.dim).cpu().double()
 
     def drawn_rows(self, trace: Trace, name: str) -> np.ndarray:
-        """What was drawn at a site, (N, D) float64."""
+        """The values sampled at a site, (N, D) float64."""
         return self.matrix(trace.nodes[name]["value"], trace.nodes[name]).numpy()
 
     def nested(self) -> str:
