@@ -15,7 +15,7 @@ for copy in (HERE / "tutorials").glob("*.md"):
 for tutorial in (HERE.parent / "tutorials").glob("*.md"):
     shutil.copy2(tutorial, HERE / "tutorials")
 
-# What goes with what is found out by the tests.
+# The table of compatibility is made by the tests.
 sys.path.insert(0, str(HERE.parent))
 from tests.conformance.matrix import page  # noqa: E402
 

@@ -106,7 +106,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import what is slow to import, when it is asked for."""
+    """Import slow modules when they are first used."""
     if name in ("compare", "diagnose"):
         return getattr(diagnostics, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The errors that pyvae raises for a user's mistakes: each says what came, what was expected and what to do."""
+"""The errors that pyvae raises for a user's mistakes: each says what was given, what was expected and what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +59,7 @@ class RunError(PyvaeError, RuntimeError):
 
 
 class TraceError(PyvaeError, RuntimeError):
-    """What a pair does cannot be recorded as a graph of tensor operations, or the graph cannot be compiled."""
+    """A pair's programs cannot be recorded as a graph of tensor operations, or the graph cannot be compiled."""
 
 
 @contextmanager

@@ -231,7 +231,7 @@ def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "d
 
 
 def batches_for(pair: nn.Module, data: Data, batch_size: int, name: str = "data") -> Batches:
-    """Data as batches where the pair's parameters are; NaN is welcome if a component knows what it stands for.
+    """Data as batches on the device of the pair's parameters; NaN is allowed if a component handles missing values.
 
     Raises:
         PairError: if ``pair`` is no model/guide pair.
@@ -278,7 +278,7 @@ def check_order(data: Data, name: str, stream: bool = False) -> None:
         stream: whether to accept a stream, whose rows have no other numbers than those of their arrival.
 
     Raises:
-        DataError: naming what is told.
+        DataError: naming that argument.
     """
     if keeps_order(data) or (stream and isinstance(data.dataset, IterableDataset)):
         return

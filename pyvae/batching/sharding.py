@@ -1,4 +1,4 @@
-"""How several processes divide the data of an epoch among themselves, without repeats."""
+"""The division of an epoch's data among several processes, without repeats."""
 
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
@@ -41,12 +41,12 @@ class Shard:
             [[0, 1], [4, 5, 6]]
         """
         if len(order) < self.count:
-            raise DataError(f"there are {len(order)} data for {self.count} processes; expected at least one for each")
+            raise DataError(f"{len(order)} datapoints for {self.count} processes; expected at least one for each")
         sizes = self.sizes(len(order), batch_size)
         return [chunk.tensor_split(self.count)[self.rank] for chunk in order.split(sizes)]
 
     def sizes(self, size: int, batch_size: int) -> list[int]:
-        """How many rows the processes take together, step by step."""
+        """The number of rows that the processes take together, step by step."""
         full, rest = divmod(size, batch_size * self.count)
         sizes = [batch_size * self.count] * full
         if rest >= self.count or not sizes:
@@ -60,7 +60,7 @@ class ShardedSampler(Sampler[list[int]]):
     Args:
         batches: the sampler, which must give the same batches in all processes when it is given the same streams.
         shard: the part of this process.
-        seed: of the streams on which the sampler draws.
+        seed: of the sampler's random streams.
     """
 
     def __init__(self, batches: Sized, shard: Shard, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""What the command line does with several runs."""
+"""The command that compares several runs."""
 
 import json
 from collections import Counter
@@ -27,7 +27,7 @@ def compare(runs: list[str], num_particles: int = 100, seed: int = 0, output: st
     Args:
         runs: two or more run directories, of the same data and preprocessing.
         num_particles: importance samples per datapoint.
-        seed: of the draws.
+        seed: of the samples.
         output: a .json file for the figures; by default comparison-1.json, … in the first of the runs.
     """
     opened = {name: open_run(run) for name, run in _names(runs).items()}
@@ -77,14 +77,14 @@ def _check_same_data(first: Run, other: Run) -> None:
     if first.conditional != other.conditional:
         names = sorted((first, other), key=lambda run: run.conditional)
         raise DataError(
-            f"{names[1].directory} and {names[0].directory} cannot be compared: the first is told the label of each "
+            f"{names[1].directory} and {names[0].directory} cannot be compared: the first is given the label of each "
             "datapoint, and the second is not"
         )
 
 
 def _print(console: Console, comparison: Comparison, title: str) -> None:
     """Show a comparison as a table, and what it means."""
-    heads = ("run", "bound", "log p̂(x)", "difference", "error of the data", "Monte Carlo error")
+    heads = ("run", "bound", "log p̂(x)", "difference", "test-set sampling error", "Monte Carlo error")
     table = Table(*heads, title=title, title_justify="left")
     for name, row in _rows(comparison).items():
         table.add_row(name, *row)

@@ -27,7 +27,7 @@ def diagnose(
         run: the run directory.
         num_particles: importance samples per datapoint.
         count: how many of the test data, the first ones; by default all.
-        seed: of the draws.
+        seed: of the samples.
         output: a .html for the page or a .json for the figures; by default diagnosis-1.html, … in run.
     """
     opened = open_run(run)
@@ -40,7 +40,7 @@ def diagnose(
     test = data.test.rows(torch.arange(count or len(data.test))).fixed()
     diagnosis = diagnose_pair(pair, test, num_particles, seed)
     title = f"Can it be trusted? {opened.recipe} on {data.name}"
-    subtitle = f"{len(test):,} test data, {num_particles} draws of the guide for each"
+    subtitle = f"{len(test):,} test data, {num_particles} samples of the guide for each"
     content = diagnosis.to_html(title, subtitle) if path.suffix == ".html" else _figures(diagnosis)
     write_atomically(path, content.encode())
     Console(soft_wrap=True).print(str(diagnosis), markup=False, highlight=False)

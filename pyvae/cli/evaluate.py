@@ -25,7 +25,7 @@ def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | No
     Args:
         run: the run directory.
         num_particles: importance samples per datapoint.
-        seed: of the draws.
+        seed: of the samples.
         output: a .json file for the figures; by default evaluation-1.json, … in run.
     """
     opened = open_run(run)
@@ -44,7 +44,7 @@ def evaluate_test_data(pair: nn.Module, data: DataSplits, num_particles: int, se
 
 def print_figures(console: Console, evaluation: Evaluation, title: str) -> None:
     """Show the figures of an evaluation as a table."""
-    table = Table("figure", "value", "Monte Carlo error", "error of the data", title=title, title_justify="left")
+    table = Table("figure", "value", "Monte Carlo error", "test-set sampling error", title=title, title_justify="left")
     figures = evaluation.figures()
     for name in ("elbo", "log_likelihood"):
         if name not in figures:

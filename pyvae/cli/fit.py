@@ -130,7 +130,7 @@ def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: Run
     if processes.rank:
         return
     run.write_record()  # a resumed run may have more epochs now
-    told.print(f"trained: {result}; evaluating {len(data.test)} test data")
+    told.print(f"trained: {result}; evaluating {len(data.test)} test datapoints")
     save(run.directory / "model.safetensors", pair)
     evaluation = evaluate_test_data(pair, data, options.evaluation_particles, derive_seed(seed, *_TEST))
     run.write("evaluation.json", evaluation.figures())

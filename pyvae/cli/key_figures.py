@@ -1,4 +1,4 @@
-"""The key figures of an evaluation, each with a sentence on what it means, and what they warn of."""
+"""The key figures of an evaluation, each with its meaning in one sentence, and warnings."""
 
 from collections.abc import Sequence
 
@@ -29,12 +29,12 @@ def key_figures(evaluation: Evaluation, conditional: bool) -> list[dict[str, str
         {
             "name": "Reconstruction",
             "value": f"{figures['reconstruction']:.2f} nats",
-            "meaning": "E[log p(x | z)] under q(z | x): how well z tells x",
+            "meaning": "E[log p(x | z)] under q(z | x): how well z predicts x",
         },
         {
             "name": "KL",
             "value": f"{figures['kl']:.2f} nats",
-            "meaning": "from prior to posterior: how much z tells of x; near 0, the latents are not used",
+            "meaning": "from prior to posterior: how much information z has on x; near 0, the latents are not used",
         },
         {
             "name": "Bits per dimension",
@@ -51,7 +51,7 @@ def _code_figures(site: str, evaluation: Evaluation) -> list[dict[str, str]]:
         {
             "name": f"Perplexity of {site}",
             "value": f"{usage.perplexity:.1f}",
-            "meaning": f"of {usage.num_codes} codes: so many, used equally often, would tell as much. "
+            "meaning": f"the effective number of codes in use, of {usage.num_codes}. "
             f"{usage.usage:.0%} of them occur in the test data",
         },
         {

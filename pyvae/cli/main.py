@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``pyvae``; by default those of the process.
 
     Returns:
-        0; 2 after a user's mistake, which is told on standard error; 1 if nobody reads the output to its end.
+        0; 2 after a user's mistake, which is reported on standard error; 1 if nobody reads the output to its end.
     """
     keep_memory()
     parser, recipe_parsers = _parsers()

@@ -45,7 +45,7 @@ def draw_samples(x: Tensor, labels: Tensor | None) -> Figure:
 
 
 def draw_reconstructions(x: Tensor, originals: Tensor, label: str = "decoded") -> Figure:
-    """Data in the upper rows, what became of them in the lower ones."""
+    """Data in the upper rows, their reconstructions in the lower ones."""
     columns = min(len(x), _SHOWN)
     blocks = zip(originals.split(columns), x.split(columns), strict=True)
     rows = [part for block in blocks for part in block]
@@ -76,7 +76,7 @@ def _data_pictures(run: Run, pair: nn.Module, some: Sequence[Tensor], num_classe
         Picture(
             "reconstructions",
             "Reconstructions",
-            "Held-out data, and what is left of them after the passage through z.",
+            "Held-out data and their reconstructions.",
             draw_reconstructions(run.original_units(reconstruct(pair, some)), run.original_units(some[0])),
         ),
     ]
@@ -135,7 +135,7 @@ def _pictures(
             Picture(
                 "codes",
                 "Use of the codes",
-                "How often each code stands for test data, the most frequent first; the line is even use.",
+                "The frequencies of the codes on test data, the most frequent first; the line is uniform use.",
                 draw_codes(codes),
             )
         )

@@ -1,4 +1,4 @@
-"""Run directories: what was run, on what, and what came of it."""
+"""Run directories: the record of a run and its results."""
 
 import json
 import platform
@@ -58,7 +58,7 @@ class Run:
         return "num_classes" in self.arguments
 
     def original_units(self, x: Tensor) -> Tensor:
-        """x, as the pair takes and gives it, in the units that the data had before a standardization."""
+        """The data in the units that they had before a standardization."""
         return preprocessings.original_units(x, self.preprocessing)
 
     def load_data(self) -> DataSplits:

@@ -27,7 +27,7 @@ def sample(
         count: how many.
         labels: the classes to generate, of a conditional pair; by default all.
         draw: draw x from p(x | z) instead of taking its mean.
-        seed: of the draws.
+        seed: of the samples.
         output: a .png for a picture or a .npy for the numbers; by default samples-1.png, … in run.
     """
     opened = open_run(run)

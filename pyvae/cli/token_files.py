@@ -1,4 +1,4 @@
-"""Grids of codes in a folder, with a record of what they stand for."""
+"""Grids of codes in a folder, with a record of their meaning."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ RECORD = "tokens.json"
 
 @dataclass(frozen=True)
 class Tokens:
-    """What is known of tokens besides their numbers.
+    """The description of tokens besides their numbers.
 
     Attributes:
         recipe: that of the pair that made them.

@@ -1,4 +1,4 @@
-"""What the command line does with tokens: files to grids of codes, and back."""
+"""The commands for tokens: files to grids of codes, and back."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What the command line does to show what the latents of a run's pair have learnt."""
+"""The command that shows the meaning of the latents of a run's pair."""
 
 import torch
 from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ from pyvae.pages.plots import draw_grid, draw_rows
 
 __all__ = ["draw_traversal", "traverse"]
 
-_FARTHEST = 1e6  # no prior draws there, and decoders give numbers still
+_FARTHEST = 1e6  # no prior samples there, and decoders still return numbers
 
 
 def traverse(

@@ -1,4 +1,4 @@
-"""Compilation: what a pair does, recorded once as a graph of tensor operations and run without Python after that."""
+"""Compilation: a pair's programs, recorded once as a graph of tensor operations and then run without Python."""
 
 from pyvae.compilation.adam import RecordableAdam
 from pyvae.compilation.compiled import CompiledELBO, compile

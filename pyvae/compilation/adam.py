@@ -16,11 +16,16 @@ _NUMBERS = 6  # learning rate, step size, bias correction, β₁, β₂, weight 
 
 
 class RecordableAdam:
-    """m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  θ ← θ − α m̂ / (√v̂ + ε), with m̂ = m / (1 − β₁ᵗ) and so on.
+    r"""The step of Adam or AdamW as tensor operations, which can be recorded.
+
+    .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \qquad
+        \theta \leftarrow \theta - \alpha \frac{\hat m}{\sqrt{\hat v} + \varepsilon}
+
+    m̂ = m / (1 − β₁ᵗ), and v̂ likewise.
 
     The moments are those in the optimizer's state, changed in place. Numbers that change from step to step, or that a
     schedule sets, are inputs: :meth:`advance` sets them. An element whose gradient is not finite is left as it is, so
-    that the cause can be looked for.
+    that the cause can be found.
 
     Args:
         optimizer: an Adam or AdamW that has made a step, so that its state exists.
@@ -44,14 +49,14 @@ class RecordableAdam:
 
     @staticmethod
     def supports(optimizer: torch.optim.Optimizer) -> bool:
-        """Whether this optimizer's step is the one that is written here."""
+        """Whether this class implements the optimizer's step."""
         if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
             return False
         plain = all(_is_plain(group, optimizer.state) for group in optimizer.param_groups)
         return plain and not has_step_hooks(optimizer)
 
     def constants(self) -> tuple:
-        """What is recorded as constants; if it changes, the recording is out of date."""
+        """The numbers recorded as constants; if they change, the recording is out of date."""
         return tuple((g["eps"], *(g[name] for name in _UNSUPPORTED)) for g in self._optimizer.param_groups)
 
     def load(self) -> None:

@@ -1,4 +1,4 @@
-"""How long a recording may become."""
+"""The limit on the length of a recording."""
 
 from pyro.poutine.messenger import Messenger
 

@@ -72,15 +72,14 @@ class CompiledELBO(nn.Module):
 
 
 def compile(pair: nn.Module, objective: ELBO | None = None) -> CompiledELBO:
-    r"""−ELBO(x) of a pair and its gradient, traced once per signature into one graph: Pyro's Python runs no more.
+    r"""A pair's loss, −ELBO(x), and its gradient, compiled: traced once per signature into one graph.
 
-    The result takes the place of ``objective(pair.model, pair.guide)`` in a training loop of one's own;
-    :func:`pyvae.fit` does the like by itself. Random draws stay in the graph and are fresh at each call, from the
-    stream, and in the order, of the eager programs. Parameters, buffers, the arguments, and tensors that the
-    programs find elsewhere are read anew at each call; a change of a number or string among the attributes of the
-    pair's modules, or of their train/eval mode, traces again. Nothing is validated: that data lie in the support of
-    the likelihood is for the caller to see to. Other Python state (globals, closures, the sizes in a
-    file) is read once.
+    Pyro's Python no longer runs. The result takes the place of ``objective(pair.model, pair.guide)`` in a training loop
+    of one's own; :func:`pyvae.fit` does the like by itself. Random samples stay in the graph and are fresh at each
+    call, from the stream, and in the order, of the eager programs. Parameters, buffers, the arguments, and tensors that
+    the programs find elsewhere are read anew at each call; a change of a number or string among the attributes of the
+    pair's modules, or of their train/eval mode, traces again. Nothing is validated: the caller must make sure that data
+    lie in the support of the likelihood. Other Python state (globals, closures, the sizes in a file) is read once.
 
     Args:
         pair: a module with ``model`` and ``guide``.
@@ -88,7 +87,7 @@ def compile(pair: nn.Module, objective: ELBO | None = None) -> CompiledELBO:
 
     Returns:
         A module: called with the arguments of the programs it gives the loss, a scalar tensor in nats, summed over
-        the batch as Pyro sums it. Gradients come with it, and are handed on by ``loss.backward()``.
+        the batch as Pyro sums it. Its gradients are propagated by ``loss.backward()``.
 
     Raises:
         TraceError: at the first call, if the programs decide by the values of tensors, read numbers with ``.item()``,

@@ -17,7 +17,7 @@ __all__ = ["Program", "Programs", "described"]
 
 
 def described(value: Any) -> Any:
-    """What a program is compiled for, of one of its inputs."""
+    """The properties of an input for which a program is compiled."""
     if not isinstance(value, Tensor):
         return type(value), value
     return value.shape, value.stride(), value.dtype, value.device, value.requires_grad

@@ -1,4 +1,4 @@
-"""What the programs of a pair can read besides tensors: the Python attributes of its modules."""
+"""The Python state that a pair's programs can read besides tensors: the attributes of its modules."""
 
 from collections.abc import Hashable
 from typing import Any

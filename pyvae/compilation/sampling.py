@@ -22,7 +22,7 @@ class CompiledPredictive(nn.Module):
 
     Args:
         pair: a module with ``model`` and ``guide``.
-        num_samples: the number S of draws per call.
+        num_samples: the number S of samples per call.
         posterior: whether the latents come from the guide instead of the model.
         return_sites: the names of the sites to give; by default those that Pyro gives.
 
@@ -52,7 +52,7 @@ class CompiledPredictive(nn.Module):
         self._programs = Programs(pair)
 
     def forward(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
-        """The draws for these arguments of the pair's programs, by site: (S, …) each."""
+        """The samples for these arguments of the pair's programs, by site: (S, …) each."""
         count, posterior, sites = self._settings
 
         @torch.no_grad()

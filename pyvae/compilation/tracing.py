@@ -1,4 +1,4 @@
-"""Recording what a function of a module's state does to tensors, without the Python that does it."""
+"""Recording of a function's effects on tensors, without the Python that causes them."""
 
 import numbers
 import random
@@ -169,10 +169,10 @@ class _Body(nn.Module):
 def record(
     module: nn.Module, function: Callable, inputs: Sequence[Any], most_operations: int | None = None
 ) -> Recording:
-    """Run ``function(*inputs)`` once on tensors without content and record what it does.
+    """Run ``function(*inputs)`` once on tensors without content and record its operations.
 
     The function may use the module's parameters, take gradients with respect to them, and change parameters, buffers
-    and inputs in place. Random draws are recorded as draws. Inputs that are no tensors become constants. The module,
+    and inputs in place. Random sampling is recorded as such. Inputs that are no tensors become constants. The module,
     the random streams and the param store are left as they were. What takes more than ``most_operations`` is given up:
     the compiler needs a millisecond or two for each, and more for each of many.
 
@@ -237,7 +237,7 @@ def _other_streams() -> tuple:
 
 
 def reason(error: Exception) -> str:
-    """What a pair cannot be compiled for, in a line."""
+    """The reason why a pair cannot be compiled, in one line."""
     message = first_lines(error).splitlines()
     if isinstance(error, TraceError):
         return message[0]

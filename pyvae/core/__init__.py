@@ -1,1 +1,1 @@
-"""Core: what every other folder may use."""
+"""Core: helpers that every other folder may use."""

@@ -1,4 +1,4 @@
-"""Checks of plain arguments: each says what came and what was expected."""
+"""Checks of plain arguments: each says what was given and what was expected."""
 
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -41,7 +41,7 @@ def as_shape(shape: int | Sequence[int], name: str = "event_shape") -> torch.Siz
 
 
 def check_int(name: str, value: object, minimum: int = 1) -> None:
-    """Refuse what is no int of at least ``minimum``.
+    """Refuse anything but an int of at least ``minimum``.
 
     Raises:
         ArgumentError: naming the argument.
@@ -52,7 +52,7 @@ def check_int(name: str, value: object, minimum: int = 1) -> None:
 
 
 def check_positive(name: str, value: object) -> None:
-    """Refuse what is no positive, finite number.
+    """Refuse anything but a positive, finite number.
 
     Raises:
         ArgumentError: naming the argument.
@@ -62,7 +62,7 @@ def check_positive(name: str, value: object) -> None:
 
 
 def check_seed(seed: object) -> None:
-    """Refuse what is no int in [0, 2³²), which is what torch, numpy and Python take alike.
+    """Refuse anything but an int in [0, 2³²), the seeds that torch, numpy and Python all accept.
 
     Raises:
         ArgumentError: saying what came.
@@ -72,7 +72,7 @@ def check_seed(seed: object) -> None:
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse what is none of ``choices``.
+    """Refuse anything but one of ``choices``.
 
     Raises:
         ArgumentError: naming the argument and the choices.
@@ -92,7 +92,7 @@ def check_code_dtype(codes: Tensor, num_codes: int) -> None:
 
 
 def check_maker(name: str, make: object, of: str, example: str) -> None:
-    """Refuse what does not make a component, a component itself included.
+    """Refuse anything that does not make a component, a component itself included.
 
     Raises:
         ArgumentError: naming the argument, and an example.
@@ -102,7 +102,7 @@ def check_maker(name: str, make: object, of: str, example: str) -> None:
 
 
 def check_module(name: str, module: object) -> None:
-    """Refuse what is no instance of ``torch.nn.Module``.
+    """Refuse anything but an instance of ``torch.nn.Module``.
 
     Raises:
         ArgumentError: naming the argument.

@@ -24,12 +24,12 @@ def rows_of(args: Sequence[Tensor], rows: slice | Tensor, columns: Collection[in
 
 
 def copies(args: Sequence[Tensor], count: int, columns: Collection[int] | None = None) -> list[Tensor]:
-    """The arguments with all data so many times over: all rows once, then all again.
+    """The arguments with all data repeated: all rows once, then all again.
 
     Args:
         args: the arguments of a pair's programs.
         count: how many times.
-        columns: which of them have one row per datapoint; to be told where these are a few rows of the data, since a
+        columns: which of them have one row per datapoint; needed where these are a few rows of the data, since a
             constant may happen to have as many.
     """
     columns = columns_of(args) if columns is None else columns

@@ -1,4 +1,4 @@
-"""What is to be known of tensors before they are used."""
+"""Checks of tensors before they are used."""
 
 import math
 from collections.abc import Callable, Sequence

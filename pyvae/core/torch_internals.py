@@ -79,7 +79,7 @@ def compile_graph(graph: fx.GraphModule, examples: Sequence[Tensor]) -> Callable
 
 
 def has_step_hooks(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether somebody hooks onto the steps of this optimizer."""
+    """Whether this optimizer has step hooks."""
     own = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
     return any((*own, _global_optimizer_pre_hooks, _global_optimizer_post_hooks))
 

@@ -60,7 +60,7 @@ class MemoryMapped(Dataset):
         return list(zip(*self[torch.tensor(index)], strict=True))
 
     def _advise(self, advice: str) -> None:
-        """Tell the system, where it can be told, how to treat the files' memory; their content stays as it is."""
+        """Advise the system, where possible, how to treat the files' memory; their content stays as it is."""
         if hasattr(mmap, advice):
             for array in self._arrays:
                 array.base.madvise(getattr(mmap, advice))

@@ -82,7 +82,7 @@ _LATE = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what is put off, when it is asked for."""
+    """Import slow modules when they are first used."""
     if name in ("diagnosis", "sections"):
         return import_module(f"{__name__}.{name}")
     for module, names in _LATE.items():

@@ -1,4 +1,4 @@
-"""Can the posterior be trusted: all diagnostics of a pair, in one table and on one page."""
+"""All diagnostics of a pair, in one table and on one page: can the posterior be trusted?"""
 
 import inspect
 import io
@@ -38,11 +38,11 @@ SECTIONS: tuple[Callable[[Subject], Section], ...] = tuple(
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """The figures of a pair on data, each with what it means and what to do.
+    """The figures of a pair on data, each with its meaning and with advice.
 
     Attributes:
         sections: the parts, by name: their figures, pictures, and a table per datapoint or per latent dimension.
-        settings: what was diagnosed, and how.
+        settings: the pair, the data and the options.
     """
 
     sections: dict[str, Section]
@@ -50,7 +50,7 @@ class Diagnosis:
 
     @property
     def advice(self) -> list[str]:
-        """What to do, in the order of the sections; empty if all figures are within their thresholds."""
+        """The advice, in the order of the sections; empty if all figures are within their thresholds."""
         return [f"{f.name}: {f.text} — {f.advice}" for s in self.sections.values() for f in s.figures if f.advice]
 
     def __getitem__(self, name: str) -> Finding:
@@ -68,7 +68,7 @@ class Diagnosis:
         return pd.DataFrame(rows).set_index(["section", "figure"])
 
     def to_html(self, title: str = "Can this posterior be trusted?", subtitle: str = "") -> str:
-        """One page with all pictures in it, which needs nothing else."""
+        """One self-contained page with all pictures."""
         return render(
             "diagnosis",
             title=title,
@@ -101,14 +101,16 @@ def diagnose(
     max_memory: int = DEFAULT_MEMORY,
     progress: bool = True,
 ) -> Diagnosis:
-    r"""Can q(z | x) be trusted as p(z | x), and p(x) as the distribution of the data? Figures with verdicts.
+    r"""Diagnose whether q(z | x) can be trusted as p(z | x), and p(x) as the distribution of the data.
 
-    Importance weights w = p(x, z) / q(z | x) of all data give the bounds, Pareto's k̂ and the effective sample size;
-    up to 64 data the inference gap and its parts; 1,000 data of the model itself the calibration of q; up to 1,000
-    data the use of the latents and the match of prior and aggregated posterior; up to 200 data predictive checks. The
-    latter are chosen at random. Give the test set: what was trained on is fitted too well.
+    The result holds figures with verdicts. Importance weights w = p(x, z) / q(z | x) of all data give the bounds,
+    Pareto's k̂ and the effective sample size; up to 64 datapoints the inference gap and its parts; 1,000 datapoints
+    from the model itself the calibration of q; up to 1,000 datapoints the use of the latents and the match of prior and
+    aggregated posterior; up to 200 datapoints predictive checks. Subsets are chosen at random. Give the test set: the
+    training set is fitted too well.
 
-    Works on any pair whose sites lie in one data plate. What has no answer for a pair is left out, with the reason.
+    Works on any pair whose sites lie in one data plate. Sections that do not apply to a pair are left out, with the
+    reason.
 
     Args:
         pair: a module with ``model`` and ``guide``.
@@ -119,12 +121,12 @@ def diagnose(
         sections: what to ask; each is a function from a :class:`pyvae.diagnostics.sections.Subject` to a
             :class:`pyvae.diagnostics.sections.Section`.
         max_memory: about how many bytes intermediate results may take.
-        progress: show in the terminal what is being asked.
+        progress: show the current section in the terminal.
 
     Raises:
         PairError: if a site lies outside the data plate, or the densities are no importance weights.
         DataError: if there are no data, or they do not fit the pair.
-        ArgumentError: if a number is out of range, or what is in ``sections`` is no function.
+        ArgumentError: if a number is out of range, or an entry of ``sections`` is no function.
 
     References:
         Yao, Vehtari, Simpson and Gelman, *Yes, but did it work? Evaluating variational inference*, 2018. Each figure
@@ -155,7 +157,7 @@ def diagnose(
 
 
 def _asked(sections: Sequence[Callable[[Subject], Section]], subject: Subject, progress: bool) -> dict[str, Section]:
-    """The sections by name, with a bar that tells which one is at work."""
+    """The sections by name, with a bar that shows the current one."""
     console, found = Console(stderr=True), {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     hidden = not (progress and console.is_terminal)
@@ -191,5 +193,5 @@ def _shown(section: Section) -> dict[str, object]:
 
 
 def _errors(figure: Finding) -> list[tuple[str, str]]:
-    kinds = (("by draws", figure.standard_error), ("by choice of data", figure.dataset_standard_error))
+    kinds = (("by draws", figure.standard_error), ("test-set sampling error", figure.dataset_standard_error))
     return [(kind, f"{error:.2g}") for kind, error in kinds if not math.isnan(error)]

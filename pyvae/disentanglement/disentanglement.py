@@ -1,4 +1,4 @@
-"""All that is measured of a representation where the factors of the data are known."""
+"""All measures of a representation whose ground-truth factors are known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ __all__ = ["Disentanglement", "disentanglement"]
 
 @dataclass(frozen=True, repr=False)
 class Disentanglement:
-    """Measures of a code against known factors; of those with a tensor per factor, the mean is what is usually told.
+    """Measures of a code against known factors; for those with a tensor per factor, the mean is usually reported.
 
     Attributes:
         mutual_information: (D, F), nats, as :func:`mutual_information`.
@@ -39,7 +39,7 @@ class Disentanglement:
     linear_probe: Tensor
 
     def figures(self) -> dict[str, float]:
-        """All of them by name, as one number each."""
+        """All measures by name, as one number each."""
         return {
             "mutual_information_gap": float(self.mutual_information_gap.mean()),
             "sap": float(self.sap.mean()),
@@ -61,9 +61,11 @@ def disentanglement(
     sites: Sequence[str] | None = None,
     seed: int | None = None,
 ) -> Disentanglement:
-    r"""MIG, SAP, FactorVAE score, DCI and a linear probe of z_n = E[z | x_n] under q, and the factors v_n of x_n.
+    r"""Compare a pair's posterior means with known factors: MIG, SAP, FactorVAE score, DCI and a linear probe.
 
-    What each measures, and what it is at its best and by chance, is told where it is defined. They do not measure the
+    The code is z_n = E[z | x_n] under q, the factors are v_n of x_n.
+
+    The definition of each measure gives its best value and its value by chance. They do not measure the
     same: a code can be good by one and bad by another (Locatello et al., 2019).
 
     Args:

@@ -1,4 +1,4 @@
-"""How well classifiers tell known factors from a code, and which dimensions they use: DCI and linear probes."""
+"""DCI and linear probes: how well classifiers predict known factors from a code, and which dimensions they use."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ _PENALTIES = np.logspace(-4, 4, 9)
 
 @dataclass(frozen=True, repr=False)
 class DCI:
-    """Which dimensions of a code tell which factors.
+    """The dimensions of a code that predict each factor, and how well.
 
     Attributes:
         importances: R, (D, F), float64; each column sums to 1, or is 0 if its classifier uses none.
@@ -36,7 +36,12 @@ class DCI:
 
     @property
     def disentanglement(self) -> float:
-        """Σ_d ρ_d (1 − H_F(R_d· / Σ_k R_dk)), ρ_d = Σ_k R_dk / Σ R, to base F: 1 if each z_d tells one factor."""
+        r"""The disentanglement of the code, 1 if each z_d predicts one factor.
+
+        .. math:: \sum_d \rho_d (1 - H_F(R_{d \cdot} / \sum_k R_{dk})), \qquad \rho_d = \sum_k R_{dk} / \sum R
+
+        The entropy is to base F.
+        """
         weights = self.importances.sum(1)
         if not weights.any():
             return 0.0
@@ -44,7 +49,12 @@ class DCI:
 
     @property
     def completeness(self) -> float:
-        """(1/F) Σ_k (1 − H_D(R_1k … R_Dk)), with entropy to base D: 1 if each factor is told by one dimension."""
+        r"""The completeness of the code, 1 if each factor is predicted by one dimension.
+
+        .. math:: \frac 1F \sum_k (1 - H_D(R_{1k}, \dots, R_{Dk}))
+
+        The entropy is to base D.
+        """
         return float(_concentration(self.importances.T).mean())
 
     def __repr__(self) -> str:
@@ -69,12 +79,15 @@ def dci(
     seed: int = 0,
     classifier: ClassifierMixin | None = None,
 ) -> DCI:
-    r"""R_dk, the importance of z_d to a classifier of v_k: disentanglement, completeness and informativeness.
+    r"""Disentanglement, completeness and informativeness (DCI) of a code, from the importances of a classifier.
 
-    Disentanglement asks whether a dimension tells one factor alone, completeness whether a factor is told by one
-    dimension alone, informativeness how well it is told by all together. Each is 1 for a code that is, up to order and
-    a monotone map of each dimension, the factors. Where the code tells nothing, the importances are those of noise:
-    about alike, with disentanglement and completeness near 0, and informativeness near the most frequent value's.
+    R_dk is the importance of z_d to a classifier of v_k.
+
+    Disentanglement asks whether a dimension predicts one factor alone, completeness whether a factor is predicted by
+    one dimension alone, informativeness how well it is predicted by all together. Each is 1 for a code that is, up to
+    order and a monotone map of each dimension, the factors. Where the code is uninformative, the importances are those
+    of noise: about equal, with disentanglement and completeness near 0, and informativeness near the most frequent
+    value's.
 
     Args:
         codes: z, (N, D), such as posterior means; a tensor or an array.
@@ -126,7 +139,9 @@ def linear_probe(
     seed: int = 0,
     regression: bool = False,
 ) -> Tensor:
-    r"""P(argmax_v w_v · z + b_v = v_k) on held-out rows: how well a linear classifier tells each factor from the code.
+    r"""The accuracy, on held-out rows, with which a linear classifier predicts each factor from a code.
+
+    .. math:: P(\operatorname{argmax}_v (w_v \cdot z + b_v) = v_k)
 
     The classifier is scikit-learn's logistic regression on standardized codes. For factors whose numbers are a scale,
     such as places, ``regression`` gives instead R² = 1 − Σ (v_k − v̂_k)² / Σ (v_k − v̄_k)², of ridge regression with a
@@ -137,7 +152,7 @@ def linear_probe(
         factors: v, (N, F), ints; labels as one column, ``y[:, None]``.
         test_size: the share of the rows that is held out.
         seed: of the split.
-        regression: whether to fit numbers instead of telling classes.
+        regression: whether to fit numbers instead of classes.
 
     Returns:
         (F,), float64: accuracies, or R², which is at most 1 and negative where the mean would be better.

@@ -1,4 +1,4 @@
-"""How well single dimensions of a code stand for single factors: MIG, SAP and the FactorVAE score."""
+"""MIG, SAP and the FactorVAE score: how well single dimensions of a code represent single factors."""
 
 import numpy as np
 import torch
@@ -16,7 +16,11 @@ __all__ = ["factor_vae_score", "mutual_information", "mutual_information_gap", "
 
 
 def mutual_information(codes: ArrayLike | Tensor, factors: ArrayLike | Tensor, bins: int = 20) -> Tensor:
-    r"""I(z_d; v_k) = Σ p(z_d, v_k) log(p(z_d, v_k) / (p(z_d) p(v_k))), of z_d cut into equal bins over its range.
+    r"""The mutual information of each dimension of a code and each factor, in nats.
+
+    .. math:: I(z_d; v_k) = \sum p(z_d, v_k) \log \frac{p(z_d, v_k)}{p(z_d) \, p(v_k)}
+
+    z_d is cut into equal bins over its range.
 
     From the frequencies, which for independent z_d and v_k gives about (bins − 1)(values − 1)/(2N) instead of 0.
 
@@ -45,15 +49,18 @@ def mutual_information(codes: ArrayLike | Tensor, factors: ArrayLike | Tensor, b
 
 
 def mutual_information_gap(codes: ArrayLike | Tensor, factors: ArrayLike | Tensor, bins: int = 20) -> Tensor:
-    r"""MIG_k = (I(z_{d(k)}; v_k) − max_{d ≠ d(k)} I(z_d; v_k)) / H(v_k), with d(k) = argmax_d I(z_d; v_k).
+    r"""The mutual information gap (MIG) of each factor.
 
-    1 if a factor is told by one dimension and nothing of it by any other; about 0 if by several alike, or by none.
+    .. math:: \mathrm{MIG}_k = \frac{I(z_{d(k)}; v_k) - \max_{d \ne d(k)} I(z_d; v_k)}{H(v_k)}, \qquad
+        d(k) = \operatorname{argmax}_d I(z_d; v_k)
+
+    It is 1 if a factor depends on one dimension and on no other; about 0 if on several equally, or on none.
     What is known as *the* MIG is the mean over the factors.
 
     Args:
         codes: z, (N, D), such as posterior means; a tensor or an array.
         factors: v, (N, F), ints.
-        bins: each z_d is cut into so many equal bins over its range; 20 is usual.
+        bins: the number of equal bins of each z_d over its range; 20 is usual.
 
     Returns:
         (F,), float64, in [0, 1].
@@ -78,12 +85,14 @@ def mutual_information_gap(codes: ArrayLike | Tensor, factors: ArrayLike | Tenso
 
 
 def sap(codes: ArrayLike | Tensor, factors: ArrayLike | Tensor, test_size: float = 0.5, seed: int = 0) -> Tensor:
-    r"""SAP_k = S_{d(k),k} − max_{d ≠ d(k)} S_{dk}, d(k) = argmax_d S_{dk}: how far the best dimension is ahead.
+    r"""The separated attribute predictability (SAP) of each factor: how far the best dimension is ahead of the next.
 
-    S_{dk} is the balanced accuracy, on held-out rows, with which thresholds on z_d alone tell the value of v_k; there
-    may be one threshold less than there are values. Chance is 1/V_k for V_k values, so that 1 − 1/V_k is the most
-    that can be expected, where one dimension tells v_k and all others nothing. *The* SAP score is the mean over the
-    factors.
+    .. math:: \mathrm{SAP}_k = S_{d(k),k} - \max_{d \ne d(k)} S_{dk}, \qquad d(k) = \operatorname{argmax}_d S_{dk}
+
+    S_{dk} is the balanced accuracy, on held-out rows, with which thresholds on z_d alone predict the value of v_k;
+    there may be one threshold fewer than there are values. Chance is 1/V_k for V_k values, so that 1 − 1/V_k is the
+    most that can be expected, where one dimension determines v_k and all others are independent of it. *The* SAP score
+    is the mean over the factors.
 
     Args:
         codes: z, (N, D), such as posterior means; a tensor or an array.
@@ -129,7 +138,10 @@ def factor_vae_score(
     batch_size: int = 64,
     seed: int = 0,
 ) -> float:
-    r"""P(k̂(d*) = k), d* = argmin_d Var[z_d | v_k = v] / Var[z_d]: whether what stands still tells the factor.
+    r"""The FactorVAE score: how well the dimension that varies least, given a factor's value, identifies that factor.
+
+    .. math:: P(\hat k(d^*) = k), \qquad
+        d^* = \operatorname{argmin}_d \frac{\mathrm{Var}[z_d \mid v_k = v]}{\mathrm{Var}[z_d]}
 
     A vote takes a factor k and rows that agree in v_k at random, and looks which dimension d* varies least among them.
     From ``num_votes`` of these the classifier k̂ takes for each dimension the factor that it was found with most often;

@@ -102,10 +102,11 @@ class DiscretizedLogisticMixture(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean, but for the grid (less than half a level) and for what couplings do at the edges of [0, 1].
+        """The approximate mean.
 
-        That of a logistic variable y that is brought into [0, 1], s log((1 + e^{m/s}) / (1 + e^{(m − 1)/s})), in each
-        component, at the means of the channels before.
+        It ignores the grid (less than half a level) and the effect of couplings at the edges of [0, 1]. In each
+        component it is that of a logistic variable y that is brought into [0, 1],
+        s log((1 + e^{m/s}) / (1 + e^{(m − 1)/s})), at the means of the channels before.
         """
 
         def clamped(loc: Tensor, scale: Tensor) -> Tensor:

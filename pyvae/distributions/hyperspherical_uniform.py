@@ -74,7 +74,7 @@ class HypersphericalUniform(TorchDistribution):
         return torch.nn.functional.normalize(torch.randn(shape, dtype=self.like.dtype, device=self.like.device), dim=-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Minus the log of the area, wherever on the sphere."""
+        """The log density, minus the log area everywhere on the sphere."""
         if self._validate_args:
             self._validate_sample(value)
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)

@@ -1,4 +1,4 @@
-"""The one place that knows ArviZ: Pareto smoothing and containers, by ArviZ 0.x or 1.x, whichever is installed."""
+"""The bridge to ArviZ: Pareto smoothing and containers, by ArviZ 0.x or 1.x, whichever is installed."""
 
 import math
 import warnings
@@ -22,10 +22,15 @@ _CONSTANT = 0.01  # nats between the largest and the smallest log weight
 
 
 def pareto_smoothed(log_weights: Tensor) -> tuple[Tensor, Tensor]:
-    r"""log w̃_{sn} with Σ_s w̃_{sn} = 1, the largest weights replaced by quantiles of the Pareto law fitted to them.
+    r"""Pareto-smoothed importance weights of each datapoint, with the shape parameter k̂ of their tail.
 
-    k̂_n is the shape of that law; an estimate by the weights of datapoint n has a finite variance if k < ½, and is of
-    use in practice up to :func:`good_k`. ArviZ's own ``psislw`` does the work, for one datapoint after another.
+    .. math:: \log \tilde w_{sn}, \qquad \sum_s \tilde w_{sn} = 1
+
+    The largest weights are replaced by quantiles of the Pareto distribution fitted to them.
+
+    k̂_n is the shape of that distribution; an estimate by the weights of datapoint n has a finite variance if k < ½,
+    and is of use in practice up to :func:`good_k`. ArviZ's own ``psislw`` does the work, for one datapoint after
+    another.
 
     Two cases have no tail to fit. Where no two weights are further than 1 % apart, the guide is as good as exact for
     this datapoint: k̂ is reported as 0, the largest k of which all moments are finite, and the weights stay as they
@@ -72,7 +77,9 @@ def pareto_smoothed(log_weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def good_k(num_draws: int) -> float:
-    r"""min(1 − 1/log₁₀ S, 0.7): the largest k̂ at which S draws are enough for an estimate to be trusted.
+    r"""The largest k̂ at which S samples are enough for a trustworthy estimate.
+
+    .. math:: \min(1 - 1/\log_{10} S, \; 0.7)
 
     Raises:
         ArgumentError: if ``num_draws`` is less than 2.
@@ -89,7 +96,7 @@ def good_k(num_draws: int) -> float:
 
 
 def container(groups: Mapping[str, Any], attributes: Mapping[str, Any]) -> Any:
-    """Groups as what ArviZ takes: an ``arviz.InferenceData`` (0.x), or an ``xarray.DataTree`` (1.x).
+    """A container of groups for ArviZ: an ``arviz.InferenceData`` (0.x), or an ``xarray.DataTree`` (1.x).
 
     Args:
         groups: an ``xarray.Dataset`` for each name, such as ``posterior``; ArviZ need not know the name.
@@ -114,8 +121,8 @@ def _check(log_weights: Tensor) -> None:
         raise ArgumentError(f"got log weights {came}; expected a floating tensor (S, N), as of pyvae.log_weights")
     if len(log_weights) < FEWEST_DRAWS:
         raise ArgumentError(
-            f"got {len(log_weights)} draws per datapoint; expected at least {FEWEST_DRAWS}, of which the largest fifth "
-            "has a tail to fit: raise num_particles"
+            f"got {len(log_weights)} samples per datapoint; expected at least {FEWEST_DRAWS}, of which the largest "
+            "fifth has a tail to fit: raise num_particles"
         )
     largest = log_weights.detach().amax(0)
     wrong = log_weights.detach().isnan().any(0) | ~largest.isfinite()

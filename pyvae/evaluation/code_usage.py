@@ -1,4 +1,4 @@
-"""How a pair uses its codes: the histogram of every latent site that is a grid of integers."""
+"""The usage of codes: the histogram of every latent site that is a grid of integers."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ _ROWS = 1024
 
 @dataclass(frozen=True, repr=False)
 class CodeUsage:
-    """How often each code occurs in the data, over all places of the grid.
+    """The histogram of codes over the data and all places of the grid.
 
     Attributes:
         counts: (K,) int64.
@@ -39,12 +39,12 @@ class CodeUsage:
 
     @property
     def num_codes(self) -> int:
-        """K."""
+        """The number of codes, K."""
         return len(self.counts)
 
     @property
     def perplexity(self) -> float:
-        """exp H of the frequencies: how many codes, used equally often, would be as hard to foretell; from 1 to K."""
+        """The perplexity exp H of the frequencies, the effective number of codes in use; from 1 to K."""
         return float(torch.distributions.Categorical(self.counts.double()).perplexity())
 
     @property
@@ -59,20 +59,20 @@ class CodeUsage:
 
     @property
     def uniform_bits(self) -> float:
-        """M log₂ K, the bits of a datapoint's codes where all are as likely."""
+        """The bits M log₂ K of a datapoint's codes where all are equally likely."""
         return self.places * float(torch.tensor(self.num_codes).double().log2())
 
     @property
     def meaning_of_bits(self) -> str:
-        """What the KL of these codes in bits is, in words."""
+        """The meaning of the KL of these codes in bits, in words."""
         return (
-            f"for the {self.places} codes of a datapoint under the prior, less those by which the guide draws them; "
-            f"{self.uniform_bits:.1f} if all were as likely and none drawn"
+            f"for the {self.places} codes of a datapoint under the prior, less their entropy under the guide; "
+            f"{self.uniform_bits:.1f} if all were equally likely and none sampled"
         )
 
     @property
     def advice(self) -> str:
-        """What to do if less than half of the codes occur, as a rule of thumb; else empty."""
+        """Advice if less than half of the codes occur, as a rule of thumb; else empty."""
         if self.usage >= 0.5:
             return ""
         return (
@@ -112,9 +112,11 @@ def sizes_of_codes(inspection: Inspection) -> dict[str, int]:
 def code_usage(pair: nn.Module, data: Data, seed: int | None = None) -> dict[str, CodeUsage]:
     r"""n_j = Σ_n Σ_i 1[k_{n,i} = j], k_n ~ q(k | x_n): how often each code stands for the data, in evaluation mode.
 
-    Every latent site in the data plate is looked at whose law in the model is over 0 … K − 1 for a fixed K, as a
-    Categorical's is, or that of a grid of them, whichever pair it belongs to; of a residual quantizer, the levels are
-    counted together. What is masked does not count.
+    .. math:: n_j = \sum_n \sum_i 1[k_{n,i} = j], \qquad k_n \sim q(k \mid x_n)
+
+    All latent sites in the data plate are counted whose distribution in the model is over 0 … K − 1 for a fixed K, such
+    as a Categorical or a grid of them, in any pair; the levels of a residual quantizer are counted together. Masked
+    codes do not count.
 
     Args:
         pair: a module with ``model`` and ``guide``.

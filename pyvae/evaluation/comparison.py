@@ -1,4 +1,4 @@
-"""Which of several pairs gives held-out data more probability, and how sure that is."""
+"""Comparison of several pairs by the probability that they give held-out data, with its uncertainty."""
 
 import math
 import zlib
@@ -28,12 +28,12 @@ _ROWS = 4096
 
 @dataclass(frozen=True)
 class Difference:
-    """A pair's mean log p̂(x) less that of the best one, on the same data, in nats per datapoint.
+    """A pair's mean log p̂(x) minus that of the best one, on the same data, in nats per datapoint.
 
     Attributes:
         value: the mean over the data; not positive.
-        standard_error: of the mean, from its spread over the data, in which the Monte Carlo error is contained.
-        monte_carlo_standard_error: the part that more particles would make smaller.
+        standard_error: of the mean, from its spread over the data; it includes the Monte Carlo error.
+        monte_carlo_standard_error: the part that more particles would reduce.
 
     Example:
         >>> Difference(-0.3, standard_error=0.1, monte_carlo_standard_error=0.02).exceeds
@@ -56,9 +56,9 @@ class Comparison:
 
     Attributes:
         estimates: log p̂(x) of each datapoint, by the name of the pair.
-        bounds: what that is, by name: L_S, the importance-weighted bound of S draws, or the ELBO of a guide that has
-            no importance weights.
-        seed: of the draws.
+        bounds: the kind of estimate, by name: L_S, the importance-weighted bound of S samples, or the ELBO of a guide
+            that has no importance weights.
+        seed: of the samples.
 
     Example:
         >>> import torch
@@ -103,15 +103,15 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What the difference between the best and the next one means, in a sentence."""
+        """One sentence on the difference between the best and the next one."""
         second = list(self.estimates)[1]
         gap = self.difference(second)
         if len(self.estimates[second].per_datapoint) == 1:
-            return f"Of a single datapoint no standard error is known: {self.best!r} cannot be told from {second!r}."
+            return f"A single datapoint has no standard error: {self.best!r} cannot be distinguished from {second!r}."
         if not math.isfinite(gap.value):
-            return f"{second!r} gives some data no probability at all in any of the draws: no difference can be told."
+            return f"{second!r} gives some datapoints no probability in any sample: the difference is undefined."
         clear = "more" if gap.exceeds else "not more"
-        end = "" if gap.exceeds else ", so that these data do not tell the two apart"
+        end = "" if gap.exceeds else ", so that these data do not distinguish the two"
         return (
             f"{self.best!r} gives a datapoint exp({abs(gap.value):.3g}) times the probability (density) that "
             f"{second!r} gives it, in the geometric mean: the difference, {abs(gap.value):.3g} nats, is {clear} than 2 "
@@ -136,7 +136,7 @@ class Comparison:
         return rows
 
     def to_dataframe(self) -> pd.DataFrame:
-        """:meth:`figures` as a table, one row for each pair."""
+        """The :meth:`figures` as a table, one row for each pair."""
         return pd.DataFrame.from_dict(self.figures(), orient="index").rename_axis("pair")
 
     def __str__(self) -> str:
@@ -159,16 +159,20 @@ def compare(
     seed: int | None = None,
     max_memory: int = DEFAULT_MEMORY,
 ) -> Comparison:
-    r"""d̄ = (1/N) Σ_n [log p̂_A(x_n) − log p̂_B(x_n)], with SE(d̄) = sd_n(d_n) / √N: which pair explains new data better.
+    r"""Compare pairs by their mean log likelihood of held-out data, with standard errors of the paired differences.
 
-    log p̂ is the importance-weighted bound L_S of :func:`pyvae.log_likelihood`, of S draws, or the ELBO where a guide,
-    such as that of a vector-quantized VAE, has no importance weights. All pairs see the same data, a random transform
-    of them included, so that how hard a datapoint is drops out of the difference. The draws of z are independent.
+    .. math:: \bar d = \frac 1N \sum_n [\log \hat p_A(x_n) - \log \hat p_B(x_n)], \qquad
+        \mathrm{SE}(\bar d) = \mathrm{sd}_n(d_n) / \sqrt N
 
-    The standard error over the data contains the Monte Carlo error, which is told beside it. Neither contains the gap
-    between bound and log p(x), which is larger for a poor guide, nor what another run of the training would change.
-    Pairs that take labels are compared as they are: a conditional one by log p(x | y), a
-    :class:`pyvae.SemiSupervisedVAE` by log p(x, y) where y is known.
+    log p̂ is the importance-weighted bound L_S of :func:`pyvae.log_likelihood`, of S samples, or the ELBO where a
+    guide, such as that of a vector-quantized VAE, has no importance weights. All pairs see the same data, a random
+    transform of them included, so that the difficulty of a datapoint drops out of the difference. The samples of z are
+    independent.
+
+    The standard error over the data contains the Monte Carlo error, which is reported beside it. Neither contains the
+    gap between bound and log p(x), which is larger for a poor guide, nor the variation between training runs. Pairs
+    that take labels are compared as they are: a conditional one by log p(x | y), a :class:`pyvae.SemiSupervisedVAE` by
+    log p(x, y) where y is known.
 
     Args:
         pairs: two or more, by name.
@@ -246,6 +250,6 @@ def _told(kinds: Mapping[str, int]) -> str:
 
 
 def _estimate(terms: LogTerms, weighted: bool) -> Estimate:
-    """What is compared of some data; in main memory, as pairs may be on different devices."""
+    """The estimate that is compared; in main memory, as pairs may be on different devices."""
     found = likelihood_estimate(terms.log_weight) if weighted else elbo_estimate(terms.reconstruction, terms.latents)
     return Estimate(found.per_datapoint.cpu(), found.standard_errors.cpu(), found.num_particles)

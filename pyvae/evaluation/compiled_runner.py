@@ -22,7 +22,7 @@ class CompiledRunner:
         pair: the pair, in evaluation mode.
         run: its runner.
         rows: data in a slice of full size.
-        particles: draws per datapoint in it.
+        particles: samples per datapoint in it.
     """
 
     def __init__(self, pair: nn.Module, run: Runner, rows: int, particles: int) -> None:

@@ -19,7 +19,7 @@ class Estimate:
         per_datapoint: the figure of each datapoint, (N,) float64, in the order of the data; of a ``DataLoader`` that
             shuffles, in that of the one pass that was made over it.
         standard_errors: the Monte Carlo standard error of each, (N,) float64; nan for a single particle.
-        num_particles: the number of draws per datapoint.
+        num_particles: the number of samples per datapoint.
 
     Example:
         >>> estimate = Estimate(torch.tensor([-1.0, -3.0]), torch.tensor([0.3, 0.4]), num_particles=10)
@@ -38,12 +38,12 @@ class Estimate:
 
     @property
     def standard_error(self) -> float:
-        """Monte Carlo standard error of :attr:`value` for these data: what more particles would make smaller."""
+        """The Monte Carlo standard error of :attr:`value` for these data, which more particles would reduce."""
         return float(self.standard_errors.square().sum().sqrt() / len(self.standard_errors))
 
     @property
     def dataset_standard_error(self) -> float:
-        """Standard error of :attr:`value` as an estimate for the population: what more data would make smaller."""
+        """The test-set sampling error of :attr:`value`: that of the population's mean, which more data would reduce."""
         count = len(self.per_datapoint)
         return float(self.per_datapoint.std() / math.sqrt(count)) if count > 1 else math.nan
 
@@ -54,7 +54,7 @@ class Estimate:
         return f"{self.value:.3f} ± {self.standard_error:.3f} nats"
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}: {len(self.per_datapoint)} data, {self.num_particles} particles>"
+        return f"<{type(self).__name__} {self}: {len(self.per_datapoint)} datapoints, {self.num_particles} particles>"
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,7 +75,7 @@ class ELBOEstimate(Estimate):
 
     @property
     def kl(self) -> Tensor:
-        """E_q[log q(z | x) − log p(z)] of each datapoint, (N,) float64: the sum of the terms."""
+        """The KL term of each datapoint, E_q[log q(z | x) − log p(z)], (N,) float64: the sum of the terms."""
         return sum(self.kl_terms.values(), torch.zeros_like(self.reconstruction))
 
     @property
@@ -86,13 +86,13 @@ class ELBOEstimate(Estimate):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The ELBO and the importance-weighted bound of a pair on the same data and draws.
+    """The ELBO and the importance-weighted bound of a pair on the same data and samples.
 
     Attributes:
         elbo: the evidence lower bound.
         log_likelihood: the importance-weighted bound log p̂(x); None where the guide has no spread to weigh by.
         dimensions: the number of observed numbers per datapoint.
-        codes: how the data use the codes, by site; empty for a pair without.
+        codes: the usage of the codes, by site; empty for a pair without.
     """
 
     elbo: ELBOEstimate
@@ -102,7 +102,7 @@ class Evaluation:
 
     @property
     def best(self) -> Estimate:
-        """The tighter of the bounds that there are."""
+        """The tighter of the available bounds."""
         return self.log_likelihood or self.elbo
 
     def __str__(self) -> str:
@@ -148,12 +148,15 @@ def elbo_estimate(reconstruction: Tensor, latents: dict[str, Tensor]) -> ELBOEst
 
 
 def effective_sample_size(log_weight: Tensor) -> Tensor:
-    """(Σ w)² / Σ w² of each datapoint, (N,), from log weights of shape (S, N)."""
+    """The effective sample size of each datapoint, (Σ w)² / Σ w², (N,), from log weights of shape (S, N)."""
     return 1 / log_weight.softmax(0).square().sum(0)
 
 
 def likelihood_estimate(log_weight: Tensor) -> Estimate:
-    """log (1/S) Σ_s w_s from log weights of shape (S, N); its error by the delta method."""
+    """The importance-weighted bound log (1/S) Σ_s w_s, from log weights of shape (S, N).
+
+    Its error is by the delta method.
+    """
     count = len(log_weight)
     normalized = torch.softmax(log_weight, 0)
     relative_variance = (normalized.square().sum(0) - 1 / count).clamp(min=0) * count / max(count - 1, 1)

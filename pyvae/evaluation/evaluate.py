@@ -1,4 +1,4 @@
-"""What a pair is worth on data: ELBO and importance-weighted log likelihood."""
+"""Evaluation of a pair on data: ELBO and importance-weighted log likelihood."""
 
 from collections.abc import Callable, Sequence
 
@@ -29,10 +29,13 @@ def elbo(
     seed: int | None = None,
     max_memory: int = DEFAULT_MEMORY,
 ) -> ELBOEstimate:
-    r"""ELBO(x_n) = E_{q(z|x_n)}[log p(x_n | z) + log p(z) − log q(z | x_n)] ≤ log p(x_n), by Monte Carlo.
+    r"""The evidence lower bound of a pair on data, by Monte Carlo, with its standard error.
+
+    .. math:: \mathrm{ELBO}(x_n) = E_{q(z \mid x_n)}[\log p(x_n \mid z) + \log p(z) - \log q(z \mid x_n)]
+        \le \log p(x_n)
 
     Works on any pair whose sites lie in one data plate; ignores scales (annealing, mini-batch factors). The error is
-    that of the draws of z: data with a random transform, such as a dynamic binarization, are drawn anew by each call;
+    that of the samples of z: data with a random transform, such as a dynamic binarization, are drawn anew by each call;
     fix them, ``data.test.fixed()``, to compare.
 
     Args:
@@ -67,9 +70,12 @@ def log_likelihood(
     seed: int | None = None,
     max_memory: int = DEFAULT_MEMORY,
 ) -> Estimate:
-    r"""L_K(x_n) = E[log (1/K) Σ_k p(x_n, z_k) / q(z_k | x_n)], z_k ~ q(z | x_n): ELBO ≤ L_K ≤ L_{K+1} ≤ log p(x_n).
+    r"""The importance-weighted bound on the log likelihood of a pair on data, with its standard error.
 
-    One draw of the average per datapoint; the error is that of its logarithm, by the delta method. The bound's own
+    .. math:: L_K(x_n) = E \log \frac 1K \sum_k \frac{p(x_n, z_k)}{q(z_k \mid x_n)}, \quad z_k \sim q(z \mid x_n),
+        \qquad \mathrm{ELBO} \le L_K \le L_{K+1} \le \log p(x_n)
+
+    One sample of the average per datapoint; the error is that of its logarithm, by the delta method. The bound's own
     gap from log p(x) shrinks as K grows and is not part of it.
 
     Args:
@@ -109,10 +115,10 @@ def evaluate(
     seed: int | None = None,
     max_memory: int = DEFAULT_MEMORY,
 ) -> Evaluation:
-    r""":func:`elbo` and :func:`log_likelihood` from the same draws, so that ELBO ≤ L_K holds exactly.
+    r"""Evaluate a pair by :func:`elbo` and :func:`log_likelihood` from the same samples, so that ELBO ≤ L_K exactly.
 
-    A guide that puts all its mass on one code, such as that of a vector-quantized VAE, has an ELBO alone. How codes
-    are used (:func:`pyvae.code_usage`) is told with it.
+    A guide that puts all its mass on one code, such as that of a vector-quantized VAE, has an ELBO alone. The usage of
+    codes (:func:`pyvae.code_usage`) is reported with it.
 
     Args:
         pair: a module with ``model`` and ``guide``.
@@ -185,7 +191,7 @@ def over_data(
 
 
 def has_weights(inspection: Inspection) -> bool:
-    """Whether the guide's densities can be weighed against the model's: no point masses stand against densities."""
+    """Whether the guide has importance weights: no point masses stand against densities."""
     return not _point_masses(inspection)
 
 
@@ -200,7 +206,7 @@ def check_points(inspection: Inspection) -> None:
 
 
 def observed_numbers(inspection: Inspection) -> int:
-    """How many numbers the model observes of each datapoint."""
+    """The number of observed elements per datapoint."""
     count = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed)
     return count // inspection.size
 

@@ -1,4 +1,4 @@
-"""What is missing of data, from what is observed."""
+"""Imputation of missing values, given the observed ones."""
 
 from collections.abc import Sequence
 
@@ -19,18 +19,22 @@ from pyvae.latent_space.posterior_means import mean_of
 
 __all__ = ["impute"]
 
-_NUMBERS = 2**22  # of what the model expects of a batch of draws; the networks make more of them
+_NUMBERS = 2**22  # of the model's means for a batch of samples; the networks make more of them
 
 
 def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000, seed: int | None = None) -> Tensor:
-    r"""x with E[x_i | x_o] in place of every NaN, where x_o is what is observed of the same datapoint.
+    r"""Fill in missing values by their posterior means given the observed values of the same datapoint.
 
-    E[x_i | x_o] ≈ Σ_k w̃_k E[x_i | z_k], z_k ~ q(z | x_o), with weights w_k = p(x_o, z_k) / q(z_k | x_o) and
-    w̃_k = w_k / Σ_j w_j: the estimate that has the least squared error as K → ∞, whatever the guide. Of a binary x_i
-    it is the probability of 1.
+    .. math:: E[x_i \mid x_o] \approx \sum_k \tilde w_k E[x_i \mid z_k], \quad z_k \sim q(z \mid x_o), \qquad
+        w_k = \frac{p(x_o, z_k)}{q(z_k \mid x_o)}, \quad \tilde w_k = \frac{w_k}{\sum_j w_j}
+
+    Every NaN is replaced; x_o is the observed part.
+
+    As K → ∞ this is the estimate of least squared error, whatever the guide. For a binary x_i it is the probability of
+    1.
 
     Args:
-        pair: a pair that takes NaN for what is missing, such as one with :class:`pyvae.likelihoods.MissingAtRandom`,
+        pair: a pair that takes NaN for missing values, such as one with :class:`pyvae.likelihoods.MissingAtRandom`,
             with one observed site.
         x: data, (N, …), with NaN.
         args: the other arguments of both programs, such as labels, with N rows; or numbers, tensors without rows.
@@ -38,7 +42,7 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
         seed: of the draws; without one, as for :func:`pyvae.fit`.
 
     Returns:
-        x without NaN; what is observed is as it was.
+        x without NaN; observed values are unchanged.
 
     Raises:
         PairError: if the pair does not take NaN, observes several sites, or has no importance weights.
@@ -80,7 +84,7 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
     filled = torch.where(x.isnan(), expected.to(x), x)
     if not filled.isfinite().all():
         raise PairError(
-            f"site {inspection.observed[0]!r} has no finite mean, by which what is missing could be filled in"
+            f"site {inspection.observed[0]!r} has no finite mean, by which missing values could be filled in"
         )
     return filled
 

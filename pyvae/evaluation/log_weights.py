@@ -26,17 +26,19 @@ _WORTH_COMPILING = 2**34  # bytes of intermediate results: some ten seconds' wor
 
 
 def log_weights(pair: nn.Module, *args: Tensor, num_particles: int = 1, max_memory: int = DEFAULT_MEMORY) -> Tensor:
-    r"""log w_{sn} = log p(x_n, z_{sn}) − log q(z_{sn} | x_n) with z_{sn} ~ q(z | x_n), in nats.
+    r"""The log importance weights of a pair, for each particle and datapoint.
 
-    Unscaled (no mini-batch or annealing factor), summed in float64, vectorized over particles; works on any pair
-    whose sites all lie in the data plate. Factors count as Pyro's objectives count them, those of the guide as part of
-    log q. The pair runs in evaluation mode, without gradients.
+    .. math:: \log w_{sn} = \log p(x_n, z_{sn}) - \log q(z_{sn} \mid x_n), \qquad z_{sn} \sim q(z \mid x_n)
+
+    In nats, unscaled (no mini-batch or annealing factor), summed in float64, vectorized over particles; works on any
+    pair whose sites all lie in the data plate. Factors count as Pyro's objectives count them, those of the guide as
+    part of log q. The pair runs in evaluation mode, without gradients.
 
     Args:
         pair: a module with ``model`` and ``guide``.
-        args: the arguments of both programs; the first is a tensor of N data, and every other tensor of N rows is
+        args: the arguments of both programs; the first is a tensor of N datapoints, and every other tensor of N rows is
             taken to have one row per datapoint as well.
-        num_particles: the number S of draws per datapoint.
+        num_particles: the number S of samples per datapoint.
         max_memory: about how many bytes the intermediate results may take.
 
     Returns:

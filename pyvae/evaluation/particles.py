@@ -1,4 +1,4 @@
-"""Many draws of the latents of any pair in one run, and the densities of its sites, one per draw and datapoint."""
+"""Many samples of a pair's latents in one run, and the densities of its sites, one per sample and datapoint."""
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -46,7 +46,7 @@ def _checked(terms: LogTerms, num_particles: int, size: int) -> LogTerms:
     for part in (terms.reconstruction, terms.log_weight):
         if part.numel() != num_particles * size:
             raise PairError(
-                f"the pair gave {part.numel()} weights for {num_particles} particles of {size} data: it must not "
+                f"the pair gave {part.numel()} weights for {num_particles} particles of {size} datapoints: it must not "
                 "subsample the data itself"
             )
 

@@ -1,4 +1,4 @@
-"""Inference data: draws and figures of a pair for ArviZ."""
+"""Inference data: samples and figures of a pair for ArviZ."""
 
 from pyvae.inference_data.to_inference_data import to_inference_data
 

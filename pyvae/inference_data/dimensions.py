@@ -21,14 +21,14 @@ _DATA = "obs_id"
 
 @dataclass(frozen=True)
 class DimensionNames:
-    """What the dimensions behind ``chain``, ``draw`` and ``obs_id`` are called, and their coordinates.
+    """The names and coordinates of the dimensions behind ``chain``, ``draw`` and ``obs_id``.
 
     Attributes:
         plates: of each site, the names of the plates it is in, but for that of the data.
         dims: names for the further dimensions of variables; by default z_dim_0, z_dim_1, …
         coords: coordinates by dimension; by default 0, 1, …
         size: the number N of datapoints, if it is known.
-        attributes: what every group says of itself.
+        attributes: those of every group.
     """
 
     plates: Mapping[str, tuple[str, ...]]

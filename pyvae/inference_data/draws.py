@@ -1,4 +1,4 @@
-"""Draws of all sites of any pair, repeated for each datapoint: from the guide, from the prior, and of new data."""
+"""Samples of all sites of any pair, repeated for each datapoint: from the guide, from the prior, and of new data."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ __all__ = ["Drawer", "GuideDraws"]
 
 @dataclass(frozen=True)
 class GuideDraws:
-    """S draws for each of N datapoints.
+    """S samples for each of N datapoints.
 
     Attributes:
         latents: of q(z | x), (S, N, …) by site.
         observed: the data as the model observes them, (N, …) by site.
-        new: draws of p(x | z), (S, N, …) by observed site; empty if not asked for.
+        new: samples of p(x | z), (S, N, …) by observed site; empty if not asked for.
         terms: of log p(x, z) − log q(z | x).
         log_joint: log p(x, z), (S, N) float64.
         log_conditional: log p(x | z), (S, N) float64 by observed site.
@@ -39,7 +39,7 @@ class GuideDraws:
 
 
 class Drawer:
-    """Runs the programs of a pair on copies of the data, one copy for each draw.
+    """A runner of a pair's programs on copies of the data, one copy for each sample.
 
     Args:
         inspection: of the pair, which is in evaluation mode.

@@ -24,12 +24,12 @@ _KL, BOUND = "kl_", "importance_weighted_bound"
 
 @dataclass(frozen=True)
 class Options:
-    """How much is converted.
+    """The extent of a conversion.
 
     Attributes:
-        draws: the number S of draws of the guide per datapoint.
+        draws: the number S of samples of the guide per datapoint.
         new_draws: how many data sets are drawn from the prior, and from the posterior.
-        new_rows: for how many of the data.
+        new_rows: for how many of the datapoints.
         sites: the latents that are kept.
         weighted: whether the guide's densities are importance weights.
         log_likelihood: whether log p(x | z) is kept as such.
@@ -45,10 +45,10 @@ class Options:
     max_memory: int
 
     def check_memory(self, inspection: Inspection, size: int) -> None:
-        """Refuse what would be larger than allowed.
+        """Refuse a conversion that would be larger than allowed.
 
         Raises:
-            ArgumentError: saying what takes how much, and what lowers it.
+            ArgumentError: listing the sizes of the parts, and what reduces them.
         """
         nodes, rows = inspection.model.nodes, len(inspection.arguments[0])
         latents = sum(_bytes(nodes[name]["value"]) for name in self.sites) / rows
@@ -58,19 +58,19 @@ class Options:
             "the posterior": self.draws * size * latents,
             "its densities": 8 * self.draws * size * (3 + self.log_likelihood * len(inspection.observed)),
             "the data": data * size,
-            "the predictive draws": self.new_draws * min(self.new_rows, size) * (latents + 2 * observed),
+            "the predictive samples": self.new_draws * min(self.new_rows, size) * (latents + 2 * observed),
         }
         if sum(parts.values()) > self.max_memory:
             told = ", ".join(f"{name} {_in_units(part)}" for name, part in parts.items())
             raise ArgumentError(
-                f"{_in_units(sum(parts.values()))} would be made of {size} data and {self.draws} draws, which is more "
+                f"{_in_units(sum(parts.values()))} would be made of {size} datapoints and {self.draws} samples, more "
                 f"than max_memory={self.max_memory} ({_in_units(self.max_memory)}): {told}. Lower num_samples, pass "
                 "fewer data, name only some of the latents in sites, or lower predictive; or raise max_memory"
             )
 
 
 class GroupCollector:
-    """Collects groups: variables of shape (S, N, …) under ``draws``, of shape (N, …) under ``rows``.
+    """A collector of groups: variables of shape (S, N, …) under ``draws``, of shape (N, …) under ``rows``.
 
     Args:
         pair: a module with ``model`` and ``guide``.
@@ -108,7 +108,7 @@ class GroupCollector:
         self.size += size
 
     def group(self, name: str) -> dict[str, Tensor]:
-        """The variables of a group, over all data; they are handed over, and not kept."""
+        """The variables of a group, over all data; they are returned once, and not kept."""
         found = {}
         for key in [k for k in self._parts if k[0] == name]:
             parts = self._parts.pop(key)
@@ -125,7 +125,7 @@ class GroupCollector:
         return elbo, Estimate(figures[BOUND], figures[f"{BOUND}_standard_error"], count)
 
     def _blocks(self, args: Sequence[Tensor], new: bool) -> Iterator[GuideDraws]:
-        """All draws for a batch, so many at a time as are allowed; new data are drawn with the first of them."""
+        """All samples for a batch, in blocks of the allowed size; new data are drawn with the first of them."""
         at_once, first = max(1, _NUMBERS // max(1, args[0].numel())), 0
         while first < self._options.draws:
             with_new = new and first < self._options.new_draws

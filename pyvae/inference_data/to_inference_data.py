@@ -1,4 +1,4 @@
-"""Any pair on data, as what ArviZ takes."""
+"""The conversion of any pair on data to ArviZ."""
 
 import json
 import warnings
@@ -34,7 +34,7 @@ _CONDITIONAL = (
     "log p(x | z) given latents of the same datapoint, not the predictive density of x: leave-one-out and WAIC "
     "computed from it do not estimate how well new data are predicted"
 )
-_READS_DATA = "the model's draws depend on the data that it is given, so that it cannot draw data of its own"
+_READS_DATA = "the model's samples depend on the data that it is given, so that it cannot draw data of its own"
 
 
 def to_inference_data(
@@ -50,13 +50,15 @@ def to_inference_data(
     seed: int | None = None,
     max_memory: int = 2**30,
 ) -> Any:
-    r"""z_{sn} ~ q(z | x_n) with log p(x_n, z_{sn}) and log q(z_{sn} | x_n), and all else that ArviZ asks of a model.
+    r"""Convert a pair on data to ArviZ: samples, log densities, predictive samples, data and figures.
+
+    .. math:: z_{sn} \sim q(z \mid x_n), \quad \text{with } \log p(x_n, z_{sn}) \text{ and } \log q(z_{sn} \mid x_n)
 
     Groups, whose arrays have the dimensions (chain, draw, obs_id, …), with one chain, and with no draws (obs_id, …):
 
     - ``posterior``: the latents; ``sample_stats``: log p(x, z) as ``lp``, ``log_q``, and ``log_weight``, their
       difference, in nats;
-    - ``posterior_predictive``: draws of p(x | z_{sn}); ``prior``, ``prior_predictive``: of p(z) p(x | z), given the
+    - ``posterior_predictive``: samples of p(x | z_{sn}); ``prior``, ``prior_predictive``: of p(z) p(x | z), given the
       contexts of the same data; all three of the first draws and data alone, as ``predictive`` says;
     - ``observed_data``, and as ``constant_data`` the further tensors of the data with a row for each, such as labels;
     - ``figures``: of each datapoint the ELBO, its terms, the importance-weighted bound, Pareto's k̂ (of 25 draws or

@@ -1,4 +1,4 @@
-"""Inspection: what a pair is, found out by running it once."""
+"""Inspection: the structure of a pair, found by running it once."""
 
 from pyvae.inspection.checks import check_data, check_shapes, validated_sites
 from pyvae.inspection.densities import LogTerms, density

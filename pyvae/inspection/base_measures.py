@@ -1,4 +1,4 @@
-"""What a density of a pair is a density of: figures in nats compare only between pairs that agree in it."""
+"""The base measures of a pair's densities: figures in nats compare only between pairs that share them."""
 
 import torch
 from pyro.distributions import Bernoulli
@@ -13,7 +13,7 @@ __all__ = ["observed_kinds"]
 
 
 def observed_kinds(inspection: Inspection) -> dict[str, int]:
-    """How many numbers per datapoint the model gives a density, or a probability, and of what, in words.
+    """The number of elements per datapoint under each kind of density or probability, described in words.
 
     A distribution with an attribute ``levels`` gives probabilities of that many levels.
     """

@@ -1,4 +1,4 @@
-"""What a pair observes, and its shapes, compared with what its distributions expect."""
+"""Checks of a pair's data and shapes against its distributions."""
 
 import torch
 from pyro.util import check_site_shape
@@ -11,7 +11,7 @@ __all__ = ["check_data", "check_shapes", "validated_sites"]
 
 
 def check_data(inspection: Inspection) -> None:
-    """Compare what the model observes with the distributions that observe it.
+    """Check observed data against the distributions that observe them.
 
     Raises:
         DataError: if data have another shape than a draw would have, or lie outside of the support.

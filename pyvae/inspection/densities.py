@@ -27,15 +27,15 @@ class LogTerms:
 
     @property
     def log_weight(self) -> Tensor:
-        """log p(x, z) − log q(z | x), (S, N)."""
+        """The log weights log p(x, z) − log q(z | x), (S, N)."""
         return self.reconstruction + sum(self.latents.values())
 
 
 def density(site: dict, dims: Sequence[int]) -> Tensor:
-    """log density of a site, unscaled, summed in float64 over all batch dimensions but ``dims``.
+    """The log density of a site, unscaled, summed in float64 over all batch dimensions but ``dims``.
 
     Independent event dimensions are summed here, not in the distribution: a float32 sum over the pixels of an image
-    loses the digits that importance weights of a good guide consist of.
+    loses the digits in which the importance weights of a good guide differ.
     """
     fn, value, events = site["fn"], site["value"], 0
     while isinstance(fn, torch.distributions.Independent):

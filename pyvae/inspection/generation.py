@@ -1,4 +1,4 @@
-"""A model that draws what it would observe."""
+"""A model that samples its observed sites."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ __all__ = ["Unobserved", "reads_data"]
 
 
 class Unobserved(Messenger):
-    """Draws what a program observes, but for its factors, which are no random variables, and deterministic sites."""
+    """A handler that samples a program's observed sites, except factors and deterministic sites."""
 
     def _pyro_sample(self, msg: dict) -> None:
         if site_is_subsample(msg) or isinstance(msg["fn"], Unit) or msg["infer"].get("_deterministic"):
@@ -26,7 +26,7 @@ class Unobserved(Messenger):
 
 
 def reads_data(pair: nn.Module, args: Sequence[Tensor]) -> bool:
-    """Whether what the model draws depends on its first argument: given that, it cannot draw data of its own."""
+    """Whether the model's samples depend on its first argument: then it cannot draw data of its own."""
     x = args[0]
     others = [x.roll(1, 0) if len(x) > 1 else x.flip(tuple(range(x.dim()))), *args[1:]]
     drawn = []

@@ -1,4 +1,4 @@
-"""What a pair does, found out by running it once: its sites, its data plate, its parameters."""
+"""The structure of a pair, found by running it once: its sites, its data plate, its parameters."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -106,7 +106,7 @@ class Inspection:
 
     @property
     def registers_parameters(self) -> bool:
-        """Whether the programs tell Pyro of their parameters, which Pyro's objectives need for a backward pass."""
+        """Whether the programs register parameters with Pyro, which Pyro's objectives need for a backward pass."""
         return any(s["type"] == "param" for t in (self.guide, self.model) for s in t.nodes.values())
 
 

@@ -35,7 +35,7 @@ def plates_around(
 
 
 def choose_plate(plates: set[tuple]) -> tuple:
-    """The plate over the data of those that hold every site, as tuples of a name and whatever else.
+    """The plate over the data among those that hold every site, given as tuples that begin with a name.
 
     Raises:
         PairError: if there are several, and none is called "data".

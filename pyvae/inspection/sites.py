@@ -1,4 +1,4 @@
-"""The sites of a traced program: which have a density, and what it is of."""
+"""The sites of a traced program, and their densities."""
 
 from collections.abc import Sequence
 
@@ -68,7 +68,7 @@ def check_latents(guide: dict[str, dict], model: dict[str, dict]) -> None:
 
 
 def has_support(distribution: Distribution) -> bool:
-    """Whether the distribution says where its values lie."""
+    """Whether the support of the distribution is known."""
     try:
         return distribution.support is not None
     except NotImplementedError:
@@ -76,7 +76,7 @@ def has_support(distribution: Distribution) -> bool:
 
 
 def is_discrete(distribution: Distribution) -> bool:
-    """Whether its values are integers, codes or labels, as far as it tells."""
+    """Whether its values are integers, codes or labels, as far as is known."""
     distribution = unwrapped(distribution)
     return has_support(distribution) and bool(distribution.support.is_discrete)
 

@@ -1,4 +1,4 @@
-"""Latent space: what the latents of a pair mean."""
+"""Latent space: the meaning of a pair's latents."""
 
 from pyvae.latent_space.encoding import encoded
 from pyvae.latent_space.posterior_means import posterior_means

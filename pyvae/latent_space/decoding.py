@@ -1,4 +1,4 @@
-"""What a pair shows: draws, reconstructions and latents, by Pyro's own handlers."""
+"""Samples, reconstructions and latents of a pair, by Pyro's own handlers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,16 +30,16 @@ __all__ = [
 
 
 def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int = 0, mean: bool = True) -> Tensor:
-    """x ~ p(x) or p(x | y), or E[x | z] for z ~ p(z), which makes the quieter picture.
+    """Samples x ~ p(x) or p(x | y), or the means E[x | z] for z ~ p(z), which look smoother.
 
     x is what the model returns or, of one that returns no site of its own, what it draws last.
 
     Args:
         pair: a pair whose model takes ``x=None``, ``y`` and ``size``.
-        size: the number of draws.
-        labels: y, one per draw, of a conditional pair.
-        seed: of the draws.
-        mean: whether to give the mean of p(x | z) instead of a draw of it.
+        size: the number of samples.
+        labels: y, one per sample, of a conditional pair.
+        seed: of the samples.
+        mean: whether to give the mean of p(x | z) instead of a sample.
     """
     with evaluation_mode(pair), isolated_param_store(), isolated_rng(seed):
         trace = poutine.trace(pair.model).get_trace(None, labels, size=size)
@@ -47,12 +47,12 @@ def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int
 
 
 def latent_means(pair: nn.Module, args: Sequence[Tensor]) -> dict[str, Tensor]:
-    """E[z | x] under q, or of codes the most likely, by the name of the latent site."""
+    """The means E[z | x] under q, or for codes the most likely, by the name of the latent site."""
     return centres(inspect_trained(pair, args))
 
 
 def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
-    """E[x | z] at the mean z of q(z | x, y), decoded with y or with other labels.
+    """The reconstructions E[x | z] at the mean z of q(z | x, y), decoded with y or with other labels.
 
     Decoding with another label keeps what z knows of x, its style, and changes the class.
 
@@ -68,7 +68,10 @@ def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None =
 
 
 def inspect_trained(pair: nn.Module, args: Sequence[Tensor]) -> Inspection:
-    """:func:`pyvae.inspection.inspect_pair`, run with what Pyro's param store holds of the pair's parameters."""
+    """The inspection of a pair, run with what Pyro's param store holds of its parameters.
+
+    As :func:`pyvae.inspection.inspect_pair`.
+    """
     inspection = inspect_pair(pair, args)
     if not inspection.stray:
         return inspection
@@ -83,9 +86,9 @@ def inspect_trained(pair: nn.Module, args: Sequence[Tensor]) -> Inspection:
 
 
 def determining_means(inspection: Inspection) -> dict[str, Tensor]:
-    """:func:`latent_means` of the latents that determine x; not of those that the model computes of others.
+    """The :func:`latent_means` of the latents that determine x, without those that the model computes from others.
 
-    Such as the vectors of codes: the model shall compute them of these.
+    Those left out are, for example, the vectors of codes, which the model computes from the codes.
     """
     computed = {n for n in inspection.latents if isinstance(unwrapped(inspection.model.nodes[n]["fn"]), Delta)}
     return {name: mean for name, mean in centres(inspection).items() if name not in computed}

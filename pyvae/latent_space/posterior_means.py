@@ -1,4 +1,4 @@
-"""The centres of a guide's distributions: what stands for a datapoint where one vector has to."""
+"""The centres of a guide's distributions: one vector for each datapoint."""
 
 from collections.abc import Sequence
 
@@ -48,7 +48,7 @@ def draws_of(fn: Distribution) -> Tensor:
 
 
 def robust_moments(draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Median and scaled interquartile range of draws, (S, …): what stands for mean and sd where tails are heavy.
+    """Median and scaled interquartile range of samples, (S, …): robust substitutes of mean and sd.
 
     Of a normal distribution they are mean and standard deviation.
     """
@@ -59,7 +59,7 @@ def robust_moments(draws: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def centres(inspection: Inspection) -> dict[str, Tensor]:
-    """E[z | x] under q, or of codes the most likely, by the name of the latent site.
+    """The means E[z | x] under q, or for codes the most likely, by the name of the latent site.
 
     Raises:
         PairError: if guide and model have not the same latents, or one of codes cannot tell its mode.
@@ -78,9 +78,9 @@ def continuous_sites(inspection: Inspection) -> list[str]:
 def posterior_means(
     pair: nn.Module, data: Data, sites: str | Sequence[str] | None = None, seed: int | None = None
 ) -> dict[str, Tensor]:
-    r"""E[z | x_n] under q(z | x_n), as a matrix: what most measures of a representation are of.
+    r"""The posterior means E[z | x_n] under q(z | x_n) as a matrix, on which most measures of representations act.
 
-    Of a site that q draws given another, it is the mean given one draw of that one.
+    For a site that q draws given another, it is the mean given one sample of that one.
 
     Args:
         pair: a module with ``model`` and ``guide``.

@@ -1,4 +1,4 @@
-"""Walks through the latents of a pair, seen in x: one dimension at a time, or from one datapoint to another."""
+"""Traversals of a pair's latent space, decoded to x: along one dimension, or between two datapoints."""
 
 from collections.abc import Sequence
 
@@ -31,10 +31,12 @@ def traverse(
     dims: Sequence[int] | None = None,
     values: Sequence[float] = _VALUES,
 ) -> Tensor:
-    r"""E[x | z + (m_d + a s_d − z_d) e_d], z = E[z | x] under q: a datapoint decoded with one dimension of z changed.
+    r"""A latent traversal: a datapoint decoded with one dimension of z changed.
 
-    m_d and s_d are mean and standard deviation of z_d under the prior, in closed form or from 1000 draws. Of a prior
-    so heavy-tailed that one of them is not finite they are, of these draws, the median and the interquartile range in
+    .. math:: E[x \mid z + (m_d + a s_d - z_d) e_d], \qquad z = E_q[z \mid x]
+
+    m_d and s_d are mean and standard deviation of z_d under the prior, in closed form or from 1000 samples. For a prior
+    so heavy-tailed that one of them is not finite they are, of these samples, the median and the interquartile range in
     units of a normal distribution's, 1.349. Other latents keep their posterior means; those whose prior depends on this
     one, lower levels of a hierarchy, take the mean that the model gives them, one after the other.
 
@@ -89,10 +91,14 @@ def traverse(
 
 
 def interpolate(pair: nn.Module, a: Args, b: Args, steps: int = 8, spherical: bool = False) -> Tensor:
-    r"""E[x | (1 − t) z_a + t z_b], t = 0 … 1, z = E[z | x] under q: what lies between two data, by all latents at once.
+    r"""An interpolation between two datapoints in latent space, decoded to x.
 
-    On the way from one vector to another a straight line passes where the prior, in many dimensions, hardly ever draws:
-    too near the origin. ``spherical`` goes along the arc, (sin((1 − t) ω) z_a + sin(t ω) z_b) / sin ω with ω the angle
+    .. math:: E[x \mid (1 - t) z_a + t z_b], \qquad t = 0, \dots, 1, \qquad z = E_q[z \mid x]
+
+    All latents change at once.
+
+    In many dimensions, a straight line between two vectors passes closer to the origin than nearly all samples of the
+    prior. ``spherical`` goes along the arc, (sin((1 − t) ω) z_a + sin(t ω) z_b) / sin ω with ω the angle
     between both, of each latent site by itself.
 
     Args:
@@ -124,7 +130,7 @@ def interpolate(pair: nn.Module, a: Args, b: Args, steps: int = 8, spherical: bo
     first, last = (_inspected(pair, end) for end in (a, b))
     labels, others = _labels(first), _labels(last)
     if labels is not None and (others is None or not torch.equal(labels, others)):
-        raise DataError(f"the labels are {labels} and {others}; expected the same for both data")
+        raise DataError(f"the labels are {labels} and {others}; expected the same for both datapoints")
     latents, ends = determining_means(first), determining_means(last)
     codes = set(latents) - set(continuous_sites(first))
     if codes:
@@ -154,7 +160,7 @@ def continuous_site(inspection: Inspection, site: str | None) -> str:
 
 
 class _Centred(Messenger):
-    """Gives these sites their means in place of draws."""
+    """Gives these sites their means in place of samples."""
 
     def __init__(self, names: set[str]) -> None:
         super().__init__()
@@ -231,7 +237,7 @@ def _below(pair: nn.Module, inspection: Inspection, name: str, labels: Tensor | 
             if isinstance(error, PyvaeError):
                 raise
             raise PairError(
-                f"what depends on {name!r} in {type(pair).__name__}.model cannot be told: {first_lines(error)}; "
+                f"what depends on {name!r} in {type(pair).__name__}.model is unknown: {first_lines(error)}; "
                 "expected a model on which Pyro's get_dependencies runs; use interpolate, which asks for none"
             ) from error
     below = {name}

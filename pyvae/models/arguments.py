@@ -17,7 +17,7 @@ def check_given(x: Tensor | None) -> None:
 
 
 def check_numbers(pair: nn.Module, x: Tensor, y: Tensor | None = None) -> None:
-    """Refuse data and labels that are not of one number, or not finite, where no density would tell.
+    """Refuse data and labels that differ in number, or are not finite, where no density would notice.
 
     Raises:
         DataError: saying what is wrong, and in which row.
@@ -46,7 +46,7 @@ def count_data(x: Tensor | None, y: Tensor | None, size: int) -> int:
     if isinstance(size, Tensor):
         raise DataError("got three tensors; expected x and labels y alone (a third argument is the number of draws)")
     if x is not None and y is not None and len(x) != len(y):
-        raise DataError(f"got {len(x)} data and {len(y)} labels; expected as many labels as data")
+        raise DataError(f"got {len(x)} datapoints and {len(y)} labels; expected as many labels as datapoints")
     if x is None and y is None:
         check_int("size", size)
     return len(x) if x is not None else len(y) if y is not None else size

@@ -169,7 +169,7 @@ def _roles(pair: nn.Module) -> dict[nn.Module, str]:
 
 
 def _holds(distribution: Distribution, value: Tensor) -> bool:
-    """Whether values lie in the support, where that can be told."""
+    """Whether values lie in the support, where that is known."""
     try:
         return bool(distribution.support.check(value).all())
     except NotImplementedError:

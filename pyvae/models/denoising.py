@@ -30,7 +30,7 @@ def denoise(
     determined by x_T; with η = 1 and all T steps it is ancestral sampling with the variances β̃_t. Guidance g replaces
     x̂_0(y) by x̂_0(y) + g (x̂_0(y) − x̂_0(no label)), which trades variety for likeness to the class.
 
-    These are draws of no exact model: for figures, use the pair itself. They follow torch's global random stream.
+    These are samples of no exact model: for figures, use the pair itself. They follow torch's global random stream.
 
     Args:
         diffusion: the chain.

@@ -203,5 +203,5 @@ def _call(network: nn.Module, x: Tensor, t: int | Tensor, y: Tensor | None, even
     if not isinstance(output, Tensor):
         raise PairError(f"network: gave {type(output).__name__}; expected a tensor, or an object with one as .sample")
     if output.dim() < event_dim or len(output) != leading.numel():
-        raise PairError(f"network: gave shape {tuple(output.shape)} for {leading.numel()} data")
+        raise PairError(f"network: gave shape {tuple(output.shape)} for {leading.numel()} datapoints")
     return output.reshape(leading + output.shape[1:])

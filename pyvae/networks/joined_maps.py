@@ -53,7 +53,7 @@ class JoinedMaps(nn.Module):
         self.network = network
 
     def forward(self, a: Tensor, b: Tensor, *context: Tensor) -> Tensor:
-        """What f makes of the joined maps, (…, out_channels) + grid."""
+        """The output of f for the joined maps, (…, out_channels) + grid."""
         check_event(self, a, (self.fine, *self.grid))
         maps = self.joined(a, b)
         return maps if self.network is None else self.network(maps, *context)

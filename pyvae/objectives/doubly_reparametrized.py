@@ -74,6 +74,6 @@ def _refuse_factors(guide: Trace, model: Trace) -> None:
     factors = sorted(set(stochastic_sites(guide)) - set(model.nodes))
     if factors:
         raise PairError(
-            f"the guide has {factors}, which the model does not: DReG knows densities of draws alone; use "
+            f"the guide has {factors}, which the model does not: DReG knows densities of samples alone; use "
             "ImportanceWeightedELBO"
         )

@@ -74,7 +74,7 @@ class TotalCorrelationELBO(WeightedELBO):
             )
         refuse_mask(self.site, site)
         if rows > self.data_size:
-            raise PairError(f"got a batch of {rows}; expected at most data_size={self.data_size} data")
+            raise PairError(f"got a batch of {rows}; expected at most data_size={self.data_size} datapoints")
         if rows == 1:
             return z.new_zeros(())
         return self.gamma * site["scale"] * self._total_correlation(elements.log_prob(z[:, None])).sum()

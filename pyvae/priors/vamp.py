@@ -125,7 +125,7 @@ class VampPrior(Prior):
         q = guide(u.expand(leading + u.shape), *rows)
         if q.event_shape != self.event_shape:
             raise PairError(
-                f"the guide's draws have event shape {tuple(q.event_shape)}; expected that of VampPrior, "
+                f"the guide's samples have event shape {tuple(q.event_shape)}; expected that of VampPrior, "
                 f"{tuple(self.event_shape)}"
             )
         return dist.MixtureSameFamily(dist.Categorical(logits=u.new_zeros((*leading, len(u)))), q)

@@ -33,7 +33,7 @@ class Loss:
         pair: a module with ``model`` and ``guide``.
         objective: any Pyro ELBO.
         inspection: of the pair: whether its programs register its parameters with Pyro, if not, we do; and the plate
-            over the data, whose size tells how many data the objective's loss stands for.
+            over the data, whose size is the number of datapoints that the objective's loss stands for.
         precision: in which the programs run.
 
     Attributes:
@@ -116,7 +116,7 @@ class Update:
         Args:
             loss: the sum of the loss over the batch.
             terms: the sums of log p(x | z) and of the KL of latents.
-            count: of how many data these are sums.
+            count: of how many datapoints these are sums.
             rows: of the batch.
 
         Returns:
@@ -141,7 +141,7 @@ class Update:
         return torch.tensor([loss / count, norm, *(t / count for t in terms), rows], dtype=torch.float64)
 
     def _gather(self, gradients: list[Tensor], sums: Tensor) -> None:
-        """Add up what the processes have; of running averages, take the mean."""
+        """Add up what the processes have; of exponential moving averages (EMA), take the mean."""
         if self.processes.count == 1:
             return
         averages = [b for b in self.pair.buffers() if b.is_floating_point()]

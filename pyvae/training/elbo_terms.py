@@ -24,7 +24,7 @@ def estimates_elbo(objective: ELBO) -> bool:
 
 
 def weighs_terms(objective: ELBO) -> bool:
-    """Whether an objective's loss is made of the terms of the ELBO, which then has to be told from them."""
+    """Whether an objective's loss consists of the terms of the ELBO, from which the ELBO is then reported."""
     return isinstance(objective, WeightedELBO)
 
 

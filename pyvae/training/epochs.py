@@ -59,7 +59,7 @@ class Epochs:
         return row
 
     def _path(self) -> tuple[int, ...]:
-        """What tells the random streams of this process from those of the others."""
+        """The part of the seed by which the random streams of the processes differ."""
         return (_OTHER_PROCESSES, self.processes.rank) if self.processes.rank else ()
 
     def _validation(self, seed: int, number: int) -> Row:

@@ -46,7 +46,7 @@ class Trainer:
 
     Attributes:
         eager: the step as Pyro makes it.
-        traced_rows: batches of so many rows take a step that is traced, where the pair allows; 0 for none.
+        traced_rows: batches of this number of rows take a step that is traced, where the pair allows; 0 for none.
         most_operations: how many a step may make that is still worth tracing; None for any number.
     """
 

@@ -44,7 +44,7 @@ def _bad(tensor: Tensor) -> bool:
 
 
 def _first_site(pair: nn.Module, batch: Batch) -> str | None:
-    """Run the pair again, on fresh draws and with validation off, and look at its sites in order.
+    """Run the pair again, on fresh samples and with validation off, and look at its sites in order.
 
     A program that fails altogether says nothing about them.
     """

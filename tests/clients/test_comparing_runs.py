@@ -54,7 +54,7 @@ def test_runs_of_the_same_name_go_by_their_paths(runs, tmp_path):
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        (["labels"], "labels and .*a cannot be compared: the first is told the label of each datapoint"),
+        (["labels"], "labels and .*a cannot be compared: the first is given the label of each datapoint"),
         (["real"], "preprocessing is .*standardization.* there and .*dynamic_binarization.* here"),
         (["others"], "data is mnist there and digits here"),
         (["a"], "expected two or more different ones"),

@@ -328,7 +328,7 @@ def test_what_cannot_be_converted_is_told_by_its_site(make, match):
     [
         ({"num_samples": 0}, "num_samples is 0"),
         ({"num_samples": 10**7}, r"GiB would be made .* Lower num_samples, .* sites"),
-        ({"max_memory": 1000}, "MiB would be made of 9 data and 100 draws"),
+        ({"max_memory": 1000}, "MiB would be made of 9 datapoints and 100 samples"),
         ({"predictive": 5}, "predictive is 5"),
         ({"predictive": (0, 5)}, "predictive is 0"),
         ({"sites": ["w"]}, r"sites is \['w'\]; expected a list of some of \['z'\]"),

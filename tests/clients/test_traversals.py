@@ -237,7 +237,7 @@ def test_a_model_whose_dependencies_cannot_be_told_is_told():
         def model(self, x=None, y=None, size=1):
             assert type(super().model(x, y, size)) is torch.Tensor, "a subclass of it"
 
-    with pytest.raises(PairError, match=r"depends on 'z' in Untold\.model cannot be told: a subclass of it"):
+    with pytest.raises(PairError, match=r"depends on 'z' in Untold\.model is unknown: a subclass of it"):
         pyvae.traverse(Untold(), torch.tensor([3.0]), site="z")
 
 

@@ -1,4 +1,4 @@
-"""Every pair of components with every objective: what goes with what."""
+"""The compatibility of every pair of components with every objective."""
 
 import inspect
 import warnings
@@ -105,7 +105,7 @@ def fitted(family, objective):
 
 
 def page(of_guides=ALL_GUIDES, families=FAMILIES):
-    """What goes with what, as a page of the documentation."""
+    """The compatibility, as a page of the documentation."""
     rows = {f"VAE, {guide.__name__}": partial(_of_guide, guide) for guide in of_guides}
     rows |= {family: partial(fitted, family) for family in families}
     notes, lines = {}, []
@@ -131,7 +131,7 @@ def _of_guide(guide, objective):
     return outcome(build(prior, likelihoods.Normal, guide), objective)
 
 
-_INTRODUCTION = """# What goes with what
+_INTRODUCTION = """# Compatibility
 
 Every prior and every likelihood go with every guide and objective (directions on a sphere with each other alone). What
 matters to an objective is the guide, and the family of the pair. This table is made by the tests, which train each

@@ -134,8 +134,10 @@ def test_the_sentence_says_whether_the_data_tell_pairs_apart():
     assert "not more" not in clear.verdict
     near = pyvae.compare({"one": Linear(W, 1.5), "two": Linear(W, 1.5)}, x, seed=0)
     assert "not more than 2 standard errors" in near.verdict
-    assert "do not tell the two apart" in near.verdict
-    assert "no standard error is known" in pyvae.compare({"a": Linear(W), "b": Linear(OTHER)}, x[:1]).verdict
+    assert "do not distinguish the two" in near.verdict
+    assert (
+        "A single datapoint has no standard error" in pyvae.compare({"a": Linear(W), "b": Linear(OTHER)}, x[:1]).verdict
+    )
 
 
 def test_tables():

@@ -190,7 +190,7 @@ def test_data_that_the_prior_does_not_expect(weights, x):
 def test_surgery_warns_where_it_saturates(weights, x):
     few = ask(sections.aggregated_posterior, make(weights), x[:100])
     assert few.figures[-1].name == "mutual information of x and z, at least"
-    assert few.figures[-1].advice == "give at least 1000 data"
+    assert few.figures[-1].advice == "give at least 1000 datapoints"
     # of 40 nats a thousand data tell no more than 7, and no more data are looked at
     many = ask(sections.aggregated_posterior, make(100 * weights), data_of(100 * weights, 2000))
     assert many.figures[-1].name.endswith("at least")

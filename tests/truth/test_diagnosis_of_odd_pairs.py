@@ -89,8 +89,8 @@ def test_another_place_is_no_other_width(x):
     section = ask(sections.calibration, Exact(shift=-1.0), x)
     low, high = (norm.cdf(2**0.5 + end) for end in norm.ppf([0.05, 0.95]))
     assert section.table["coverage"].mean() == pytest.approx(high - low, abs=0.05)
-    assert "draws are too low" in advice(section)
-    assert "draws are too high" in advice(ask(sections.calibration, Exact(shift=1.0), x))
+    assert "samples are too low" in advice(section)
+    assert "samples are too high" in advice(ask(sections.calibration, Exact(shift=1.0), x))
     assert not advice(ask(sections.calibration, Exact(), x))
 
 

@@ -108,7 +108,7 @@ def test_never_nan(scale, draws):
 @pytest.mark.parametrize(
     ("log_weights", "match"),
     [
-        (torch.zeros(24, 3), "24 draws per datapoint; expected at least 25"),
+        (torch.zeros(24, 3), "24 samples per datapoint; expected at least 25"),
         (torch.zeros(30), r"\(30,\); expected a floating tensor \(S, N\)"),
         (torch.zeros(30, 2, dtype=torch.long), "expected a floating tensor"),
         (torch.zeros(30, 2).index_fill(1, torch.tensor(1), torch.nan), "datapoint 1 is nan"),

@@ -94,7 +94,7 @@ def test_a_distance_is_paid_in_training_alone():
 
 
 def test_distances_that_do_not_fit_are_refused():
-    with pytest.raises(pyvae.PairError, match=r"distance: gave shape \(2, 5\) for 2 data"):
+    with pytest.raises(pyvae.PairError, match=r"distance: gave shape \(2, 5\) for 2 datapoints"):
         make(Elementwise())
     with pytest.raises(pyvae.PairError, match="distance: gave a float"):
         make(Number())

@@ -202,7 +202,7 @@ def test_tokens_that_are_none(tokens, message):
     ("change", "message"),
     [
         (lambda x, y: (x.where(x != x[3, 0], torch.nan), y), "NaN or infinity, first in row 3"),
-        (lambda x, y: (x, y[:1]), "16 data and 1 labels"),
+        (lambda x, y: (x, y[:1]), "16 datapoints and 1 labels"),
         (lambda x, y: (x[:0], y[:0]), "at least one row"),
         (lambda x, y: (x.numpy(), y), "got a ndarray; expected a tensor"),
     ],
@@ -215,7 +215,7 @@ def test_data_that_are_none(change, message, x):
 def test_codes_need_a_label_each(x):
     pair = make(context=2)
     tokens = pair.encode(x, torch.arange(16) % 2)
-    with pytest.raises(pyvae.DataError, match="16 data and 1 labels"):
+    with pytest.raises(pyvae.DataError, match="16 datapoints and 1 labels"):
         pair.decode(tokens, torch.tensor([1]))
 
 

@@ -1,4 +1,4 @@
-"""Whether the prior is that of the data's latents: the aggregated posterior against the prior."""
+"""The match of the aggregated posterior and the prior."""
 
 import math
 
@@ -28,16 +28,19 @@ _TITLE = "Does the prior look like the latents of the data?"
 _INFORMATION = "mutual information of x and z"
 _SURGERY = "Hoffman and Johnson, ELBO surgery, 2016"
 _ADVICE = (
-    "draws from the prior fall where no data are, so they will look worse than reconstructions; try a learned prior "
-    "(VampPrior, NormalMixture, NeuralSplineFlow)"
+    "samples from the prior fall where there are no data, so they will look worse than reconstructions; try a "
+    "learned prior (VampPrior, NormalMixture, NeuralSplineFlow)"
 )
 
 
 def aggregated_posterior(subject: Subject) -> Section:
-    r"""q̄(z) = E_x q(z | x) against p(z): MMD, differences by dimension, and E_x KL = I(x; z) + KL(q̄ ‖ p).
+    r"""The aggregated posterior against the prior: MMD, differences by dimension, and the parts of the mean KL.
 
-    I(x; z) is estimated with N data as E log q(z_n | x_n) − log 1/N Σ_m q(z_n | x_m), which is at most log N: where
-    the mean KL is near it, or above, the mutual information is underestimated and KL(q̄ ‖ p) overestimated.
+    .. math:: \bar q(z) = E_x q(z \mid x), \qquad E_x \mathrm{KL}(q(z \mid x) \,\|\, p(z)) = I(x; z)
+        + \mathrm{KL}(\bar q \,\|\, p)
+
+    I(x; z) is estimated with N datapoints as E log q(z_n | x_n) − log 1/N Σ_m q(z_n | x_m), which is at most log N:
+    where the mean KL is near it, or above, the mutual information is underestimated and KL(q̄ ‖ p) overestimated.
     """
     if reason := subject.no_draws() or subject.too_few():
         return Section(_TITLE, skipped=reason)
@@ -54,7 +57,7 @@ def aggregated_posterior(subject: Subject) -> Section:
     pictures = (
         Picture(
             "Latents of the data and of the prior",
-            "The dimensions that differ most: filled, what the guide draws for the data; the line, the prior.",
+            "The dimensions that differ most: filled, the guide's samples for the data; the line, the prior.",
             lambda: _draw(table, drawn, expected),
         ),
     )
@@ -78,7 +81,7 @@ def _discrepancy(name: str, drawn: np.ndarray, expected: np.ndarray) -> Finding:
     return Finding(
         f"MMD² of {name}",
         float(values[0]),
-        "distance of the data's latents from the prior's draws, 0 if alike"
+        "distance of the data's latents from samples of the prior, 0 if equal in distribution"
         + (f"; chance explains it, p = {p_value:.2f}" if p_value > 0.05 else "; more than chance explains"),
         source="Gretton et al., A kernel two-sample test, 2012, equation 3",
     )
@@ -135,23 +138,23 @@ def _surgery(subject: Subject) -> list[Finding]:
     information = float((own - spread).mean())
     if kl > math.log(size) - 2:
         told = (
-            f"the KL, {kl:.1f} nats, is near or above log N = {math.log(size):.1f}, which no estimate by {size} data "
-            "exceeds: z tells more than this, and KL(q̄ ‖ p) cannot be told"
+            f"the KL, {kl:.1f} nats, is near or above log N = {math.log(size):.1f}, which no estimate from {size} "
+            "datapoints exceeds: z has more information than this, and KL(q̄ ‖ p) cannot be estimated"
         )
-        advice = f"give at least {_ROWS} data" if size == len(subject.kept[0]) < _ROWS else ""
+        advice = f"give at least {_ROWS} datapoints" if size == len(subject.kept[0]) < _ROWS else ""
         return [Finding(_INFORMATION + ", at least", information, told, "nats", source=_SURGERY, advice=advice)]
     return [
         Finding(
             _INFORMATION,
             information,
-            f"of the {kl:.2f} nats of the KL, by which z tells datapoints apart",
+            f"of the {kl:.2f} nats of the KL, by which z distinguishes datapoints",
             "nats",
             source=_SURGERY,
         ),
         Finding(
             "KL(q̄ ‖ p)",
             kl - information,
-            "the rest of the KL: what a prior that fits the data's latents would win",
+            "the rest of the KL: the gain of a prior that fits the data's latents",
             "nats",
             threshold="at most 1 nat, as a rule of thumb",
             source=_SURGERY,

@@ -1,4 +1,4 @@
-"""How tight the bounds are, and whether importance weights of the guide can be trusted."""
+"""The tightness of the bounds, and the reliability of the guide's importance weights."""
 
 import math
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ __all__ = ["bounds"]
 
 _PARETO = "Vehtari, Simpson, Gelman, Yao and Gabry, Pareto smoothed importance sampling, 2024"
 _TITLE = "How far is the ELBO from log p(x), and can the guide's weights be trusted?"
-_JUDGED = 100  # draws, of fewer of which k̂ is too uncertain to be judged by
-_MANY = 0.1  # share of the data above a threshold, from which on advice is given
+_JUDGED = 100  # samples; with fewer, k̂ is too uncertain to be judged
+_MANY = 0.1  # share of the data above a threshold that calls for advice
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,10 @@ class _Columns:
 
 
 def bounds(subject: Subject) -> Section:
-    r"""ELBO ≤ L_10 ≤ … ≤ L_S ≤ log p(x), Pareto's k̂ and effective sample size of the weights of each datapoint."""
+    r"""The bounds on log p(x), with Pareto's k̂ and the effective sample size of each datapoint's importance weights.
+
+    .. math:: \mathrm{ELBO} \le L_{10} \le \dots \le L_S \le \log p(x)
+    """
     if not has_weights(subject.inspection):
         return _elbo_alone(subject)
     parts = subject.over_data(_columns)
@@ -54,7 +57,7 @@ def bounds(subject: Subject) -> Section:
     ).rename_axis(_counted(subject))
     figures = [_bound("ELBO", table, "elbo", "elbo_se", _ELBO)]
     for k in sizes[:-1]:
-        figures.append(_bound(f"L_{k}", table, f"L_{k}", "", f"importance-weighted bound of {k} draws"))
+        figures.append(_bound(f"L_{k}", table, f"L_{k}", "", f"importance-weighted bound of {k} samples"))
     last = f"L_{sizes[-1]}"
     figures.append(_bound(last, table, last, "log_likelihood_se", _LARGEST))
     figures += [_gap(table, last), _khat(table["khat"], subject.num_particles), _effective(table["ess"])]
@@ -92,7 +95,7 @@ def _columns(terms: LogTerms) -> _Columns:
 
 
 def _blocks(log_weight: Tensor, size: int) -> Tensor:
-    """L_k from all draws: the mean over blocks of k."""
+    """L_k from all samples: the mean over blocks of k."""
     whole = log_weight[: len(log_weight) // size * size].unflatten(0, (-1, size))
     return (whole.logsumexp(1) - math.log(size)).mean(0)
 
@@ -116,7 +119,7 @@ def _gap(table: pd.DataFrame, last: str) -> Finding:
     return Finding(
         "log p̂(x) − ELBO",
         float(gap.mean()),
-        "at least so many nats of the ELBO's distance from log p(x) are the guide's, not the model's",
+        "the part of the ELBO's distance from log p(x) that is due to the guide, not the model; a lower bound",
         "nats",
         dataset_standard_error=float(gap.std() / len(gap) ** 0.5) if len(gap) > 1 else math.nan,
         source="Cremer, Li and Duvenaud, Inference suboptimality in variational autoencoders, 2018, table 1",
@@ -128,7 +131,7 @@ def _khat(khat: pd.Series, draws: int) -> Finding:
     share = 100 * float((khat > threshold).mean())
     advice = (
         "for these data the guide is too narrow, shifted, or misses a part of the posterior: try a richer guide "
-        "(FullRankNormal, InverseAutoregressiveFlow), train with DReG or ImportanceWeightedELBO, or take more draws"
+        "(FullRankNormal, InverseAutoregressiveFlow), train with DReG or ImportanceWeightedELBO, or take more samples"
     )
     return Finding(
         f"k̂ > {threshold:.2f}",
@@ -146,12 +149,12 @@ def _effective(effective: pd.Series) -> Finding:
     return Finding(
         "effective sample size",
         value,
-        "of the importance weights of the median datapoint: so many draws of the posterior itself would be worth as "
-        "much; where k̂ is large it is too optimistic",
+        "number of posterior samples that the importance weights of the median datapoint are worth; too optimistic "
+        "where k̂ is large",
         threshold="at least 10",
         source="Kong, A note on importance sampling using standardized weights, 1992",
-        advice="" if value >= 10 else "few draws carry all the weight: do not use them as draws of the posterior; a "
-        "richer guide or more draws would help",
+        advice="" if value >= 10 else "few samples carry all the weight: do not use them as posterior samples; a "
+        "richer guide or more samples would help",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Whether q(z | x) is the posterior of the model's own data: simulation-based calibration."""
+"""Simulation-based calibration: is q(z | x) the posterior of the model's own data?"""
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,12 @@ _TALTS = "Talts, Betancourt, Simpson, Vehtari and Gelman, Validating Bayesian in
 
 
 def calibration(subject: Subject) -> Section:
-    r"""Ranks of z* among draws of q(z | x*), for (x*, z*) ~ p(x, z): uniform for every dimension if q is the posterior.
+    r"""Simulation-based calibration of the guide: ranks and coverage on data from the model itself.
 
-    With them, the coverage of the central 90 % intervals of q. Ranks are tested by Kolmogorov and Smirnov, corrected
+    The ranks of z* among samples of q(z | x*), for (x*, z*) ~ p(x, z), are uniform for every dimension if q is the
+    posterior.
+
+    The coverage is that of the central 90 % intervals of q. Ranks are tested by Kolmogorov and Smirnov, corrected
     for the number of dimensions by Bonferroni.
     """
     if reason := subject.no_draws() or subject.too_long() or subject.no_data_of_its_own():
@@ -50,7 +53,7 @@ def calibration(subject: Subject) -> Section:
 
 
 def _ranks(subject: Subject) -> dict[str, np.ndarray]:
-    """By site: how many of the guide's draws lie below what the model has drawn, (simulations, D)."""
+    """By site: how many of the guide's samples lie below the model's sample, (simulations, D)."""
     args = subject.rows(_SIMULATIONS)
     times = -(-_SIMULATIONS // len(args[0]))
     args = subject.copies(args, times)
@@ -73,8 +76,8 @@ def _figures(table: pd.DataFrame, count: int) -> list[Finding]:
     coverage, p_value = float(worst["coverage"]), min(1.0, float(table["p_value"].min()) * len(table))
     least, most = (end / count for end in binom.interval(1 - _REJECTED / 10 / len(table), count, _NOMINAL))
     unlike = (
-        "q(z | x) is not the posterior p(z | x) of this model; whether the difference matters is told by the coverage "
-        "and by the inference gap"
+        "q(z | x) is not the posterior p(z | x) of this model; the coverage and the inference gap "
+        "show whether the difference matters"
     )
     return [
         Finding(
@@ -104,8 +107,8 @@ def _wrong(coverage: float, mean_rank: float, count: int) -> str:
     if coverage < _NOMINAL and abs(mean_rank - 0.5) > _SURE / (12 * count) ** 0.5:
         side = "low" if mean_rank > 0.5 else "high"
         return (
-            f"the guide's draws are too {side}: do not quote its intervals; use its importance weights, train longer, "
-            "or take a larger encoder"
+            f"the guide's samples are too {side}: do not quote its intervals; use its importance weights, train "
+            "longer, or take a larger encoder"
         )
     kind = "narrow, or wrong by another amount for each datapoint" if coverage < _NOMINAL else "wide"
     return f"the guide is too {kind}: do not quote its intervals; use its importance weights, or take a richer guide"

@@ -1,4 +1,4 @@
-"""How the data use discrete codes."""
+"""The usage of discrete codes by the data."""
 
 import math
 
@@ -17,7 +17,7 @@ _SOURCE = "van den Oord, Vinyals and Kavukcuoglu, Neural discrete representation
 
 
 def codebooks(subject: Subject) -> Section:
-    """Perplexity exp(−Σ_k p_k log p_k), usage, dead codes and bits of each site of codes."""
+    """The perplexity exp(−Σ_k p_k log p_k), usage, dead codes and bits of each site of codes."""
     if not sizes_of_codes(subject.inspection):
         return Section(_TITLE, skipped=f"{type(subject.pair).__name__} has no site of codes")
     codes = count_codes(subject.inspection, subject.batches, subject.seed)
@@ -29,7 +29,7 @@ def codebooks(subject: Subject) -> Section:
     columns = {site: pd.Series(usage.counts.numpy()) for site, usage in codes.items()}
     picture = Picture(
         "Use of the codes",
-        "How often each code stands for a part of the data, the most frequent first; the line is even use.",
+        "The frequencies of the codes, the most frequent first; the line is uniform use.",
         lambda: draw_codes(codes),
     )
     return Section(_TITLE, tuple(figures), (picture,), pd.DataFrame(columns).rename_axis("code"))
@@ -40,7 +40,7 @@ def _figures(site: str, usage: CodeUsage, bits: float, learned: bool) -> list[Fi
         Finding(
             f"perplexity of {site}",
             usage.perplexity,
-            f"so many of {usage.num_codes} codes, used equally often, would tell as much",
+            f"the effective number of codes in use, of {usage.num_codes}",
             source=_SOURCE,
         ),
         Finding(

@@ -1,4 +1,4 @@
-"""What each latent dimension tells of the data: its KL divergence and its activity."""
+"""The information in each latent dimension: its KL divergence and its activity."""
 
 import math
 from contextlib import suppress
@@ -27,10 +27,14 @@ _LUCAS = "Lucas, Tucker, Grosse and Norouzi, Don't blame the ELBO!, 2019"
 
 
 def latents(subject: Subject) -> Section:
-    r"""KL_d = E_x KL(q(z_d | x) ‖ p(z_d)), A_d = Var_x E_q[z_d] / Var_p z_d, and whether P_x(KL_d < ε) ≥ 1 − δ.
+    r"""The KL divergence and the activity of each latent dimension, and whether it has collapsed to the prior.
 
-    Of a chain, terms are given what was drawn before, averaged over draws. Of pairs with a context, A_d is the variance
-    of E_q[z_d] − E_p[z_d], so that what the context tells is no activity.
+    .. math:: \mathrm{KL}_d = E_x \mathrm{KL}(q(z_d \mid x) \,\|\, p(z_d)), \qquad
+        A_d = \frac{\mathrm{Var}_x E_q[z_d]}{\mathrm{Var}_p z_d}, \qquad
+        P_x(\mathrm{KL}_d < \varepsilon) \ge 1 - \delta \text{ if collapsed}
+
+    In a chain, terms are conditional on the latents before, averaged over samples. For pairs with a context, A_d is the
+    variance of E_q[z_d] − E_p[z_d], so that information from the context does not count as activity.
     """
     if reason := subject.no_draws() or subject.too_few():
         return Section(_TITLE, skipped=reason)
@@ -62,7 +66,7 @@ def latents(subject: Subject) -> Section:
     pictures = (
         Picture(
             "KL of each latent dimension",
-            "From the largest to the smallest, in nats: a dimension at 0 tells nothing of the data.",
+            "From the largest to the smallest, in nats: a dimension at 0 has no information on the data.",
             lambda: _draw(table),
         ),
     )
@@ -130,7 +134,7 @@ def _averaged(parts: list[Tensor | None]) -> Tensor | None:
 
 
 def _prior_variance(site: _Site, drawn: Tensor) -> Tensor:
-    """Var_p z_d, (D,): by formula, averaged over contexts, or of draws (N, D); by their quartiles if p has none."""
+    """Var_p z_d, (D,): by formula, averaged over contexts, or of samples (N, D); by their quartiles if p has none."""
     variance = drawn.var(0) if site.variance is None else site.variance.mean(0)
     if not variance.isfinite().all():
         variance = torch.where(variance.isfinite(), variance, robust_moments(drawn)[1].square())
@@ -188,7 +192,7 @@ def _figures(table: pd.DataFrame) -> list[Finding]:
     sums = table.groupby("site", sort=False)["kl"].sum(min_count=1).dropna()
     if 1 < len(sums) <= _LISTED:
         figures += [
-            Finding(f"KL of {name}", float(value), "what this level of the hierarchy tells of x", "nats")
+            Finding(f"KL of {name}", float(value), "the information on x in this level of the hierarchy", "nats")
             for name, value in sums.items()
         ]
     return figures

@@ -1,4 +1,4 @@
-"""Whether data that the model would give look like the data: predictive checks."""
+"""Predictive checks: do data drawn from the model look like the data?"""
 
 import numpy as np
 import pandas as pd
@@ -25,9 +25,13 @@ _GELMAN = "Gelman, Meng and Stern, Posterior predictive assessment, 1996"
 
 
 def predictive(subject: Subject) -> Section:
-    r"""P(T(x_rep) ≥ T(x)) for statistics T of a data set, x_rep drawn from p(x), and from p(x | z) with z ~ q(z | x).
+    r"""Predictive checks: p-values of statistics T of the data among data sets drawn from the model.
 
-    A p-value near 0 or 1 says that the model does not give data with such a T. With draws from the posterior the data
+    .. math:: P(T(x_{\mathrm{rep}}) \ge T(x))
+
+    x_rep is drawn from p(x), and from p(x | z) with z ~ q(z | x).
+
+    A p-value near 0 or 1 says that the model does not give data with such a T. With samples from the posterior the data
     have been used twice, so that p-values tend to the middle: they are extreme only for gross misfits.
     """
     if reason := subject.too_long() or subject.no_data_of_its_own():
@@ -85,7 +89,7 @@ def _figures(table: pd.DataFrame) -> list[Finding]:
                 f"Bayesian p-value, {kind}",
                 float(worst["p_value"]),
                 told,
-                threshold=f"the data within {_FAR} standard deviations of the draws",
+                threshold=f"the data within {_FAR} standard deviations of the samples",
                 source=_GELMAN,
                 advice=_advice(kind, str(worst["statistic"])) if part["far"].any() else "",
             )

@@ -1,4 +1,4 @@
-"""The inference gap and its parts: what the encoder misses, and what no guide of its family could give."""
+"""The inference gap: its parts due to the encoder and to the guide's family."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -37,13 +37,15 @@ _FAMILY = (
 
 
 def inference_gap(subject: Subject) -> Section:
-    r"""log p(x) − ELBO = (log p(x) − ELBO*) + (ELBO* − ELBO): approximation gap plus amortization gap.
+    r"""The inference gap, split into the approximation gap and the amortization gap.
 
-    ELBO* is that of a guide which is refined for each datapoint alone: every latent is shifted and rescaled, element
-    by element, by rounds of Adam until a round wins less than 0.05 nats. For diagonal normal guides this is the best
-    of their family; for others, a part of what the family could give, so that the amortization gap is at least what
-    is told. log p(x) is bounded by importance weights of the refined guide, so that the other gaps are at least what
-    is told, too. Gaps of 0 are told as a little less where the refined guide is not yet as good as the encoder's.
+    .. math:: \log p(x) - \mathrm{ELBO} = (\log p(x) - \mathrm{ELBO}^*) + (\mathrm{ELBO}^* - \mathrm{ELBO})
+
+    ELBO* is that of a guide which is refined for each datapoint alone: every latent is shifted and rescaled, element by
+    element, by rounds of Adam until a round wins less than 0.05 nats. For diagonal normal guides this is the best of
+    their family; for others, a part of what the family could give, so that the reported amortization gap is a lower
+    bound. log p(x) is bounded by importance weights of the refined guide, so that the other gaps are lower bounds, too.
+    Gaps of 0 are reported as slightly negative where the refined guide is not yet as good as the encoder's.
     """
     if reason := _unfit(subject):
         return Section(_TITLE, skipped=reason)
@@ -70,7 +72,7 @@ def inference_gap(subject: Subject) -> Section:
     errors = [_error(influence - before), _error(after - before), _error(influence - after)]
     picture = Picture(
         "Inference gap",
-        "One bar per datapoint, by size: what a refined guide would win (amortization), and what is left.",
+        "One bar per datapoint, by size: what a refined guide would gain (amortization), and the rest.",
         lambda: _draw(table),
     )
     return Section(_TITLE, tuple(_figures(table, errors, settled)), (picture,), table)
@@ -81,7 +83,7 @@ def _bound(weights: Tensor) -> Tensor:
 
 
 def _error(draws: Tensor) -> float:
-    """Standard error of the mean over data of what (S, N) draws average to."""
+    """Standard error of the mean over data of the average of (S, N) samples."""
     return float(draws.std(0).square().sum().sqrt() / draws.shape[1] / len(draws) ** 0.5)
 
 
@@ -116,7 +118,7 @@ class _Moves:
         self.log_factor = {name: torch.zeros_like(z[0]).requires_grad_() for name, z in draws.items()}
 
     def settle(self) -> None:
-        """Take where the draws have got to as the start of further shifts, in units of the scale that they have now."""
+        """Take the current position of the samples as the start of further shifts, in units of their current scale."""
         with torch.no_grad():
             for name, shift in self.shift.items():
                 self._place[name] = self._place[name] + self._unit[name] * shift
@@ -132,18 +134,21 @@ class _Moves:
         return _Moved(self)(program)
 
     def moved(self, name: str, fn: Distribution) -> Distribution:
-        """z ↦ m + s δ + exp(γ) (z − c), with c about the mean of z, and m and s about where it is by now."""
+        """The moved distribution of a site.
+
+        z ↦ m + s δ + exp(γ) (z − c), with c about the mean of z, and m and s about where it is by now.
+        """
         factor = self.log_factor[name].exp()
         start = self._place[name] + self._unit[name] * self.shift[name] - factor * self._centre[name]
-        count = fn.batch_shape[-1] // len(start)  # the run has so many copies of the data
+        count = fn.batch_shape[-1] // len(start)  # the number of copies of the data in the run
         rows = [t.repeat(count, *[1] * (t.dim() - 1)) for t in (start, factor)]
-        # with a cache, for flows that know the density of their own draws alone without effort
+        # with a cache, for flows that know the density of their own samples alone without effort
         transform = AffineTransform(*rows, event_dim=len(fn.event_shape), cache_size=1)
         return dist.TransformedDistribution(fn, [transform])
 
 
 class _Moved(Messenger):
-    """Moves what a guide draws."""
+    """Moves a guide's samples."""
 
     def __init__(self, moves: _Moves) -> None:
         super().__init__()
@@ -193,9 +198,9 @@ def _figures(table: pd.DataFrame, errors: Sequence[float], settled: bool) -> lis
     if float(total.mean()) > 1:
         encoder = not settled or float(table["amortization"].mean()) > float(table["approximation"].mean())
         advice = _ENCODER if encoder else _FAMILY
-    whole = f"log p(x) − ELBO of {count} data, or less: log p(x) is bounded by weights of the refined guide"
-    tuned = "what a guide tuned to each datapoint alone wins" + ("" if settled else "; it was winning still")
-    left = "what is left after tuning, or less: the posterior has another shape than the guide's family"
+    whole = f"log p(x) − ELBO of {count} datapoints, or less: log p(x) is bounded by weights of the refined guide"
+    tuned = "the gain of a guide tuned to each datapoint alone" + ("" if settled else "; it was winning still")
+    left = "the gap after tuning, or less: the posterior has another shape than the guide's family"
     told = {"inference gap": (total, whole), "amortization gap": (table["amortization"], tuned)}
     told["approximation gap"] = (table["approximation"], left)
     figures = []

@@ -1,4 +1,4 @@
-"""What a diagnosis consists of: figures with their verdicts, in sections with their pictures."""
+"""The parts of a diagnosis: sections of figures with verdicts and pictures."""
 
 import math
 from collections.abc import Callable
@@ -13,18 +13,18 @@ __all__ = ["Finding", "Picture", "Section", "draw_first_six"]
 
 @dataclass(frozen=True)
 class Finding:
-    """A number, what it means, and what is to be done about it.
+    """A number with its meaning and advice.
 
     Attributes:
         name: what the number is.
         value: the number.
-        meaning: one sentence on what it says.
+        meaning: its meaning, in one sentence.
         unit: nats, bits, %, or nothing.
-        standard_error: Monte Carlo standard error, which more draws make smaller; NaN where there is none.
-        dataset_standard_error: that of the choice of data, which more data make smaller; NaN where there is none.
+        standard_error: Monte Carlo standard error, which more samples reduce; NaN where there is none.
+        dataset_standard_error: test-set sampling error, which more data reduce; NaN where there is none.
         threshold: what it should be.
-        source: where threshold or figure come from.
-        advice: what to do, where the figure is not what it should be; else empty.
+        source: the reference of threshold or figure.
+        advice: what to do where the figure is beyond its threshold; else empty.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """The value with its unit, to so many digits as are of interest."""
+        """The value with its unit, to a sensible number of digits."""
         if not math.isfinite(self.value):
             return "−∞" if self.value < 0 else str(self.value)
         if self.unit == "%":
@@ -72,7 +72,7 @@ class Section:
     """One part of a diagnosis.
 
     Attributes:
-        title: what it asks.
+        title: its question.
         figures: its figures.
         pictures: its pictures.
         table: numbers per datapoint or per latent dimension, for work of one's own.

@@ -1,4 +1,4 @@
-"""A pair on data, as the sections of a diagnosis take it."""
+"""A pair and its data, as the sections of a diagnosis take them."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,13 +34,13 @@ _FEWEST = 20
 
 @dataclass(frozen=True)
 class Subject:
-    """A pair on data.
+    """A pair and the data on which it is diagnosed.
 
     Attributes:
         pair: a module with ``model`` and ``guide``.
         data: all data, as for :func:`pyvae.fit`.
-        num_particles: draws per datapoint for importance weights.
-        seed: of all draws.
+        num_particles: samples per datapoint for importance weights.
+        seed: of all samples.
         max_memory: about how many bytes intermediate results may take.
     """
 
@@ -57,7 +57,7 @@ class Subject:
 
     @cached_property
     def kept(self) -> tuple[Tensor, ...]:
-        """Up to 2,048 of the data, chosen at random: the arguments of both programs."""
+        """Up to 2,048 of the datapoints, chosen at random: the arguments of both programs."""
         with isolated_rng(self.seed):
             batches = self.batches
             if not isinstance(batches.source, DataLoader):
@@ -76,7 +76,7 @@ class Subject:
 
     @property
     def drawn(self) -> tuple[str, ...]:
-        """The latents that the guide draws with real values; not codes, nor what is computed of others."""
+        """The latents that the guide samples with real values; not codes, nor functions of others."""
         return tuple(
             name for name in self.inspection.latents if _is_continuous(self.inspection.guide.nodes[name]["fn"])
         )
@@ -109,7 +109,7 @@ class Subject:
         return as_matrix(values, site, self.dim).cpu().double()
 
     def drawn_rows(self, trace: Trace, name: str) -> np.ndarray:
-        """What was drawn at a site, (N, D) float64."""
+        """The values sampled at a site, (N, D) float64."""
         return self.matrix(trace.nodes[name]["value"], trace.nodes[name]).numpy()
 
     def nested(self) -> str:
@@ -126,7 +126,7 @@ class Subject:
         return f"a chain of {count} latents is too long to be drawn so often" if count > _MOST_SITES else ""
 
     def draw_model(self, args: Sequence[Tensor]) -> Trace:
-        """A run of the model that draws what it observes."""
+        """A run of the model that samples its observed sites."""
         return poutine.trace(Unobserved()(self.pair.model)).get_trace(*args)
 
     def drawn_data(self, args: Sequence[Tensor]) -> tuple[Tensor, Trace]:
@@ -153,12 +153,12 @@ class Subject:
         return value.shape == x.shape and bool(((value.double() == x.double()) | x.isnan()).all())
 
     def too_few(self) -> str:
-        """Why nothing can be told of how latents vary over the data; empty if it can."""
+        """Why the variation of latents over the data cannot be estimated; empty if it can."""
         count = len(self.kept[0])
-        return f"got {count} data; expected at least {_FEWEST}" if count < _FEWEST else ""
+        return f"got {count} datapoints; expected at least {_FEWEST}" if count < _FEWEST else ""
 
     def no_draws(self) -> str:
-        """Why sections on continuous latents have nothing to say; empty if they do."""
+        """Why sections on continuous latents do not apply; empty if they do."""
         if self.drawn:
             return ""
         return f"the guide of {type(self.pair).__name__} draws no continuous latent: {list(self.inspection.latents)}"
