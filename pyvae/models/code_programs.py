@@ -38,7 +38,7 @@ def observe_codes(
     """The guide's part: the codes of maps (N, dim, *grid), and their vectors.
 
     Those are the nearest codes, and the gradient of their vectors goes straight through; or codes that are drawn. In
-    training mode the quantizer's loss is a factor, and its running averages take note.
+    training mode the quantizer's loss is a factor, and its exponential moving averages (EMA) take note.
 
     Args:
         level: what the names of the sites end in.

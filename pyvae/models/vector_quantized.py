@@ -22,7 +22,7 @@ class VQVAE(nn.Module):
     is minus the length of the codes under the prior, in nats. Sites: ``k``; ``z``, the vectors, through which the
     gradient reaches the encoder as if quantization were the identity (straight through); ``x``. In training mode the
     guide adds the factor ``vq_loss``, ‖sg[f(x)] − e_k‖² + β ‖f(x) − sg[e_k]‖², which moves codes and encoder towards
-    each other and is no part of the ELBO; the codebook's running averages, if it has any, move once in a step.
+    each other and is no part of the ELBO; the codebook's exponential moving averages (EMA), if it has any, move once in a step.
 
     ``Trace_ELBO`` and ``TraceMeanField_ELBO`` train it, with a uniform prior at first; then :class:`CodePrior` fits a
     prior to the codes. Importance weights of a guide without spread mean nothing and are refused.

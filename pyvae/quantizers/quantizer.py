@@ -39,7 +39,7 @@ class Quantizer(nn.Module):
     In training the gradient takes e_k for z_e: the vectors are sg[e_k] + (z_e − sg[z_e]), which is e_k to the last bit
     and has the identity for a derivative. A Delta at ``embed(codes)`` therefore gives them log-density 0.
 
-    Calling a quantizer changes nothing. What one learns by running averages, it learns in three steps of the guide, of
+    Calling a quantizer changes nothing. What one learns by exponential moving averages (EMA), it learns in three steps of the guide, of
     which only ``forward`` does anything outside of training mode::
 
         quantizer.advance(pair.parameters())     # takes over what was noted before the optimizer's last step
@@ -53,14 +53,14 @@ class Quantizer(nn.Module):
     Attributes:
         num_codes: K, the number of values that a code can take.
         dim: length of the vectors.
-        running: whether it learns by running averages; if not, ``advance`` and ``update`` do nothing.
-        drawn: whether guides draw the codes, from a ``posterior``.
+        ema: whether it learns by exponential moving averages (EMA); if not, ``advance`` and ``update`` do nothing.
+        stochastic: whether guides draw the codes, from a ``posterior``.
     """
 
     num_codes: int
     dim: int
-    running: bool = False
-    drawn: bool = False
+    ema: bool = False
+    stochastic: bool = False
 
     def forward(self, z_e: Tensor) -> Quantized:
         """Codes, vectors and losses of z_e, of shape (…, dim)."""
@@ -85,7 +85,7 @@ class Quantizer(nn.Module):
             watched: tensors of which every step of the optimizer changes at least one, such as all parameters of the
                 pair; without them each call counts as a step.
         """
-        if self.running and self.training:
+        if self.ema and self.training:
             self.commit(None if watched is None else fingerprint(watched))
 
     def commit(self, step: Tensor | None) -> None:

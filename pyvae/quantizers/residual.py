@@ -48,7 +48,7 @@ class ResidualQuantizer(Quantizer):
             )
         self.levels = nn.ModuleList(quantizers)
         ((self.num_codes, self.dim),) = kinds
-        self.running = any(q.running for q in quantizers)
+        self.ema = any(q.ema for q in quantizers)
 
     def forward(self, z_e: Tensor) -> Quantized:
         """Each level's code, the sum of their vectors, and the sum of their losses."""
@@ -73,7 +73,7 @@ class ResidualQuantizer(Quantizer):
     @torch.no_grad()
     def update(self, z_e: Tensor, codes: Tensor) -> None:
         """Note for each level what the levels before have left over."""
-        if not (self.running and self.training):
+        if not (self.ema and self.training):
             return
         self.check(z_e, codes)
         for level, k in zip(self.levels, codes.unbind(-1), strict=True):

@@ -40,7 +40,7 @@ class SoftmaxQuantizer(Quantizer):
         torch.Size([5, 4])
     """
 
-    drawn = True
+    stochastic = True
 
     def __init__(self, num_codes: int, dim: int, temperature: float = 1.0) -> None:
         super().__init__()

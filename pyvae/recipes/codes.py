@@ -31,7 +31,7 @@ MakeCodeNetwork = Callable[[Sequence[int], int], nn.Module]
 
 
 def _quantizer(num_codes: int, dim: int, levels: int = 1) -> Quantizer:
-    """One that learns by running averages and revives codes that hardly any vector is nearest to."""
+    """One that learns by exponential moving averages (EMA) and revives codes that hardly any vector is nearest to."""
     made = [VectorQuantizer(num_codes, dim, decay=0.99, revive_below=1.0) for _ in range(levels)]
     return made[0] if levels == 1 else ResidualQuantizer(made)
 
@@ -114,7 +114,7 @@ def vqvae(
         strides: by which each convolution makes the grid coarser; by default 2 each.
         likelihood: makes p(x | z) from the decoder.
         quantizer: from vectors of the encoder to codes, in place of ``num_codes`` and ``dim``; by default a
-            VectorQuantizer that learns by running averages (decay 0.99) and revives codes that die.
+            VectorQuantizer that learns by exponential moving averages (EMA, decay 0.99) and revives codes that die.
         prior_network: makes the network of p(k) from the shape of the grid and the number of codes.
 
     Example:

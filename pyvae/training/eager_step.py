@@ -90,7 +90,7 @@ class Update:
     """What follows on the gradients of a batch's loss.
 
     The gradient is made that of the mean loss per datapoint, over the batches of all processes, so that ``clip_norm``
-    and the learning rate mean the same for every batch size. Running averages, the buffers of a batch norm or of a
+    and the learning rate mean the same for every batch size. Moving averages, the buffers of a batch norm or of a
     codebook, become those of all processes too.
 
     Attributes:
@@ -136,7 +136,7 @@ class Update:
         return torch.tensor([loss / count, norm, *(t / count for t in terms), rows], dtype=torch.float64)
 
     def _gather(self, gradients: list[Tensor], sums: Tensor) -> None:
-        """Add up what the processes have; of running averages, take the mean."""
+        """Add up what the processes have; of moving averages, take the mean."""
         if self.processes.count == 1:
             return
         averages = [b for b in self.pair.buffers() if b.is_floating_point()]
