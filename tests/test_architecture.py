@@ -157,7 +157,6 @@ def test_public_names_are_documented():
 
 #: a first word in plain English or code, no symbol with an index or a power, and a full stop at the end
 SENTENCE = re.compile(r"(?=.*\.$)(``|[A-Z](?![_^])[\w'’-]*[ .,:?]).*")
-QUANTIZERS = PACKAGE / "quantizers"  # their docstrings open with formulas as yet
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -166,7 +165,6 @@ def test_public_docstrings_open_with_one_sentence(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             sentence, *rest = (ast.get_docstring(node) or "None is needed.").splitlines()
-            if QUANTIZERS not in path.parents:
-                assert SENTENCE.fullmatch(sentence), f"{path}: {node.name}: {sentence}"
+            assert SENTENCE.fullmatch(sentence), f"{path}: {node.name}: {sentence}"
             assert len(sentence) <= 118, f"{path}: {node.name}: {sentence}"
             assert not rest or not rest[0], f"{path}: {node.name}: no blank line after the first"

@@ -51,7 +51,7 @@ class StratifiedSteps(TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        """1 … T."""
+        """The steps 1 … T."""
         return constraints.integer_interval(1, self.steps)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> "StratifiedSteps":

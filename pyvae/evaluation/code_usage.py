@@ -110,7 +110,7 @@ def sizes_of_codes(inspection: Inspection) -> dict[str, int]:
 
 
 def code_usage(pair: nn.Module, data: Data, seed: int | None = None) -> dict[str, CodeUsage]:
-    r"""n_j = Σ_n Σ_i 1[k_{n,i} = j], k_n ~ q(k | x_n): how often each code stands for the data, in evaluation mode.
+    r"""The usage of a pair's codes on data, in evaluation mode.
 
     .. math:: n_j = \sum_n \sum_i 1[k_{n,i} = j], \qquad k_n \sim q(k \mid x_n)
 
@@ -149,7 +149,7 @@ def code_usage(pair: nn.Module, data: Data, seed: int | None = None) -> dict[str
 
 
 def count_codes(inspection: Inspection, batches: Batches, seed: int | None = None) -> dict[str, CodeUsage]:
-    """:func:`code_usage` of a pair that has been inspected, and has codes."""
+    """The :func:`code_usage` of a pair that has been inspected, and has codes."""
     sizes = sizes_of_codes(inspection)
     counts = {name: torch.zeros(size, dtype=torch.long) for name, size in sizes.items()}
     places = dict.fromkeys(sizes, 0)

@@ -158,7 +158,7 @@ def evaluate(
 def inspected_elbo(
     inspection: Inspection, batches: Batches, num_particles: int, seed: int | None, max_memory: int = DEFAULT_MEMORY
 ) -> ELBOEstimate:
-    """:func:`elbo` of a pair that has been inspected."""
+    """The :func:`elbo` of a pair that has been inspected."""
 
     def reduce(terms: LogTerms) -> ELBOEstimate:
         return elbo_estimate(terms.reconstruction, terms.latents)

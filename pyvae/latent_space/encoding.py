@@ -15,7 +15,7 @@ __all__ = ["encoded"]
 
 
 def encoded(data: DataSplits, pair: nn.Module, site: str | None = None) -> DataSplits:
-    """z ~ q(z | x) in place of x, drawn anew each time a row is taken; labels stay.
+    """Data with a sample z ~ q(z | x) in place of x, drawn anew each time a row is taken; labels stay.
 
     Rows go to the device where the pair is at that time, and z comes back to that of the data.
 

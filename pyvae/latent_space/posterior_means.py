@@ -34,7 +34,7 @@ def centre(name: str, fn: Distribution) -> Tensor:
 
 
 def mean_of(fn: Distribution) -> Tensor:
-    """E[x]; of a distribution that has no closed form of it, the mean of 1,000 draws: up to an error of about σ/32."""
+    """The mean of a distribution; where it has no closed form, that of 1,000 samples, up to an error of about σ/32."""
     try:
         return fn.mean
     except NotImplementedError:
@@ -42,7 +42,7 @@ def mean_of(fn: Distribution) -> Tensor:
 
 
 def draws_of(fn: Distribution) -> Tensor:
-    """1,000 draws, (1000, …), the same each time, of a stream of their own."""
+    """A thousand samples, (1000, …), the same each time, of a random stream of their own."""
     with isolated_rng(seed=0), torch.no_grad():
         return torch.cat([fn.sample((_DRAWS // 10,)) for _ in range(10)])  # in parts, as networks may make them
 

@@ -99,7 +99,7 @@ class VQVAE2(nn.Module):
         with pyro.plate("data", count):
             z_top = sample_codes("_top", self.quantizer_top, self.prior_top(*c))
             # the prior sees integers: what goes straight through to the encoder is not for it; drawn codes have no such
-            p_bottom = self.prior_bottom(z_top if self.quantizer_top.drawn else z_top.detach(), *c)
+            p_bottom = self.prior_bottom(z_top if self.quantizer_top.stochastic else z_top.detach(), *c)
             z_bottom = sample_codes("_bottom", self.quantizer_bottom, p_bottom)
             return pyro.sample("x", self.likelihood(z_bottom, z_top, *c), obs=x)
 

@@ -44,7 +44,9 @@ def _has_analytic_kl(q: dict, p: dict) -> bool:
 
 
 def site_kl(q: Mapping, p: Mapping, analytic: bool) -> Tensor:
-    """KL(q ‖ p) in closed form, or log q(z) − log p(z): for each element of the batch, scaled and masked as its site.
+    """The KL of a latent site, for each element of the batch, scaled and masked as its site.
+
+    In closed form, KL(q ‖ p), or from the sample, log q(z) − log p(z).
 
     Args:
         q: the site of the guide.

@@ -14,7 +14,11 @@ __all__ = ["FiniteScalarQuantizer"]
 
 
 class FiniteScalarQuantizer(Quantizer):
-    r"""e_i = round(b_i(z_i)) / ⌊L_i / 2⌋ for each dimension i, with b_i bounded so that L_i values are possible.
+    r"""A quantizer without a codebook: each dimension is rounded to a few levels.
+
+    .. math:: e_i = \operatorname{round}(b_i(z_i)) \,/\, \lfloor L_i / 2 \rfloor
+
+    The function b_i of dimension i is bounded so that L_i values are possible.
 
     .. math:: b_i(z) = h_i \tanh(z + \tanh^{-1}(o_i / h_i)) − o_i, \quad h_i = (1 + ε) (L_i − 1) / 2,
 

@@ -34,13 +34,15 @@ class Quantized:
 
 
 class Quantizer(nn.Module):
-    r"""z_e ↦ (k, e_k): a module that is called with vectors, in the last dimension, and gives :class:`Quantized`.
+    r"""The base of quantizers, modules that are called with vectors and give :class:`Quantized`.
+
+    The map is z_e ↦ (k, e_k), with the vectors in the last dimension.
 
     In training the gradient takes e_k for z_e: the vectors are sg[e_k] + (z_e − sg[z_e]), which is e_k to the last bit
     and has the identity for a derivative. A Delta at ``embed(codes)`` therefore gives them log-density 0.
 
-    Calling a quantizer changes nothing. What one learns by running averages, it learns in three steps of the guide, of
-    which only ``forward`` does anything outside of training mode::
+    Calling a quantizer changes nothing. What one learns by exponential moving averages (EMA), it learns in three steps
+    of the guide, of which only ``forward`` does anything outside of training mode::
 
         quantizer.advance(pair.parameters())     # takes over what was noted before the optimizer's last step
         quantized = quantizer(z_e)
@@ -53,14 +55,14 @@ class Quantizer(nn.Module):
     Attributes:
         num_codes: K, the number of values that a code can take.
         dim: length of the vectors.
-        running: whether it learns by running averages; if not, ``advance`` and ``update`` do nothing.
-        drawn: whether guides draw the codes, from a ``posterior``.
+        ema: whether it learns by exponential moving averages (EMA); if not, ``advance`` and ``update`` do nothing.
+        stochastic: whether guides draw the codes, from a ``posterior``.
     """
 
     num_codes: int
     dim: int
-    running: bool = False
-    drawn: bool = False
+    ema: bool = False
+    stochastic: bool = False
 
     def forward(self, z_e: Tensor) -> Quantized:
         """Codes, vectors and losses of z_e, of shape (…, dim)."""
@@ -85,7 +87,7 @@ class Quantizer(nn.Module):
             watched: tensors of which every step of the optimizer changes at least one, such as all parameters of the
                 pair; without them each call counts as a step.
         """
-        if self.running and self.training:
+        if self.ema and self.training:
             self.commit(None if watched is None else fingerprint(watched))
 
     def commit(self, step: Tensor | None) -> None:
@@ -135,7 +137,9 @@ def fingerprint(tensors: Iterable[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def nearest_codes(z: Tensor, codebook: Tensor) -> Tensor:
-    """argmin_k ‖z − e_k‖², the first of those equally near; in full precision, in blocks of bounded memory.
+    """The nearest code of each vector, argmin_k ‖z − e_k‖², in full precision and blocks of bounded memory.
+
+    Of those equally near, it is the first.
 
     Args:
         z: vectors, of shape (…, dim).

@@ -13,7 +13,10 @@ __all__ = ["ResidualQuantizer"]
 
 
 class ResidualQuantizer(Quantizer):
-    r"""e = Σ_l e_{k_l}, with k_l = argmin_j ‖r_l − e_j‖², r_1 = z_e and r_{l+1} = r_l − sg[e_{k_l}].
+    r"""A quantizer of several levels, each of which quantizes what the levels before leave over.
+
+    .. math:: e = \sum_l e_{k_l}, \qquad k_l = \operatorname{argmin}_j \lVert r_l - e_j \rVert^2, \qquad
+        r_1 = z_e, \qquad r_{l+1} = r_l - \operatorname{sg}[e_{k_l}]
 
     The loss is the sum of the levels' losses. L levels of K codes distinguish K^L vectors at the cost of L K.
 
@@ -48,7 +51,7 @@ class ResidualQuantizer(Quantizer):
             )
         self.levels = nn.ModuleList(quantizers)
         ((self.num_codes, self.dim),) = kinds
-        self.running = any(q.running for q in quantizers)
+        self.ema = any(q.ema for q in quantizers)
 
     def forward(self, z_e: Tensor) -> Quantized:
         """Each level's code, the sum of their vectors, and the sum of their losses."""
@@ -67,13 +70,13 @@ class ResidualQuantizer(Quantizer):
         return sum(level.embed(k) for level, k in zip(self.levels, codes.unbind(-1), strict=True))
 
     def code_shape(self, positions: Sequence[int]) -> torch.Size:
-        """(\\*positions, levels)."""
+        """The shape of the codes, (\\*positions, levels)."""
         return torch.Size((*positions, len(self.levels)))
 
     @torch.no_grad()
     def update(self, z_e: Tensor, codes: Tensor) -> None:
         """Note for each level what the levels before have left over."""
-        if not (self.running and self.training):
+        if not (self.ema and self.training):
             return
         self.check(z_e, codes)
         for level, k in zip(self.levels, codes.unbind(-1), strict=True):

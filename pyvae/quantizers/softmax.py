@@ -12,7 +12,9 @@ __all__ = ["SoftmaxQuantizer"]
 
 
 class SoftmaxQuantizer(Quantizer):
-    r"""q(k = j | z_e) ∝ exp(−‖z_e − e_j‖² / τ): the code is drawn, and the pair is a VAE like any other.
+    r"""A quantizer that samples its codes, so that the pair is a VAE like any other.
+
+    .. math:: q(k = j \mid z_e) \propto \exp(-\lVert z_e - e_j \rVert^2 / \tau)
 
     Its ELBO has the entropy of q, its importance weights are sound, and its gradient is without bias: Pyro's objectives
     take the score function's for what is drawn, which ∇ log q(k | z_e) brings to the encoder, and the likelihood's own
@@ -40,7 +42,7 @@ class SoftmaxQuantizer(Quantizer):
         torch.Size([5, 4])
     """
 
-    drawn = True
+    stochastic = True
 
     def __init__(self, num_codes: int, dim: int, temperature: float = 1.0) -> None:
         super().__init__()

@@ -15,10 +15,13 @@ __all__ = ["VectorQuantizer"]
 
 
 class VectorQuantizer(Quantizer):
-    r"""k = argmin_j ‖z_e − e_j‖², with loss ‖sg[z_e] − e_k‖² + β ‖z_e − sg[e_k]‖².
+    r"""The quantizer of VQ-VAE: each vector becomes the nearest one of a learned codebook.
 
-    With a ``decay`` γ the codebook learns from running averages instead of the loss's first term, which is left out:
-    of the n_j vectors of a batch that code j is nearest to, with sum s_j,
+    .. math:: k = \operatorname{argmin}_j \lVert z_e - e_j \rVert^2, \qquad
+        \text{loss } \lVert \operatorname{sg}[z_e] - e_k \rVert^2 + \beta \lVert z_e - \operatorname{sg}[e_k] \rVert^2
+
+    With a ``decay`` γ the codebook learns from exponential moving averages (EMA) instead of the loss's first term,
+    which is left out: of the n_j vectors of a batch that code j is nearest to, with sum s_j,
 
     .. math:: N_j ← γ N_j + (1 − γ) n_j, \quad m_j ← γ m_j + (1 − γ) s_j, \quad e_j ← m_j / N_j \text{ where } n_j > 0.
 
@@ -75,10 +78,10 @@ class VectorQuantizer(Quantizer):
         if revive_below is not None:
             check_positive("revive_below", revive_below)
             if decay is None:
-                raise ArgumentError(f"revive_below is {revive_below!r} without decay: it looks at running averages")
+                raise ArgumentError(f"revive_below is {revive_below!r} without decay: it looks at the moving averages")
         self.num_codes, self.dim, self.commitment = num_codes, dim, commitment
         self.decay, self.cosine, self.revive_below = decay, cosine, revive_below
-        self.running = decay is not None
+        self.ema = decay is not None
         self.project_in = None if code_dim is None else nn.Linear(dim, code_dim)
         self.project_out = None if code_dim is None else nn.Linear(code_dim, dim)
         vectors = self._scaled(torch.empty(num_codes, code_dim or dim).uniform_(-1 / num_codes, 1 / num_codes))
@@ -110,7 +113,7 @@ class VectorQuantizer(Quantizer):
         codes = nearest_codes(u, codebook)
         e = F.embedding(codes, codebook)
         loss = self.commitment * (u - e.detach()).square().sum(-1)
-        if not self.running:
+        if not self.ema:
             loss = loss + (u.detach() - e).square().sum(-1)
         if self.project_out is None:
             return Quantized(codes, straight_through(e, u), loss)
@@ -126,7 +129,7 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def update(self, z_e: Tensor, codes: Tensor) -> None:
         """Note how many vectors have each code, and their sum; those that are not finite do not count."""
-        if not (self.running and self.training):
+        if not (self.ema and self.training):
             return
         self.check(z_e, codes)
         u, codes = self._inputs(z_e).flatten(0, -2).to(self.sums.dtype), codes.flatten()
@@ -146,7 +149,7 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def commit(self, step: Tensor | None) -> None:
         """Take over what has been noted, unless ``step`` is the number that came with the last call."""
-        if not (self.running and self.training):
+        if not (self.ema and self.training):
             return
         new = self.noted_counts.sum() > 0
         if step is not None:
@@ -183,7 +186,7 @@ class VectorQuantizer(Quantizer):
             raise DataError(f"the batch has {len(rows)} finite vectors; expected at least num_codes={self.num_codes}")
         found = KMeans(self.num_codes, n_init=1, random_state=draw_seed()).fit(rows.cpu().numpy())
         self.codebook.copy_(self._scaled(torch.from_numpy(found.cluster_centers_).to(self.codebook)))
-        if self.running:
+        if self.ema:
             members = torch.from_numpy(found.labels_).long().bincount(minlength=self.num_codes)
             self.counts.copy_(members)
             self.sums.copy_(self.counts[:, None] * self.codebook)

@@ -95,7 +95,7 @@ class Update:
     """What follows on the gradients of a batch's loss.
 
     The gradient is made that of the mean loss per datapoint, over the batches of all processes, so that ``clip_norm``
-    and the learning rate mean the same for every batch size. Running averages, the buffers of a batch norm or of a
+    and the learning rate mean the same for every batch size. Moving averages, the buffers of a batch norm or of a
     codebook, become those of all processes too.
 
     Attributes:

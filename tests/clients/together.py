@@ -36,7 +36,7 @@ class Noiseless(nn.Module):
     def guide(self, x):
         pyro.module("noiseless", self)
         if self.training:
-            self.seen.lerp_(x.mean(), 0.1)  # a running average, such as a batch norm or a codebook keeps
+            self.seen.lerp_(x.mean(), 0.1)  # a moving average, such as a batch norm or a codebook keeps
         with pyro.plate("data", len(x)):
             pyro.sample("z", dist.Delta(self.encoder(x)).to_event(1))
 

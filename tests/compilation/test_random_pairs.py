@@ -11,7 +11,7 @@ from pyro.infer import Trace_ELBO
 from torch import nn
 
 from pyvae import guides, networks, priors, recipes
-from pyvae.recipes.recipe import autoencoder, decoded, encoded
+from pyvae.recipes.recipe import autoencoder, decoded, make_posterior
 from tests.compilation.comparing import assert_equal_to_eager
 from tests.conformance.components import GUIDES, LIKELIHOODS, PRIORS, make_prior
 
@@ -59,7 +59,7 @@ def pairs(draw):
         event,
         made_of(prior, latents, width),
         decoded(likelihood, lambda out: network(latents, out), shape),
-        encoded(guide, lambda out: network(event, out), latents),
+        make_posterior(guide, lambda out: network(event, out), latents),
         context,
     )
     rows = draw(st.integers(1, 5))

@@ -135,11 +135,11 @@ def test_calls_and_evaluation_change_no_state(make):
 
 
 @every_quantizer
-def test_training_changes_what_is_running_and_only_that(make):
+def test_training_changes_what_learns_by_averages_and_only_that(make):
     quantizer = make()
     before = state(quantizer)
     train(quantizer)
-    assert same(before, state(quantizer)) != quantizer.running
+    assert same(before, state(quantizer)) != quantizer.ema
 
 
 @every_quantizer
@@ -162,7 +162,7 @@ def test_averages_move_once_per_step_and_not_between_guide_and_model(make):
                 weights[1].add_(1e-7)
         ends.append(state(quantizer))
     assert same(*ends)
-    assert same(ends[0], state(original)) != quantizer.running
+    assert same(ends[0], state(original)) != quantizer.ema
 
 
 @every_quantizer
@@ -251,7 +251,7 @@ def test_wrong_shapes_are_told(make):
         quantizer(torch.zeros(5, DIM + 1))
     with pytest.raises(pyvae.errors.PairError, match="vectors of shape"):
         quantizer(torch.tensor(1.0))
-    if quantizer.running:
+    if quantizer.ema:
         with pytest.raises(pyvae.errors.PairError, match="codes of shape"):
             quantizer.update(torch.zeros(5, DIM), torch.zeros(4, dtype=torch.int64))
 

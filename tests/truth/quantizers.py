@@ -13,7 +13,7 @@ def with_codebook(codebook, **kwargs):
     quantizer = VectorQuantizer(*codebook.shape, **kwargs)
     with torch.no_grad():
         quantizer.codebook.copy_(codebook)
-        if quantizer.running:
+        if quantizer.ema:
             quantizer.sums.copy_(codebook)
     return quantizer
 

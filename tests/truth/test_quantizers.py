@@ -1,4 +1,4 @@
-"""Quantizers: losses, gradients, nearest codes and running averages against formulas written by hand."""
+"""Quantizers: losses, gradients, nearest codes and exponential moving averages against formulas written by hand."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pyvae.core.torch_internals import trace_graph
-from pyvae.quantizers import VectorQuantizer
+from pyvae.quantizers import ResidualQuantizer, VectorQuantizer
 from pyvae.quantizers import quantizer as searching
 from pyvae.quantizers.quantizer import nearest_codes
 from tests.truth.quantizers import brute_force, one_step, with_codebook
@@ -214,3 +214,16 @@ def test_revived_codes_of_several_processes_lie_near_vectors():
     theirs = torch.stack([p.noted_rows / p.noted_weights[:, None] for p in parts])[heaviest, torch.arange(2000)]
     assert (rows - theirs).norm(dim=-1).median() < 0.02
     assert rows.std() > 0.9
+
+
+def test_levels_of_a_residual_quantizer_learn_from_what_the_levels_before_leave_over():
+    """With γ = 0 a step puts each level's codes at the means of that level's residuals."""
+    books = [3 * torch.randn(4, 2), torch.randn(4, 2)]
+    quantizer = ResidualQuantizer([with_codebook(book, decay=0.0) for book in books])
+    residuals = torch.randn(300, 2)
+    codes = one_step(quantizer, residuals)
+    for level, book, k in zip(quantizer.levels, books, codes.unbind(-1), strict=True):
+        assert torch.equal(k, brute_force(residuals, book))
+        means = torch.stack([residuals[k == j].mean(0) if (k == j).any() else book[j] for j in range(4)])
+        torch.testing.assert_close(level.codebook, means)
+        residuals = residuals - book[k]

@@ -99,7 +99,7 @@ def test_there_is_no_importance_weighted_bound(x):
 
 
 @pytest.mark.parametrize("particles", [{}, {"num_particles": 3}, {"num_particles": 3, "vectorize_particles": True}])
-def test_running_averages_move_once_in_a_step_however_often_the_guide_runs(particles, x):
+def test_moving_averages_move_once_in_a_step_however_often_the_guide_runs(particles, x):
     pairs = []
     for settings in ({}, particles):
         torch.manual_seed(2)
