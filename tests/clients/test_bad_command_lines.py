@@ -397,7 +397,7 @@ def test_resumption_with_other_arguments(recipe, arguments, match, refused, untr
 
 
 def garble(content):
-    return b"\0" + content[1:]
+    return bytes([content[0] ^ 255]) + content[1:]
 
 
 def flip(content):
