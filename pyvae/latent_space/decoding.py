@@ -1,7 +1,6 @@
 """Samples, reconstructions and latents of a pair, by Pyro's own handlers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from pyro import poutine
@@ -9,9 +8,8 @@ from pyro.distributions import Delta
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
-from pyvae.core.modules import evaluation_mode, isolated_param_store
-from pyvae.core.random_streams import isolated_rng
-from pyvae.errors import RUN_ERRORS, PairError, PyvaeError, first_lines
+from pyvae.core.modules import at_rest
+from pyvae.errors import PairError, errors_as
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.sites import stochastic_sites, unwrapped
 from pyvae.latent_space.posterior_means import centres, mean_of
@@ -22,7 +20,6 @@ __all__ = [
     "decode",
     "determining_means",
     "generate",
-    "inspect_trained",
     "latent_means",
     "reconstruct",
     "shown",
@@ -41,14 +38,14 @@ def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int
         seed: of the samples.
         mean: whether to give the mean of p(x | z) instead of a sample.
     """
-    with evaluation_mode(pair), isolated_param_store(), isolated_rng(seed):
+    with at_rest(pair, seed=seed):
         trace = poutine.trace(pair.model).get_trace(None, labels, size=size)
     return shown(trace, _returned_site(trace), mean)
 
 
 def latent_means(pair: nn.Module, args: Sequence[Tensor]) -> dict[str, Tensor]:
     """The means E[z | x] under q, or for codes the most likely, by the name of the latent site."""
-    return centres(inspect_trained(pair, args))
+    return centres(inspect_pair(pair, args))
 
 
 def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None = None) -> Tensor:
@@ -61,28 +58,10 @@ def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None =
         args: x, or x and y.
         labels: what to decode with instead of y.
     """
-    inspection = inspect_trained(pair, args)
+    inspection = inspect_pair(pair, args)
     labels = labels if labels is not None else (args[1] if len(args) > 1 else None)
     trace = decode(pair, determining_means(inspection), labels, len(args[0]), inspection.stray)
     return shown(trace, data_site(inspection), mean=True)
-
-
-def inspect_trained(pair: nn.Module, args: Sequence[Tensor]) -> Inspection:
-    """The inspection of a pair, run with what Pyro's param store holds of its parameters.
-
-    As :func:`pyvae.inspection.inspect_pair`.
-    """
-    inspection = inspect_pair(pair, args)
-    if not inspection.stray:
-        return inspection
-    with (
-        evaluation_mode(pair),
-        isolated_param_store(inspection.stray),
-        isolated_rng(),
-    ):  # the first run had none of them
-        guide = poutine.trace(pair.guide).get_trace(*args)
-        model = poutine.trace(poutine.replay(pair.model, trace=guide)).get_trace(*args)
-    return replace(inspection, guide=guide, model=model)
 
 
 def determining_means(inspection: Inspection) -> dict[str, Tensor]:
@@ -102,16 +81,12 @@ def decode(
     Raises:
         PairError: if it cannot be.
     """
-    with evaluation_mode(pair), isolated_param_store(stray), isolated_rng(0):
-        try:
-            return poutine.trace(poutine.condition(pair.model, data=latents)).get_trace(None, labels, size=size)
-        except RUN_ERRORS as error:
-            if isinstance(error, PyvaeError):
-                raise
-            raise PairError(
-                f"{type(pair).__name__}.model failed without x, on {'no' if labels is None else 'some'} labels and "
-                f"size={size}: {first_lines(error)}; expected a model that takes x=None, y and size"
-            ) from error
+    failed = (
+        f"{type(pair).__name__}.model failed without x, on {'no' if labels is None else 'some'} labels and size={size}"
+    )
+    advice = "; expected a model that takes x=None, y and size"
+    with at_rest(pair, stray, 0), errors_as(PairError, failed, advice):
+        return poutine.trace(poutine.condition(pair.model, data=latents)).get_trace(None, labels, size=size)
 
 
 def data_site(inspection: Inspection) -> str:

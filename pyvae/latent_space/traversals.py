@@ -9,12 +9,11 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyvae.core.arguments import check_int
-from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.random_streams import isolated_rng
-from pyvae.errors import RUN_ERRORS, ArgumentError, DataError, PairError, PyvaeError, first_lines
-from pyvae.inspection.inspection import Inspection, device_of
+from pyvae.errors import ArgumentError, DataError, PairError, errors_as
+from pyvae.inspection.inspection import Inspection, device_of, inspect_pair
 from pyvae.inspection.sites import has_support
-from pyvae.latent_space.decoding import data_site, decode, determining_means, inspect_trained, shown
+from pyvae.latent_space.decoding import data_site, decode, determining_means, shown
 from pyvae.latent_space.posterior_means import centre, continuous_sites, draws_of, robust_moments
 
 __all__ = ["continuous_site", "interpolate", "traverse"]
@@ -179,7 +178,7 @@ def _inspected(pair: nn.Module, args: Args) -> Inspection:
         came = ", ".join(str(tuple(a.shape)) if isinstance(a, Tensor) else type(a).__name__ for a in args)
         raise DataError(f"got data of shape {came or 'none'}; expected one datapoint, x or x and y with one row: x[:1]")
     with isolated_rng(0):
-        return inspect_trained(pair, [a.to(device) for a in args])
+        return inspect_pair(pair, [a.to(device) for a in args])
 
 
 def _labels(inspection: Inspection) -> Tensor | None:
@@ -230,16 +229,10 @@ def _moments(prior: Distribution) -> tuple[Tensor, Tensor]:
 
 def _below(pair: nn.Module, inspection: Inspection, name: str, labels: Tensor | None) -> set[str]:
     """The latents whose prior depends on this one, by way of others too."""
-    with evaluation_mode(pair), isolated_param_store(inspection.stray), isolated_rng(0):
-        try:
-            parents = get_dependencies(pair.model, (None, labels), {"size": 1})["prior_dependencies"]
-        except RUN_ERRORS as error:
-            if isinstance(error, PyvaeError):
-                raise
-            raise PairError(
-                f"what depends on {name!r} in {type(pair).__name__}.model is unknown: {first_lines(error)}; "
-                "expected a model on which Pyro's get_dependencies runs; use interpolate, which asks for none"
-            ) from error
+    unknown = f"what depends on {name!r} in {type(pair).__name__}.model is unknown"
+    advice = "; expected a model on which Pyro's get_dependencies runs; use interpolate, which asks for none"
+    with inspection.at_rest(0), errors_as(PairError, unknown, advice):
+        parents = get_dependencies(pair.model, (None, labels), {"size": 1})["prior_dependencies"]
     below = {name}
     for child, others in parents.items():  # in the model's order, so that one pass is enough
         if below & others.keys():
