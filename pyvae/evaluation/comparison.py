@@ -67,9 +67,9 @@ class Comparison:
         >>> estimates = {name: Estimate(values.double(), errors, num_particles=10) for name, values in log_p.items()}
         >>> comparison = Comparison(estimates, {"a": "L_10", "b": "L_10"}, seed=0)
         >>> print(comparison)
-           bound  log p̂(x)  ± data   ± MC  difference  ± data   ± MC
-        a  L_10      -2.000   0.577  0.000       0.000   0.000  0.000
-        b  L_10      -2.833   0.601  0.000      -0.833   0.167  0.000
+          bound log p̂(x) ± data   ± MC difference ± data   ± MC
+        a  L_10    -2.000  0.577  0.000      0.000  0.000  0.000
+        b  L_10    -2.833  0.601  0.000     -0.833  0.167  0.000
         <BLANKLINE>
         'a' gives a datapoint exp(0.833) times the probability (density) that 'b' gives it, in the geometric mean: ...
     """
@@ -144,9 +144,9 @@ class Comparison:
         rows = []
         for row in self.figures().values():
             numbers = [v for k, v in row.items() if k.startswith(("log_", "difference"))]
-            rows.append([row["bound"], *(numbers[i] for i in (0, 2, 1, 3, 5, 4))])
+            rows.append([row["bound"], *(f"{numbers[i]:.3f}" for i in (0, 2, 1, 3, 5, 4))])
         table = pd.DataFrame(rows, list(self.estimates), head)
-        return f"{table.to_string(float_format='{:.3f}'.format, na_rep='nan')}\n\n{self.verdict}"
+        return f"{table.to_string()}\n\n{self.verdict}"
 
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(self.estimates)}: {self.verdict}>"

@@ -104,7 +104,8 @@ class _Run(Messenger):
                 _check_batch(self.roles[component], given)
             got = f"shape {tuple(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
             raise PairError(
-                f"{self.roles[component]}: gave {got} for {_BATCH} data; {program.__qualname__} failed on it: {error}"
+                f"{self.roles[component]}: gave {got} for {_BATCH} datapoints; {program.__qualname__} failed on it: "
+                f"{error}"
             ) from error
 
     def _note(self, component: nn.Module, inputs: tuple, output: object) -> None:
@@ -154,7 +155,7 @@ def _check_batch(role: str, distribution: Distribution) -> None:
     if tuple(distribution.batch_shape) not in ((), (1,), (_BATCH,)):
         raise PairError(
             f"{role}: batch shape {tuple(distribution.batch_shape)} and event shape {tuple(distribution.event_shape)} "
-            f"for {_BATCH} data; expected batch shape ({_BATCH},): move the other dimensions into the event with "
+            f"for {_BATCH} datapoints; expected batch shape ({_BATCH},): move the other dimensions into the event with "
             ".to_event(n)"
         )
 

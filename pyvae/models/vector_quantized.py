@@ -139,7 +139,7 @@ class VQVAE(nn.Module):
         expected = tuple(shape[: len(shape) - x.dim() + 1])
         if not isinstance(d, Tensor) or d.shape != expected:
             got = f"shape {tuple(d.shape)}" if isinstance(d, Tensor) else f"a {type(d).__name__}"
-            raise PairError(f"distance: gave {got} for {len(x)} data; expected a tensor of shape {expected}")
+            raise PairError(f"distance: gave {got} for {len(x)} datapoints; expected a tensor of shape {expected}")
         return d
 
 

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -86,7 +87,7 @@ def recorded(function: Callable[..., nn.Module], bound: inspect.BoundArguments) 
 
     def plain(value: object) -> object:
         if inspect.isclass(value):
-            return {"class_path": f"{value.__module__}.{value.__qualname__}"}
+            return {"class_path": _path(value)}
         if isinstance(value, functools.partial) and inspect.isclass(value.func) and not value.args:
             return {**plain(value.func), "init_args": dict(value.keywords)}
         raise TypeError
@@ -95,6 +96,13 @@ def recorded(function: Callable[..., nn.Module], bound: inspect.BoundArguments) 
         return json.loads(json.dumps({"name": function.__name__, "arguments": bound.arguments}, default=plain))
     except TypeError:
         return None
+
+
+def _path(cls: type) -> str:
+    """The path of a class; of ours by folder and name, so that its file may be another one tomorrow."""
+    folder = cls.__module__.rpartition(".")[0]
+    exported = folder.startswith("pyvae.") and getattr(sys.modules[folder], cls.__name__, None) is cls
+    return f"{folder if exported else cls.__module__}.{cls.__qualname__}"
 
 
 def decoded(make: MakeLikelihood, network: MakeNetwork, shape: Sequence[int]) -> Likelihood:
