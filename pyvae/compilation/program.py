@@ -42,9 +42,9 @@ class Program:
         recording = record(module, function, inputs, most_operations)
         self._constants, self._structure = recording.constants, recording.structure
         example = [t.detach() for t in (*self.state(module), *inputs, *self._constants) if isinstance(t, Tensor)]
-        choose_products(recording.graph)
-        self._reports_indices = guard_indices(recording.graph)
         try:
+            choose_products(recording.graph)
+            self._reports_indices = guard_indices(recording.graph)
             with torch.no_grad():
                 self._run = compile_graph(recording.graph, example)
         except Exception as error:  # whatever it is, without a compiler or a place to write: there is the eager way

@@ -79,6 +79,8 @@ if fault.startswith("compiler: "):
     program.compile_graph = fails(eval(fault.removeprefix("compiler: ")))
 elif fault.startswith("recording: "):
     tracing.trace_graph = fails(eval(fault.removeprefix("recording: ")))
+elif fault.startswith("preparation: "):
+    setattr(program, fault.removeprefix("preparation: "), fails(KeyError("val")))
 elif fault == "program":
     compiled_to(fails(RuntimeError("in the program")))
 elif fault == "module":
@@ -120,6 +122,8 @@ FAULTS = {
     "recording: RecursionError('too deep')": "RecursionError",
     "recording: MemoryError()": "MemoryError",
     "recording: OSError(5, 'odd')": "OSError",
+    "preparation: choose_products": "the compiler failed: KeyError",
+    "preparation: guard_indices": "the compiler failed: KeyError",
     "program": "the compiled program failed: RuntimeError: in the program",
     "autograd": "in an autograd function",
     "hook": "in a hook of a tensor",
