@@ -160,7 +160,7 @@ class Batches:
         """
         if self.in_memory:
             rows = example_rows(self.source.tensors, self.batch_size if count is None else count)
-            return self._loaded(self._take(some) for some in (rows,)), tuple(range(len(self.source.tensors)))
+            return self._loaded(map(self._take, [rows])), tuple(range(len(self.source.tensors)))
         first = self.first()
         args, columns = example_of(first, len(first[0]) if count is None else count)
         return tuple(args), columns

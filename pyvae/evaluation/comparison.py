@@ -14,9 +14,8 @@ from pyvae.core.arguments import check_int
 from pyvae.core.random_streams import derive_seed, isolated_rng, seeded_rng
 from pyvae.errors import ArgumentError, DataError, PairError
 from pyvae.evaluation.estimates import Estimate, elbo_estimate, likelihood_estimate
-from pyvae.evaluation.evaluate import check_points, has_weights, joined
+from pyvae.evaluation.evaluate import check_bound, has_weights, joined
 from pyvae.evaluation.log_weights import DEFAULT_MEMORY, LogTermsMap
-from pyvae.evaluation.particles import check_weights
 from pyvae.inspection.base_measures import observed_kinds
 from pyvae.inspection.densities import LogTerms
 from pyvae.inspection.inspection import Inspection
@@ -230,8 +229,7 @@ def _inspected(pairs: Mapping[str, nn.Module], data: Data) -> dict[str, Inspecti
     for name, pair in pairs.items():
         try:
             inspection = inspect_data(pair, batches_for(pair, data, _ROWS))
-            check_weights(inspection)
-            check_points(inspection)
+            check_bound(inspection)
         except (PairError, DataError) as error:
             raise type(error)(f"pair {name!r}: {error}") from error
         inspections[name], kinds = inspection, observed_kinds(inspection)

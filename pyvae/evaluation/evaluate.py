@@ -140,8 +140,7 @@ def evaluate(
     """
     batches = batches_for(pair, data, _ROWS)
     inspection = inspect_data(pair, batches)
-    check_weights(inspection)
-    check_points(inspection)
+    check_bound(inspection)
     weighted, dimensions = has_weights(inspection), observed_numbers(inspection)
 
     def reduce(terms: LogTerms) -> tuple[ELBOEstimate, Estimate | None]:
@@ -195,12 +194,16 @@ def has_weights(inspection: Inspection) -> bool:
     return not _point_masses(inspection)
 
 
-def check_points(inspection: Inspection) -> None:
-    """Refuse a guide that puts all its mass on one point where the model has a density: no bound is defined.
+def check_bound(inspection: Inspection) -> None:
+    """Refuse pairs without a bound on log p(x).
+
+    Those are pairs whose densities are estimates, and guides that put all their mass on one point where the model has
+    a density.
 
     Raises:
         PairError: naming the site.
     """
+    check_weights(inspection)
     points = _point_masses(inspection)
     _refuse([n for n in points if not inspection.model.nodes[n]["fn"].support.is_discrete])
 

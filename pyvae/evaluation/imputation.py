@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from pyvae.core.arguments import check_int
-from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.random_streams import seeded_rng
 from pyvae.core.rows import example_rows, rows_of
 from pyvae.core.tensors import check_tensors
@@ -74,11 +73,11 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
     require_weights(inspection)
     _, dim = inspection.plate
     sites = [inspection.model.nodes[name] for name in inspection.observed]
-    if len(sites) != 1 or sites[0]["value"].shape[1:] != x.shape[1:]:
+    if len(sites) != 1 or sites[0]["value"].shape[1:] != inspection.datapoint_shape:
         raise PairError(f"the model observes {list(inspection.observed)}; expected one site, which observes x")
     rows = max(1, _NUMBERS // (x[0].numel() * num_particles))
     batches = [rows_of(data, slice(start, start + rows), columns) for start in range(0, len(x), rows)]
-    with evaluation_mode(pair), isolated_param_store(inspection.stray), seeded_rng(seed):
+    with seeded_rng(seed), inspection.at_rest():
         name = inspection.observed[0]
         expected = torch.cat([_expected(pair, batch, columns, name, dim, num_particles) for batch in batches])
     filled = torch.where(x.isnan(), expected.to(x), x)

@@ -89,7 +89,7 @@ class LogTermsMap:
         check_int("num_particles", num_particles)
         check_int("max_memory", max_memory)
         self._inspection, self._pair = inspection, inspection.pair
-        self._num_particles, self._size, self._checked = num_particles, size, checked
+        self._num_particles, self._checked = num_particles, checked
         bytes_each = (inspection.output_bytes + _site_bytes(inspection)) // inspection.size
         results = 32 * (1 + len(inspection.latents)) * num_particles
         # few data with all their draws: the guide's networks run once for each of them. Draws in parts of one size,

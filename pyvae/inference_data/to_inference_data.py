@@ -12,13 +12,11 @@ from torch import nn
 
 from pyvae.batching.batches import Data, batches_for, check_order, inspect_data
 from pyvae.core.arguments import check_int
-from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.random_streams import seeded_rng
 from pyvae.errors import ArgumentError, PairError, errors_as
 from pyvae.evaluation.arviz_bridge import container
 from pyvae.evaluation.estimates import Evaluation
-from pyvae.evaluation.evaluate import check_points, has_weights, observed_numbers
-from pyvae.evaluation.particles import check_weights
+from pyvae.evaluation.evaluate import check_bound, has_weights, observed_numbers
 from pyvae.inference_data.dimensions import DimensionNames
 from pyvae.inference_data.draws import Drawer
 from pyvae.inference_data.groups import BOUND, DRAWING, GroupCollector, Options, constant_arguments
@@ -113,8 +111,7 @@ def to_inference_data(
     check_order(data, "coordinates of obs_id" if named else "data, numbered by obs_id,", stream=not named)
     batches = batches_for(pair, data, _ROWS)
     inspection = inspect_data(pair, batches)
-    check_weights(inspection)
-    check_points(inspection)
+    check_bound(inspection)
     with seeded_rng(seed) as seed:
         plate = inspection.plate
         kept, weighted = _chosen(sites, inspection), has_weights(inspection)
@@ -122,7 +119,7 @@ def to_inference_data(
         options.check_memory(inspection, batches.size() or 1)
         constants = constant_arguments(inspection)
         layout = _layout(inspection, plate[1], (kept, constants), dims, coords, batches.size())
-        with evaluation_mode(pair), isolated_param_store(inspection.stray):
+        with inspection.at_rest():
             drawer = Drawer(inspection, kept)
             with errors_as(PairError, f"{type(pair).__name__} failed {DRAWING}"):
                 left_out = _READS_DATA if new_draws and reads_data(pair, inspection.arguments) else ""

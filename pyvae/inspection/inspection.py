@@ -182,21 +182,20 @@ def inspect_pair(pair: nn.Module, args: Sequence[object], columns: Sequence[int]
 
 def _traced(pair: nn.Module, args: Sequence[object]) -> tuple[Trace, Trace]:
     """A run of both programs, whose errors say which of them failed, and on what."""
-    program = "guide"
+    started: list[str] = []
 
-    def named(which: str) -> AbstractContextManager:
-        nonlocal program
-        program = which
+    def start() -> AbstractContextManager:
+        started.append("model" if started else "guide")
         return nullcontext()
 
-    order = iter(("guide", "model"))
     try:
-        return trace_programs(pair, args, lambda: named(next(order)))
+        return trace_programs(pair, args, start)
     except PyvaeError as error:
         raise type(error)(first_lines(error)) from error
     except RUN_ERRORS as error:
         gaps = any(isinstance(a, Tensor) and a.is_floating_point() and a.isnan().any() for a in args)
         hint = " (the data hold NaN; networks that see them must know, as networks.ObservedOnly does)" if gaps else ""
         raise PairError(
-            f"{type(pair).__name__}.{program} failed on a batch of shapes {_describe(args)}{hint}: {first_lines(error)}"
+            f"{type(pair).__name__}.{started[-1]} failed on a batch of shapes {_describe(args)}{hint}: "
+            f"{first_lines(error)}"
         ) from error
