@@ -7,7 +7,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from pyvae.batching.batches import Data, check_order
+from pyvae.batching.batches import Data
+from pyvae.batching.order import check_order
 from pyvae.core.random_streams import seeded_rng
 from pyvae.disentanglement.factors import checked_codes, checked_factors
 from pyvae.disentanglement.probes import DCI, dci, linear_probe

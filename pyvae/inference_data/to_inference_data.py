@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from pyvae.batching.batches import Data, batches_for, check_order, inspect_data
+from pyvae.batching.batches import Data, batches_for, inspect_data
+from pyvae.batching.order import check_order
 from pyvae.core.arguments import check_int
 from pyvae.core.random_streams import seeded_rng
 from pyvae.errors import ArgumentError, PairError, errors_as

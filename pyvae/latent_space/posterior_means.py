@@ -7,7 +7,8 @@ from pyro import poutine
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
-from pyvae.batching.batches import Data, batches_for, check_order, inspect_data
+from pyvae.batching.batches import Data, batches_for, inspect_data
+from pyvae.batching.order import check_order
 from pyvae.core.random_streams import isolated_rng, seeded_rng
 from pyvae.errors import PairError
 from pyvae.inspection.inspection import Inspection

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pyvae.batching.batches import keeps_order
+from pyvae.batching.order import keeps_order
 from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.evaluation.arviz_bridge import good_k, pareto_smoothed
