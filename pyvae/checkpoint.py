@@ -134,10 +134,15 @@ def restore(path: str | Path, pair: nn.Module) -> None:
 def load_state(pair: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
     """``pair.load_state_dict``, with an error that names the first difference.
 
+    A module with a method ``renew_state(tensors, prefix)`` rewrites in place what an older pyvae has written for it.
+
     Raises:
         CheckpointError: if names, shapes or dtypes differ.
     """
-    own = pair.state_dict()
+    own, tensors = pair.state_dict(), dict(tensors)
+    for name, module in pair.named_modules():
+        if hasattr(module, "renew_state"):
+            module.renew_state(tensors, f"{name}." if name else "")
     for name in sorted(own.keys() | tensors.keys()):
         if name not in own or name not in tensors:
             where = "the pair" if name not in own else origin

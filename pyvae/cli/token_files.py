@@ -24,7 +24,7 @@ class Tokens:
 
     Attributes:
         recipe: that of the pair that made them.
-        weights: a fingerprint of its weights.
+        weights: a digest of its weights.
         label: the class with which it made them.
         rate: samples per second of recordings; None for images.
         files: the names of the files.
@@ -80,5 +80,6 @@ def weights_digest(pair: nn.Module) -> str:
     """A hash of the weights, by which codes know the pair that can read them."""
     digest = hashlib.sha256()
     for name, tensor in sorted(pair.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        content = tensor.detach().cpu().reshape(-1)
+        digest.update(name.encode() + content.view(torch.uint8).numpy().tobytes())  # numpy knows no bfloat16
     return digest.hexdigest()

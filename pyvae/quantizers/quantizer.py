@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from pyvae.errors import ArgumentError, PairError
 
-__all__ = ["Quantized", "Quantizer", "fingerprint", "nearest_codes", "straight_through"]
+__all__ = ["Quantized", "Quantizer", "checksum", "nearest_codes", "straight_through"]
 
 #: how many distances the search holds at once: few enough to be still in the cache when they are compared
 _BLOCK = 2**22
-_WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+#: by the bytes of an element
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +43,17 @@ class Quantizer(nn.Module):
     and has the identity for a derivative. A Delta at ``embed(codes)`` therefore gives them log-density 0.
 
     Calling a quantizer changes nothing. What one learns by exponential moving averages (EMA), it learns in three steps
-    of the guide, of which only ``forward`` does anything outside of training mode::
+    of the guide, of which only ``forward`` does anything outside of training mode, or under ``torch.no_grad``::
 
-        quantizer.advance(pair.parameters())     # takes over what was noted before the optimizer's last step
+        quantizer.advance(pair.parameters())     # takes over what is pending, if the optimizer has made a step since
         quantized = quantizer(z_e)
-        quantizer.update(z_e, quantized.codes)   # notes this batch; changes no code vector
+        quantizer.update(z_e, quantized.codes)   # makes this batch's statistics pending; changes no code vector
 
-    So all runs of the guide and of the model between two steps of the optimizer see one codebook, and the averages move
-    once per step, however often an objective runs the guide: a run that comes again overwrites its own note. That a
-    step has been made is seen by the parameters, whose bits it changes.
+    A run of the guide leaves its batch's statistics pending, in place of those that were. The first run that finds
+    other parameters than the run before moves the averages by them. So all runs of the guide and of the model between
+    two steps of the optimizer see one codebook, and the averages move once per step, however often an objective runs
+    the guide or a backward pass. What is pending are buffers, and so is a checksum of the parameters by which a step
+    is seen: a checkpoint, a recorded step and several processes have them like all others.
 
     Attributes:
         num_codes: K, the number of values that a code can take.
@@ -80,21 +83,26 @@ class Quantizer(nn.Module):
         """The shape of the codes of vectors of shape (\\*positions, dim)."""
         return torch.Size(positions)
 
+    @property
+    def learning(self) -> bool:
+        """Whether there are averages that are to move: in training mode, and not under ``torch.no_grad``."""
+        return self.ema and self.training and torch.is_grad_enabled()
+
     def advance(self, watched: Iterable[Tensor] | None = None) -> None:
-        """Take over what ``update`` has noted, if an optimizer has made a step since.
+        """Take over what is pending, if an optimizer has made a step since.
 
         Args:
             watched: tensors of which every step of the optimizer changes at least one, such as all parameters of the
                 pair; without them each call counts as a step.
         """
-        if self.ema and self.training:
-            self.commit(None if watched is None else fingerprint(watched))
+        if self.learning:
+            self.commit(None if watched is None else checksum(watched))
 
     def commit(self, step: Tensor | None) -> None:
-        """Take over what has been noted, unless ``step`` is the number that came with the last call."""
+        """Take over what is pending, unless ``step`` is the number that came with the last call."""
 
     def update(self, z_e: Tensor, codes: Tensor) -> None:
-        """Note the vectors and their codes in place of what has been noted before."""
+        """Make the statistics of the vectors and their codes pending, in place of what was."""
 
     def check(self, z_e: Tensor, codes: Tensor | None = None) -> None:
         """Refuse vectors of another length, and codes that are not theirs.
@@ -115,24 +123,22 @@ def straight_through(vectors: Tensor, z_e: Tensor) -> Tensor:
     return vectors.detach() + (z_e - z_e.detach())
 
 
-def fingerprint(tensors: Iterable[Tensor]) -> Tensor:
-    """A whole number, as an int64 tensor, that is another one after an optimizer's step on the tensors.
-
-    It is the sum of their bits, in which no change is lost to rounding.
+def checksum(tensors: Iterable[Tensor]) -> Tensor:
+    """The sum of the tensors' bits, as an int64 tensor: another one after an optimizer's step, which no rounding hides.
 
     Raises:
         ArgumentError: if there are no tensors.
 
     Example:
         >>> x = torch.ones(3)
-        >>> before = fingerprint([x])
-        >>> bool(fingerprint([x]) == before), bool(fingerprint([x + 1e-7]) == before)
+        >>> before = checksum([x])
+        >>> bool(checksum([x]) == before), bool(checksum([x + 1e-7]) == before)
         (True, False)
     """
-    sums = [t.detach().view(_WORDS[t.element_size()]).sum() for t in tensors]
-    if not sums:
+    numbers = [torch.view_as_real(t.detach()) if t.is_complex() else t.detach() for t in tensors]
+    if not numbers:
         raise ArgumentError("watched is empty; expected the tensors that the optimizer changes")
-    return torch.stack(sums).sum()
+    return torch.stack([t.view(_INTEGERS[t.element_size()]).sum() for t in numbers]).sum()
 
 
 @torch.no_grad()

@@ -73,18 +73,18 @@ class ResidualQuantizer(Quantizer):
         """The shape of the codes, (\\*positions, levels)."""
         return torch.Size((*positions, len(self.levels)))
 
-    @torch.no_grad()
     def update(self, z_e: Tensor, codes: Tensor) -> None:
-        """Note for each level what the levels before have left over."""
-        if not (self.ema and self.training):
+        """Make pending, in each level, the statistics of what the levels before have left over."""
+        if not self.learning:
             return
         self.check(z_e, codes)
+        residual = z_e.detach()
         for level, k in zip(self.levels, codes.unbind(-1), strict=True):
-            level.update(z_e, k)
-            z_e = z_e - level.embed(k)
+            level.update(residual, k)
+            residual = residual - level.embed(k)
 
     def commit(self, step: Tensor | None) -> None:
-        """Take over, in each level, what has been noted."""
+        """Take over, in each level, what is pending."""
         for level in self.levels:
             level.commit(step)
 

@@ -1,9 +1,11 @@
 """Quantization by the nearest vector of a codebook."""
 
+from collections.abc import Callable
 from numbers import Real
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from pyvae.core.arguments import check_int, check_positive
@@ -12,6 +14,13 @@ from pyvae.errors import ArgumentError, DataError
 from pyvae.quantizers.quantizer import Quantized, Quantizer, nearest_codes, straight_through
 
 __all__ = ["VectorQuantizer"]
+
+#: buffers, and the two that each was before 0.1
+_BEFORE = (
+    ("averages", "counts", "sums"),
+    ("pending", "noted_counts", "noted_sums"),
+    ("pending_rows", "noted_weights", "noted_rows"),
+)
 
 
 class VectorQuantizer(Quantizer):
@@ -25,9 +34,10 @@ class VectorQuantizer(Quantizer):
 
     .. math:: N_j ← γ N_j + (1 − γ) n_j, \quad m_j ← γ m_j + (1 − γ) s_j, \quad e_j ← m_j / N_j \text{ where } n_j > 0.
 
-    The others keep their place. With γ = 0 this is a step of Lloyd's algorithm. How the guide makes a step is told at
-    :class:`~pyvae.quantizers.Quantizer`; the averages are float32 buffers, linear in the batch, so that their means
-    over processes are those of the whole batch.
+    The others keep their place. With γ = 0 this is a step of Lloyd's algorithm. How the guide makes a step is described at
+    :class:`~pyvae.quantizers.Quantizer`. The buffers ``averages``, of rows (N_j, m_j), and ``pending``, of rows
+    (n_j, s_j), are of float32 at least, also where the module becomes bfloat16; what is pending is linear in the batch,
+    so that its mean over processes is that of the whole batch.
 
     Args:
         num_codes: K, the number of code vectors.
@@ -91,15 +101,47 @@ class VectorQuantizer(Quantizer):
             self._make_averages(vectors)
 
     def _make_averages(self, vectors: Tensor) -> None:
+        averages = torch.cat([torch.ones(self.num_codes, 1), vectors], 1)
         self.register_buffer("codebook", vectors)
-        self.register_buffer("counts", torch.ones(self.num_codes))
-        self.register_buffer("sums", vectors.clone())
-        self.register_buffer("noted_counts", torch.zeros(self.num_codes))
-        self.register_buffer("noted_sums", torch.zeros_like(vectors))
-        self.register_buffer("noted_step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("averages", averages)
+        self.register_buffer("pending", torch.zeros_like(averages))
+        self.register_buffer("pending_checksum", torch.zeros((), dtype=torch.int64))
         if self.revive_below is not None:
-            self.register_buffer("noted_rows", torch.zeros_like(vectors))
-            self.register_buffer("noted_weights", torch.zeros(self.num_codes))
+            self.register_buffer("pending_rows", torch.zeros_like(averages))
+
+    @property
+    def counts(self) -> Tensor:
+        """The averages of counts, N, of shape (K,)."""
+        return self.averages[:, 0]
+
+    @property
+    def sums(self) -> Tensor:
+        """The averages of sums, m, of shape (K, length of the code vectors)."""
+        return self.averages[:, 1:]
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "VectorQuantizer":
+        """As of any module, but averages are not rounded to 16 bits, of which small changes would be lost."""
+        kept = {n: b for n, b in self._buffers.items() if n in ("averages", "pending", "pending_rows")}
+        super()._apply(fn, recurse)
+        for name, before in kept.items():
+            after = self._buffers[name]
+            self._buffers[name] = before.to(after.device) if after.element_size() < 4 else after
+        return self
+
+    def renew_state(self, state: dict[str, Tensor], prefix: str) -> None:
+        """Rewrite a state dict in which counts and vectors are tensors of their own, as pyvae wrote it before 0.1."""
+        for name, *older in _BEFORE:
+            counts, vectors = (state.get(prefix + n) for n in older)
+            if counts is not None and vectors is not None and counts.shape == vectors.shape[:1]:
+                state[prefix + name] = _joined(counts, vectors.to(torch.promote_types(vectors.dtype, torch.float32)))
+                for n in older:
+                    del state[prefix + n]
+        if prefix + "noted_step" in state:
+            state[prefix + "pending_checksum"] = state.pop(prefix + "noted_step")
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: Any) -> None:
+        self.renew_state(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -126,49 +168,52 @@ class VectorQuantizer(Quantizer):
         # the whole codebook is mapped: a product of another shape may be rounded otherwise
         return F.embedding(codes, codebook if self.project_out is None else self.project_out(codebook))
 
-    @torch.no_grad()
     def update(self, z_e: Tensor, codes: Tensor) -> None:
-        """Note how many vectors have each code, and their sum; those that are not finite do not count."""
-        if not (self.ema and self.training):
-            return
-        self.check(z_e, codes)
-        u, codes = self._inputs(z_e).flatten(0, -2).to(self.sums.dtype), codes.flatten()
+        """Make pending how many vectors have each code, and their sum; those that are not finite do not count."""
+        if self.learning:
+            self.check(z_e, codes)
+            self._make_pending(z_e, codes.flatten())
+
+    @torch.no_grad()
+    def _make_pending(self, z_e: Tensor, codes: Tensor) -> None:
+        u = self._inputs(z_e).flatten(0, -2).to(self.pending.dtype)
         finite = u.isfinite().all(-1)
         u = torch.where(finite[:, None], u, 0)
         members = torch.zeros(self.num_codes, dtype=torch.int64, device=u.device).index_add_(0, codes, finite.long())
-        self.noted_counts.copy_(members)
-        self.noted_sums.zero_().index_add_(0, codes, u)
+        sums = torch.zeros_like(self.sums).index_add_(0, codes, u)
+        self.pending.copy_(_joined(members, sums))
         if self.revive_below is None:
             return
-        rows = torch.randperm(len(u), device=u.device)[torch.arange(self.num_codes, device=u.device) % len(u)]
-        # powers of 2, under which the mean over processes is close to one process's vector; alone they leave no trace
-        weights = torch.randint(48, (self.num_codes,), device=u.device).to(u.dtype).exp2() * finite[rows]
-        self.noted_rows.copy_(u[rows] * weights[:, None])
-        self.noted_weights.copy_(weights)
+        places = torch.arange(self.num_codes, device=u.device)
+        rows = torch.randperm(len(u), device=u.device)[places % len(u)]
+        # in each step each code has one process that offers it a vector: the mean over processes is that vector
+        rank, count = _process()
+        offered = finite[rows] & ((places + self.pending_checksum) % count == rank)
+        self.pending_rows.copy_(_joined(offered, u[rows] * offered[:, None]))
+
+    def commit(self, step: Tensor | None) -> None:
+        """Take over what is pending, unless ``step`` is the number that came with the last call."""
+        if self.learning:
+            self._take_over(step)
 
     @torch.no_grad()
-    def commit(self, step: Tensor | None) -> None:
-        """Take over what has been noted, unless ``step`` is the number that came with the last call."""
-        if not (self.ema and self.training):
-            return
-        new = self.noted_counts.sum() > 0
+    def _take_over(self, step: Tensor | None) -> None:
+        new = self.pending[:, 0].sum() > 0
         if step is not None:
-            new = new & (step != self.noted_step)
-            self.noted_step.copy_(step)
-        counts = torch.where(new, self.decay * self.counts + (1 - self.decay) * self.noted_counts, self.counts)
-        sums = torch.where(new, self.decay * self.sums + (1 - self.decay) * self.noted_sums, self.sums)
-        moved = (new & (self.noted_counts > 0))[:, None]
-        vectors = torch.where(moved, self._scaled(sums / counts[:, None]), self.codebook)
+            new = new & (step != self.pending_checksum)
+            self.pending_checksum.copy_(step)
+        averages = self.decay * self.averages + (1 - self.decay) * self.pending
+        counts, sums = averages[:, :1], averages[:, 1:]
+        vectors = torch.where(self.pending[:, :1] > 0, self._scaled(sums / counts), self.codebook)
         if self.revive_below is not None:
-            dead = new & (counts < self.revive_below) & (self.noted_weights > 0)
-            rows = self._scaled(self.noted_rows / self.noted_weights[:, None])
-            counts = torch.where(dead, counts.mean(), counts)
-            sums = torch.where(dead[:, None], counts[:, None] * rows, sums)
-            vectors = torch.where(dead[:, None], rows, vectors)
-        self.counts.copy_(counts)
-        self.sums.copy_(sums)
-        self.codebook.copy_(vectors)
-        self.noted_counts.mul_(~new)
+            offers = self.pending_rows[:, :1]
+            dead = (counts < self.revive_below) & (offers > 0)
+            rows, usual = self._scaled(self.pending_rows[:, 1:] / offers), counts.mean()
+            averages = torch.where(dead, _joined(usual.expand(self.num_codes), usual * rows), averages)
+            vectors = torch.where(dead, rows, vectors)
+        self.averages.copy_(torch.where(new, averages, self.averages))
+        self.codebook.copy_(torch.where(new, vectors, self.codebook))
+        self.pending.mul_(~new)
 
     @torch.no_grad()
     def initialize(self, z_e: Tensor) -> None:
@@ -181,16 +226,15 @@ class VectorQuantizer(Quantizer):
 
         self.check(z_e)
         rows = self._inputs(z_e).reshape(-1, self.codebook.shape[-1])
-        rows = rows[rows.isfinite().all(-1)].to(self.codebook.dtype)
+        rows = rows[rows.isfinite().all(-1)].to(torch.promote_types(self.codebook.dtype, torch.float32))
         if len(rows) < self.num_codes:
             raise DataError(f"the batch has {len(rows)} finite vectors; expected at least num_codes={self.num_codes}")
         found = KMeans(self.num_codes, n_init=1, random_state=draw_seed()).fit(rows.cpu().numpy())
         self.codebook.copy_(self._scaled(torch.from_numpy(found.cluster_centers_).to(self.codebook)))
         if self.ema:
-            members = torch.from_numpy(found.labels_).long().bincount(minlength=self.num_codes)
-            self.counts.copy_(members)
-            self.sums.copy_(self.counts[:, None] * self.codebook)
-            self.noted_counts.zero_()
+            members = torch.from_numpy(found.labels_).bincount(minlength=self.num_codes).to(self.codebook.device)
+            self.averages.copy_(_joined(members, members[:, None] * self.codebook.to(self.averages.dtype)))
+            self.pending.zero_()
 
     def _inputs(self, z_e: Tensor) -> Tensor:
         """Where z_e lies among the code vectors."""
@@ -198,3 +242,15 @@ class VectorQuantizer(Quantizer):
 
     def _scaled(self, vectors: Tensor) -> Tensor:
         return F.normalize(vectors, dim=-1) if self.cosine else vectors
+
+
+def _joined(counts: Tensor, vectors: Tensor) -> Tensor:
+    """Rows (count, vector)."""
+    return torch.cat([counts[:, None].to(vectors.dtype), vectors], 1)
+
+
+def _process() -> tuple[int, int]:
+    """The number of this process among those that train together, and how many there are."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()

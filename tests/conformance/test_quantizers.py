@@ -131,6 +131,13 @@ def test_calls_and_evaluation_change_no_state(make):
     quantizer.advance()
     quantizer.commit(None)
     assert same(before, state(quantizer))
+    quantizer.train()
+    with torch.no_grad():
+        quantizer.advance(quantizer.parameters())
+        quantizer.update(z_e, codes)
+        quantizer.advance()
+        quantizer.commit(None)
+    assert same(before, state(quantizer))
     assert torch.equal(stream, torch.random.get_rng_state())
 
 
@@ -241,7 +248,7 @@ def test_what_is_not_finite_gives_codes_and_poisons_nothing(make, bad):
     everything = torch.full((20, DIM), bad)
     quantizer.update(everything, quantizer(everything).codes)
     quantizer.advance()
-    assert all(torch.equal(t, before[n]) for n, t in state(quantizer).items() if "noted" not in n)
+    assert all(torch.equal(t, before[n]) for n, t in state(quantizer).items() if "pending" not in n)
 
 
 @every_quantizer

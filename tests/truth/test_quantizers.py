@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pyvae.core.torch_internals import trace_graph
-from pyvae.quantizers import ResidualQuantizer, VectorQuantizer
+from pyvae.quantizers import ResidualQuantizer, VectorQuantizer, vector_quantizer
 from pyvae.quantizers import quantizer as searching
 from pyvae.quantizers.quantizer import nearest_codes
 from tests.truth.quantizers import brute_force, one_step, with_codebook
@@ -88,9 +88,9 @@ def test_a_step_without_decay_is_a_step_of_lloyd():
     codebook = z[:20].clone()
     quantizer = with_codebook(codebook, decay=0.0)
     for steps in (1, 2, 5):
-        while int(quantizer.noted_step) < steps:
+        while int(quantizer.pending_checksum) < steps:
             quantizer.update(z, quantizer(z).codes)
-            quantizer.commit(quantizer.noted_step + 1)
+            quantizer.commit(quantizer.pending_checksum + 1)
         lloyd = KMeans(20, init=codebook.numpy(), n_init=1, max_iter=steps, tol=0, algorithm="lloyd")
         centres = torch.from_numpy(lloyd.fit(z.numpy()).cluster_centers_)
         torch.testing.assert_close(quantizer.codebook, centres, rtol=1e-5, atol=1e-5)
@@ -129,7 +129,7 @@ def test_averages_are_those_of_the_papers_appendix():
         np.testing.assert_allclose(quantizer.codebook.numpy(), e, rtol=1e-4, atol=1e-5)
 
 
-def test_what_is_noted_is_taken_over_once():
+def test_what_is_pending_is_taken_over_once():
     quantizer, weights = with_codebook(torch.randn(6, 3), decay=0.9), torch.zeros(3)
     z = torch.randn(20, 3)
     quantizer.update(z, quantizer(z).codes)
@@ -197,23 +197,64 @@ def test_revival_takes_no_vector_that_is_not_finite():
     quantizer = with_codebook(torch.full((4, 2), 50.0), decay=0.0, revive_below=0.5)
     z = torch.full((8, 2), float("nan"))
     z[5] = 1.0
-    for _ in range(50):
+    for _ in range(200):  # in each, one vector of eight is finite
         one_step(quantizer, z)
         assert quantizer.codebook.isfinite().all()
     assert (quantizer.codebook == 1).all()
 
 
-def test_revived_codes_of_several_processes_lie_near_vectors():
-    """The mean over processes of powers of 2 times vectors, divided by that of the powers, is close to one of them."""
+def test_revived_codes_of_several_processes_are_vectors_of_one_of_them(monkeypatch):
+    """Of as many from each process; and which process gives a vector to which code changes from step to step."""
     parts = [with_codebook(torch.full((2000, 2), 50.0), decay=0.0, revive_below=0.5) for _ in range(4)]
-    z = [torch.randn(3000, 2) for _ in parts]
-    for part, rows in zip(parts, z, strict=True):
-        part.update(rows, part(rows).codes)
-    rows = sum(p.noted_rows for p in parts) / sum(p.noted_weights for p in parts)[:, None]
-    heaviest = torch.stack([p.noted_weights for p in parts]).argmax(0)
-    theirs = torch.stack([p.noted_rows / p.noted_weights[:, None] for p in parts])[heaviest, torch.arange(2000)]
-    assert (rows - theirs).norm(dim=-1).median() < 0.02
-    assert rows.std() > 0.9
+    givers, before = [], parts[0].codebook.clone()
+    for step in range(2):
+        z = torch.randn(4, 3000, 2)
+        z[0, :300] = float("nan")
+        for rank, (part, rows) in enumerate(zip(parts, z, strict=True)):
+            monkeypatch.setattr(vector_quantizer, "_process", lambda rank=rank: (rank, 4))
+            part.averages.zero_()
+            part.pending_checksum.fill_(step)
+            part.update(rows, torch.zeros(3000, dtype=torch.int64))
+        for buffers in zip(*(p.buffers() for p in parts), strict=True):
+            if buffers[0].is_floating_point():
+                mean = sum(buffers) / 4
+                for buffer in buffers:
+                    buffer.copy_(mean)
+        for part in parts:
+            part.advance()
+        assert all(torch.equal(part.codebook, parts[0].codebook) for part in parts)
+        matches = (parts[0].codebook[1:, None] == z.flatten(0, 1)).all(-1)
+        given = matches.any(-1)
+        assert 0.9 < given.float().mean() < 1
+        assert torch.equal(parts[0].codebook[1:][~given], before[1:][~given])
+        givers.append(torch.where(given, matches.int().argmax(-1) // 3000, -1))
+        assert givers[-1][given].bincount(minlength=4).min() > 400
+        before = parts[0].codebook.clone()
+    assert (givers[0] != givers[1])[(givers[0] >= 0) & (givers[1] >= 0)].all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_averages_are_not_rounded_to_16_bits(dtype):
+    """Beyond 256, bfloat16 has only even numbers; float16 ends at 65504."""
+    codebook, z = torch.randn(3, 2).to(dtype).float(), torch.randn(100, 1000, 2).to(dtype)
+    half, single = (with_codebook(codebook, decay=0.99, revive_below=1.0) for _ in range(2))
+    half = half.to(dtype)
+    assert half.codebook.dtype == dtype
+    for batch in z:
+        half.update(batch, torch.arange(1000) % 2)
+        single.update(batch.float(), torch.arange(1000) % 2)
+        half.advance()
+        single.advance()
+    assert half.codebook.dtype == dtype
+    assert torch.equal(half.counts, single.counts)
+    assert torch.equal(half.codebook[:2], single.codebook[:2].to(dtype))
+    half.update(torch.ones(70_000, 2, dtype=dtype), torch.zeros(70_000, dtype=torch.int64))
+    half.advance()
+    assert half.counts.dtype == torch.float32
+    assert 700 < half.counts[0] < 1300
+    half.initialize(z[0])
+    assert half.codebook.dtype == dtype
+    assert half.counts.sum() == 1000
 
 
 def test_levels_of_a_residual_quantizer_learn_from_what_the_levels_before_leave_over():

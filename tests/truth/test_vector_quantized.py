@@ -109,7 +109,7 @@ def test_moving_averages_move_once_in_a_step_however_often_the_guide_runs(partic
         before = pair.quantizer.codebook.clone()
         for _ in range(3):
             svi.step(x)
-        pair.guide(x)  # takes over what the last step has noted
+        pair.guide(x)  # takes over what is pending from the last step
         assert not torch.equal(before, pair.quantizer.codebook)
     one, many = pairs
     assert torch.allclose(one.quantizer.counts, many.quantizer.counts)
