@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyvae.errors import ArgumentError, PairError
 from pyvae.inspection.sites import unwrapped
-from pyvae.objectives.weighted import WeightedELBO, checked_weight, refuse_mask
+from pyvae.objectives.weighted import WeightedELBO, checked_weight, penalized_site, refuse_mask
 
 __all__ = ["InfoVAE"]
 
@@ -27,7 +27,7 @@ class InfoVAE(WeightedELBO):
     Args:
         alpha: α, at most 1; its KL has the weight 1 − α.
         weight: the factor α + λ − 1 of MMD², in nats per datapoint.
-        site: the latent site; where its prior depends on other latents, these are the guide's.
+        site: the latent site, by default the only one; where its prior depends on other latents, these are the guide's.
         num_particles: Monte Carlo samples per step, one after the other.
 
     Raises:
@@ -48,41 +48,43 @@ class InfoVAE(WeightedELBO):
         1
     """
 
-    def __init__(self, alpha: float = 0.0, weight: float = 100.0, site: str = "z", num_particles: int = 1) -> None:
+    def __init__(
+        self, alpha: float = 0.0, weight: float = 100.0, site: str | None = None, num_particles: int = 1
+    ) -> None:
         self.weight, self.site = checked_weight("weight", weight), site
         super().__init__(_kl_weight(alpha), num_particles=num_particles)
 
     def penalty(self, guide: Mapping[str, dict], model: Mapping[str, dict]) -> Tensor:
         """The weight times MMD², summed over the batch."""
-        if self.site not in guide or self.site not in model:
-            raise PairError(f"there is no site {self.site!r} in both programs; give a latent site of yours as site=")
-        q, p = guide[self.site], model[self.site]
+        name = penalized_site(self.site, guide, model)
+        q, p = guide[name], model[name]
         if isinstance(unwrapped(p["fn"]), Delta):
             raise PairError(
-                f"site {self.site!r} of the model is a Delta, which has no spread to compare with; use WeightedELBO"
+                f"site {name!r} of the model is a Delta, which has no spread to compare with; use WeightedELBO"
             )
         rows = len(q["value"])
         if q["fn"].batch_shape != (rows,):
             raise PairError(
-                f"site {self.site!r} of the guide has batch shape {tuple(q['fn'].batch_shape)}; expected one plate"
+                f"site {name!r} of the guide has batch shape {tuple(q['fn'].batch_shape)}; expected one plate"
             )
-        refuse_mask(self.site, q)
+        refuse_mask(name, q)
         if rows == 1:
             return q["value"].new_zeros(())
-        drawn, wanted = q["value"].flatten(1), self._draw_prior(p["fn"]).flatten(1)
+        drawn, wanted = q["value"].flatten(1), _draw_prior(name, p["fn"]).flatten(1)
         return self.weight * q["scale"] * rows * _squared_discrepancy(drawn, wanted)
 
-    def _draw_prior(self, p: Distribution) -> Tensor:
-        """Samples through which a learned prior gets its gradient."""
-        if p.has_rsample:
-            return p.rsample()
-        draws = p.sample()
-        if p.log_prob(draws).requires_grad:
-            raise PairError(
-                f"the prior of site {self.site!r} is learned, but not reparametrized ({type(unwrapped(p)).__name__}): "
-                "InfoVAE would have no gradient for it; use WeightedELBO, or a prior such as NeuralSplineFlow"
-            )
-        return draws
+
+def _draw_prior(name: str, p: Distribution) -> Tensor:
+    """Samples through which a learned prior gets its gradient."""
+    if p.has_rsample:
+        return p.rsample()
+    draws = p.sample()
+    if p.log_prob(draws).requires_grad:
+        raise PairError(
+            f"the prior of site {name!r} is learned, but not reparametrized ({type(unwrapped(p)).__name__}): "
+            "InfoVAE would have no gradient for it; use WeightedELBO, or a prior such as NeuralSplineFlow"
+        )
+    return draws
 
 
 def _squared_discrepancy(u: Tensor, v: Tensor) -> Tensor:

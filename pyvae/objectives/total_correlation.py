@@ -10,7 +10,7 @@ from pyvae.core.arguments import check_int
 from pyvae.errors import PairError
 from pyvae.inspection.sites import unwrapped
 from pyvae.objectives.schedules import Schedule
-from pyvae.objectives.weighted import WeightedELBO, checked_weight, refuse_mask
+from pyvae.objectives.weighted import WeightedELBO, checked_weight, penalized_site, refuse_mask
 
 __all__ = ["TotalCorrelationELBO"]
 
@@ -29,14 +29,14 @@ class TotalCorrelationELBO(WeightedELBO):
     Args:
         gamma: γ.
         data_size: N, the number of training datapoints.
-        site: the latent site.
+        site: the latent site, by default the only one.
         beta: as for :class:`WeightedELBO`.
         num_particles: Monte Carlo samples per step, one after the other.
 
     Raises:
         ArgumentError: if γ is negative or not finite, or N not an int of at least 2.
-        PairError: when run, if there is no such site, if it is masked or not a vector with independent entries given x,
-            or if the batch has more than N datapoints.
+        PairError: when run, if both programs have no such site, if it is masked or not a vector with independent
+            entries given x, or if the batch has more than N datapoints.
 
     References:
         Chen et al., *Isolating sources of disentanglement in variational autoencoders*, 2018, equation 4 and appendix
@@ -52,7 +52,12 @@ class TotalCorrelationELBO(WeightedELBO):
     """
 
     def __init__(
-        self, gamma: float, data_size: int, site: str = "z", beta: Schedule = 1.0, num_particles: int = 1
+        self,
+        gamma: float,
+        data_size: int,
+        site: str | None = None,
+        beta: Schedule = 1.0,
+        num_particles: int = 1,
     ) -> None:
         self.gamma = checked_weight("gamma", gamma)
         check_int("data_size", data_size, 2)
@@ -61,18 +66,17 @@ class TotalCorrelationELBO(WeightedELBO):
 
     def penalty(self, guide: Mapping[str, dict], model: Mapping[str, dict]) -> Tensor:
         """The penalty γ TC, summed over the batch."""
-        if self.site not in guide:
-            raise PairError(f"the guide has no site {self.site!r}; its sites are {sorted(guide)}: give one as site=")
-        site = guide[self.site]
+        name = penalized_site(self.site, guide, model)
+        site = guide[name]
         q, z = site["fn"], site["value"]
         elements, rows = unwrapped(q), len(z)
         if len(q.event_shape) != 1 or elements.batch_shape != (*q.batch_shape, *q.event_shape) or z.dim() != 2:
             raise PairError(
-                f"site {self.site!r} of the guide has event shape {tuple(q.event_shape)}, batch shape "
+                f"site {name!r} of the guide has event shape {tuple(q.event_shape)}, batch shape "
                 f"{tuple(q.batch_shape)} and a {type(elements).__name__}; TotalCorrelationELBO expects vectors of "
                 "independent entries in one plate, such as those of guides.DiagonalNormal"
             )
-        refuse_mask(self.site, site)
+        refuse_mask(name, site)
         if rows > self.data_size:
             raise PairError(f"got a batch of {rows}; expected at most data_size={self.data_size} datapoints")
         if rows == 1:

@@ -19,7 +19,7 @@ from pyvae.inspection.sites import PARTICLES, stochastic_sites, unwrapped
 from pyvae.objectives.divergences import analytic_sites, site_kl
 from pyvae.objectives.schedules import Schedule
 
-__all__ = ["KLTerm", "WeightedELBO", "at_epoch", "checked_weight", "refuse_mask"]
+__all__ = ["KLTerm", "WeightedELBO", "at_epoch", "checked_weight", "penalized_site", "refuse_mask"]
 
 
 class KLTerm(NamedTuple):
@@ -153,6 +153,21 @@ class WeightedELBO(Trace_ELBO):
 
     def _bounded(self, term: KLTerm) -> Tensor:
         return term.mean.clamp(min=self.free_bits) * term.count if self.free_bits else term.kl.sum()
+
+
+def penalized_site(name: str | None, guide: Mapping[str, dict], model: Mapping[str, dict]) -> str:
+    """The latent site that a penalty is on: the one of that name, or without a name the only one.
+
+    Raises:
+        PairError: if both programs have no such site, or several and no name was given.
+    """
+    latents = [n for n, site in model.items() if n in guide and not site["is_observed"]]
+    if name is None and len(latents) == 1:
+        return latents[0]
+    if name not in latents:
+        came = "no site was named" if name is None else f"there is no site {name!r} in both programs"
+        raise PairError(f"{came}; pass as site= one of the latents, which are {latents}")
+    return name
 
 
 def refuse_mask(name: str, site: dict) -> None:

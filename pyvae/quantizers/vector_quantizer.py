@@ -34,10 +34,10 @@ class VectorQuantizer(Quantizer):
 
     .. math:: N_j ← γ N_j + (1 − γ) n_j, \quad m_j ← γ m_j + (1 − γ) s_j, \quad e_j ← m_j / N_j \text{ where } n_j > 0.
 
-    The others keep their place. With γ = 0 this is a step of Lloyd's algorithm. How the guide makes a step is described at
-    :class:`~pyvae.quantizers.Quantizer`. The buffers ``averages``, of rows (N_j, m_j), and ``pending``, of rows
-    (n_j, s_j), are of float32 at least, also where the module becomes bfloat16; what is pending is linear in the batch,
-    so that its mean over processes is that of the whole batch.
+    The others keep their place. With γ = 0 this is a step of Lloyd's algorithm. :class:`~pyvae.quantizers.Quantizer`
+    says how the guide makes a step. The buffers ``averages``, of rows (N_j, m_j), and ``pending``, of rows (n_j, s_j),
+    are of float32 at least, also where the module becomes bfloat16; what is pending is linear in the batch, so that its
+    mean over processes is that of the whole batch.
 
     Args:
         num_codes: K, the number of code vectors.

@@ -311,6 +311,33 @@ def test_pairs_that_do_not_fit(objective, pair, match, x):
         objective.loss(pair.model, pair.guide, x)
 
 
+@pytest.mark.parametrize(
+    "objective", [TotalCorrelationELBO(2.0, 12), InfoVAE(0.5, 3.0)], ids=lambda o: type(o).__name__
+)
+def test_the_only_latent_needs_no_name(objective, x):
+    class Renamed(Plain):
+        def model(self, x):
+            with self.plate(x):
+                u = pyro.sample("u", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(u @ self.A, 1.0).to_event(1), obs=x)
+
+        def guide(self, x):
+            with self.plate(x):
+                pyro.sample("u", dist.Normal(x @ self.B, 0.5).to_event(1))
+
+    pair, renamed = Plain(), Renamed()
+    renamed.load_state_dict(pair.state_dict())
+    assert_same(eager_results(renamed, objective, x), eager_results(pair, objective, x))
+
+
+@pytest.mark.parametrize(
+    "objective", [TotalCorrelationELBO(2.0, 12), InfoVAE(0.5, 3.0)], ids=lambda o: type(o).__name__
+)
+def test_one_of_several_latents_must_be_named(objective, x):
+    with pytest.raises(pyvae.PairError, match="no site was named; pass as site= one of the latents"):
+        objective.loss(markov().model, markov().guide, x)
+
+
 def test_guides_whose_entries_depend_on_each_other_have_no_such_penalty(x):
     class Full(Plain):
         def guide(self, x):
