@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.subprocesses import alone
 from benchmarks.tables import environment, limit_threads, table
 from benchmarks.timing import COMPARED, Measurement, measure, quartiles, reason, start_up
-from benchmarks.ways import NAMES, NotApplicable
+from benchmarks.ways import ALTERNATIVES, NAMES, NotApplicable
 from benchmarks.workloads import named
 from pyvae.cli.allocator import keep_memory
 
@@ -49,7 +49,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15, help="timed epochs of every way")
     parser.add_argument("--batches", type=int, nargs="+", default=[128, 512], help="batch sizes")
     parser.add_argument("--workloads", nargs="+", default=["mlp", "conv", "chain5", "chain20"])
-    parser.add_argument("--ways", nargs="+", default=list(NAMES), choices=NAMES, help=f"{BASELINE} is always there")
+    ways = {"nargs": "+", "choices": [*NAMES, *ALTERNATIVES], "default": list(NAMES)}
+    parser.add_argument("--ways", **ways, help=f"{BASELINE} is always there")
     parser.add_argument("--rows", type=int, default=5120, help="data, a multiple of every batch size")
     parser.add_argument("--threads", type=int, help="of torch and XLA; by default one per core")
     parser.add_argument("--start", action=argparse.BooleanOptionalAction, default=True, help="time the start as well")

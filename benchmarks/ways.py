@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks.workloads import Workload
 
-__all__ = ["NAMES", "NotApplicable", "Way", "load", "shuffled"]
+__all__ = ["ALTERNATIVES", "NAMES", "NotApplicable", "Way", "load", "shuffled"]
 
 LEARNING_RATE = 1e-3
 NAMES = {
@@ -21,6 +21,12 @@ NAMES = {
     "fit": ("benchmarks.ways_pyvae", "Fit"),
     "numpyro": ("benchmarks.ways_numpyro", "NumPyroSVI"),
     "pythae": ("benchmarks.ways_pythae", "PythaeTrainer"),
+}
+ALTERNATIVES = {
+    "torch_products": ("benchmarks.ways_alternatives", "TorchProducts"),
+    "torch_layouts": ("benchmarks.ways_alternatives", "TorchLayouts"),
+    "torch_adam": ("benchmarks.ways_alternatives", "TorchAdam"),
+    "compiled_adam": ("benchmarks.ways_alternatives", "CompiledAdam"),
 }
 
 
@@ -42,7 +48,7 @@ def load(name: str) -> Callable[[Workload, Tensor, int, int], Way]:
     Raises:
         NotApplicable: if it needs a package that is not installed. (Called, it raises that if it has no such model.)
     """
-    module, attribute = NAMES[name]
+    module, attribute = {**NAMES, **ALTERNATIVES}[name]
     try:
         return getattr(import_module(module), attribute)
     except ModuleNotFoundError as error:
