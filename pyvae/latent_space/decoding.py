@@ -37,9 +37,11 @@ def generate(pair: nn.Module, size: int, labels: Tensor | None = None, seed: int
         labels: y, one per sample, of a conditional pair.
         seed: of the samples.
         mean: whether to give the mean of p(x | z) instead of a sample.
+
+    Raises:
+        PairError: if the model cannot be run without data.
     """
-    with at_rest(pair, seed=seed):
-        trace = poutine.trace(pair.model).get_trace(None, labels, size=size)
+    trace = decode(pair, {}, labels, size, seed=seed)
     return shown(trace, _returned_site(trace), mean)
 
 
@@ -74,9 +76,16 @@ def determining_means(inspection: Inspection) -> dict[str, Tensor]:
 
 
 def decode(
-    pair: nn.Module, latents: Mapping[str, Tensor], labels: Tensor | None, size: int, stray: Sequence[str] = ()
+    pair: nn.Module,
+    latents: Mapping[str, Tensor],
+    labels: Tensor | None,
+    size: int,
+    stray: Sequence[str] = (),
+    seed: int = 0,
 ) -> Trace:
     """The model run on these latents, without data; ``stray`` names its parameters in Pyro's param store alone.
+
+    What is not among the latents is sampled.
 
     Raises:
         PairError: if it cannot be.
@@ -84,9 +93,10 @@ def decode(
     failed = (
         f"{type(pair).__name__}.model failed without x, on {'no' if labels is None else 'some'} labels and size={size}"
     )
-    advice = "; expected a model that takes x=None, y and size"
-    with at_rest(pair, stray, 0), errors_as(PairError, failed, advice):
-        return poutine.trace(poutine.condition(pair.model, data=latents)).get_trace(None, labels, size=size)
+    advice = "; expected a model that takes x=None, y if there are labels, and size"
+    given = () if labels is None else (labels,)
+    with at_rest(pair, stray, seed), errors_as(PairError, failed, advice):
+        return poutine.trace(poutine.condition(pair.model, data=latents)).get_trace(None, *given, size=size)
 
 
 def data_site(inspection: Inspection) -> str:

@@ -333,6 +333,16 @@ def test_a_model_that_needs_x_is_told():
         pyvae.traverse(NeedsData(), torch.tensor([3.0]), site="z")
 
 
+def test_a_model_without_labels_need_not_take_any():
+    class Unlabelled(TwoSites):
+        def model(self, x=None, size=1):
+            return super().model(x, None, size)
+
+    assert generate(Unlabelled(), 3).shape[0] == 3
+    with pytest.raises(PairError, match=r"Unlabelled\.model failed without x, on some labels"):
+        generate(Unlabelled(), 3, labels=torch.zeros(3))
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
