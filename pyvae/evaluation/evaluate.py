@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from pyro import poutine
 from pyro.distributions import Delta
 from torch import Tensor, nn
 
@@ -215,9 +216,17 @@ def observed_numbers(inspection: Inspection) -> int:
 
 
 def _point_masses(inspection: Inspection) -> list[str]:
-    """The latent sites that are a Delta in the guide and none in the model, which leaves nothing to weigh."""
-    sites = [(name, inspection.guide.nodes.get(name), inspection.model.nodes[name]) for name in inspection.latents]
-    return [name for name, q, p in sites if q is not None and _is_point(q) and not _is_point(p)]
+    """The latent sites that are a Delta in the guide and none in the model, which leaves nothing to weigh.
+
+    A function of auxiliary latents is a Delta too, with the density of the function's value.
+    """
+    guide, model = inspection.guide.nodes, inspection.model.nodes
+    points = [n for n in inspection.latents if n in guide and _is_point(guide[n]) and not _is_point(model[n])]
+    if not points or not inspection.auxiliary:
+        return points
+    with inspection.at_rest():
+        one, other = (poutine.trace(inspection.pair.guide).get_trace(*inspection.arguments).nodes for _ in range(2))
+    return [name for name in points if torch.equal(one[name]["value"], other[name]["value"])]
 
 
 def _is_point(site: dict) -> bool:

@@ -97,19 +97,18 @@ def choose_runner(inspection: Inspection, num_particles: int) -> Runner:
     nesting = inspection.max_plate_nesting
     try:
         with isolated_rng():
-            agree = _particles_agree(inspection.pair, inspection.arguments, nesting, dim, inspection.latents)
+            agree = _particles_agree(inspection, nesting, dim)
     except RUN_ERRORS:
         agree = False
     return _vectorized(dim, nesting) if agree else _repeated(dim, inspection.columns)
 
 
-def _particles_agree(
-    pair: nn.Module, args: Sequence[Tensor], nesting: int, dim: int, latents: Sequence[str], count: int = 3
-) -> bool:
+def _particles_agree(inspection: Inspection, nesting: int, dim: int, count: int = 3) -> bool:
     """Whether all sites of both programs have the same densities with particles side by side and one at a time."""
+    pair, args = inspection.pair, inspection.arguments
     with pyro.plate(_PARTICLES, count, dim=-1 - nesting):
         guide = poutine.trace(pair.guide).get_trace(*args)
-    particles = {name: guide.nodes[name]["value"] for name in latents}
+    particles = {name: guide.nodes[name]["value"] for name in (*inspection.latents, *inspection.auxiliary)}
     with pyro.plate(_PARTICLES, count, dim=-1 - nesting):
         model = poutine.trace(poutine.condition(pair.model, data=particles)).get_trace(*args)
     for index in range(count):

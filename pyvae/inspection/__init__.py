@@ -4,13 +4,17 @@ from pyvae.inspection.checks import check_data, check_shapes, validated_sites
 from pyvae.inspection.densities import LogTerms, density
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing, trace_programs
-from pyvae.inspection.plates import choose_plate, plates_around
+from pyvae.inspection.plates import choose_plate, plate_factor, plates_around
 from pyvae.inspection.sites import (
     PARTICLES,
     as_matrix,
     check_latents,
+    guide_observations,
+    guide_terms,
+    has_density,
     has_support,
     is_discrete,
+    is_factor,
     site_rows,
     stochastic_sites,
     summed_but,
@@ -29,9 +33,14 @@ __all__ = [
     "choose_plate",
     "density",
     "device_of",
+    "guide_observations",
+    "guide_terms",
+    "has_density",
     "has_support",
     "inspect_pair",
     "is_discrete",
+    "is_factor",
+    "plate_factor",
     "plates_around",
     "reads_data",
     "site_rows",

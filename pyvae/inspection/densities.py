@@ -8,7 +8,7 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from torch import Tensor
 
-from pyvae.inspection.sites import stochastic_sites, summed_but
+from pyvae.inspection.sites import guide_terms, stochastic_sites, summed_but
 
 __all__ = ["LogTerms", "density"]
 
@@ -19,7 +19,8 @@ class LogTerms:
 
     Attributes:
         reconstruction: log p(x | z), over all observed sites and factors of the model.
-        latents: log p(z_i | …) − log q(z_i | …) of each latent site, by name; and minus each factor of the guide.
+        latents: log p(z_i | …) − log q(z_i | …) of each latent site, by name; and of the guide alone
+            minus each factor, as Pyro's objectives count it, and minus the log density of each auxiliary latent.
     """
 
     reconstruction: Tensor
@@ -62,6 +63,6 @@ def log_terms(guide: Trace, model: Trace, dims: Sequence[int]) -> LogTerms:
             reconstruction = reconstruction + density(site, dims)
         else:
             latents[name] = density(site, dims)
-    for name, site in stochastic_sites(guide).items():  # factors too: Pyro's objectives count them as part of log q
-        latents[name] = latents.get(name, 0.0) - density(site, dims)
+    for name in [*latents, *guide_terms(guide, model)]:
+        latents[name] = latents.get(name, 0.0) - density(guide.nodes[name], dims)
     return LogTerms(reconstruction, latents)

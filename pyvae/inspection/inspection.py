@@ -1,5 +1,6 @@
 """The structure of a pair, found by running it once: its sites, its data plate, its parameters."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from functools import cached_property
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import Delta
 from pyro.poutine import Trace
 from torch import Tensor, nn
 
@@ -16,7 +18,7 @@ from pyvae.core.rows import columns_of
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError, first_lines
 from pyvae.inspection.memory import OutputMeter
 from pyvae.inspection.plates import plate_of_all, plates_around
-from pyvae.inspection.sites import check_latents, stochastic_sites
+from pyvae.inspection.sites import check_latents, guide_terms, is_factor, stochastic_sites, unwrapped
 
 __all__ = ["Inspection", "device_of", "inspect_pair", "takes_missing", "trace_programs"]
 
@@ -71,6 +73,14 @@ class Inspection:
         """
         guide, model = stochastic_sites(self.guide), stochastic_sites(self.model)
         check_latents(guide, model)
+        points = [n for n in self.latents if isinstance(unwrapped(guide[n]["fn"]), Delta)]
+        if self.auxiliary and not points:
+            warnings.warn(
+                f"the guide's auxiliary {list(self.auxiliary)} are latents of no density of the model, nor is a latent "
+                "of it a function (Delta) of them: the figures are log p(x, z) − log q, which is no bound on log p(x). "
+                "For one, let the model sample them too, given its latents",
+                stacklevel=2,
+            )
         if not self.observed:
             raise PairError("the model observes nothing when it is given data; expected a sample site with obs=x")
         return plate_of_all(guide, model, self.size)
@@ -81,10 +91,16 @@ class Inspection:
         return tuple(n for n, s in stochastic_sites(self.model).items() if not s["is_observed"])
 
     @property
+    def auxiliary(self) -> tuple[str, ...]:
+        """The names of the latents that the guide samples and the model does not, in order."""
+        alone = guide_terms(self.guide, self.model)
+        return tuple(n for n in alone if not self.guide.nodes[n]["is_observed"])
+
+    @property
     def observed(self) -> tuple[str, ...]:
         """The names of the model's observed sites, in order; factors are not among them."""
         sites = stochastic_sites(self.model)
-        return tuple(n for n, s in sites.items() if s["is_observed"] and not _is_factor(s))
+        return tuple(n for n, s in sites.items() if s["is_observed"] and not is_factor(s))
 
     @property
     def max_plate_nesting(self) -> int:
@@ -108,10 +124,6 @@ class Inspection:
     def registers_parameters(self) -> bool:
         """Whether the programs register parameters with Pyro, which Pyro's objectives need for a backward pass."""
         return any(s["type"] == "param" for t in (self.guide, self.model) for s in t.nodes.values())
-
-
-def _is_factor(site: dict) -> bool:
-    return isinstance(site["fn"], pyro.distributions.Unit)
 
 
 def _describe(args: Sequence[object]) -> str:

@@ -1,13 +1,19 @@
 """The plate over the data."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 from pyvae.errors import PairError
 from pyvae.inspection.sites import PARTICLES
 
-__all__ = ["choose_plate", "plate_of_all", "plates_around"]
+__all__ = ["choose_plate", "plate_factor", "plate_of_all", "plates_around"]
 
 Plate = tuple[str, int, int, int]
+
+
+def plate_factor(site: Mapping) -> float:
+    """The factor by which the plates around a site make the part that they take of the data stand for all of them."""
+    return math.prod((frame.full_size or frame.size) / frame.size for frame in site["cond_indep_stack"])
 
 
 def plates_around(

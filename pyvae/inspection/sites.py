@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from pyro.distributions import Unit
 from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
@@ -16,8 +17,12 @@ __all__ = [
     "PARTICLES",
     "as_matrix",
     "check_latents",
+    "guide_observations",
+    "guide_terms",
+    "has_density",
     "has_support",
     "is_discrete",
+    "is_factor",
     "site_rows",
     "stochastic_sites",
     "summed_but",
@@ -30,13 +35,33 @@ PARTICLES = "num_particles_vectorized"  # the plate that Pyro's objectives put a
 _WRAPPERS = (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution, Weighted)
 
 
+def has_density(site: dict) -> bool:
+    """Whether a site has a density: a sample, an observation or a factor, and no plate or deterministic value."""
+    return site["type"] == "sample" and not site_is_subsample(site) and not site["infer"].get("_deterministic")
+
+
 def stochastic_sites(trace: Trace) -> dict[str, dict]:
     """The sites of a trace that have a density: samples, observations and factors, without plates."""
-    return {
-        name: site
-        for name, site in trace.nodes.items()
-        if site["type"] == "sample" and not site_is_subsample(site) and not site["infer"].get("_deterministic")
-    }
+    return {name: site for name, site in trace.nodes.items() if has_density(site)}
+
+
+def is_factor(site: dict) -> bool:
+    """Whether a site is a term that ``pyro.factor`` adds to the log density."""
+    return isinstance(site["fn"], Unit)
+
+
+def guide_observations(guide: Trace) -> list[str]:
+    """The sites at which a guide observes something, such as the label of a classifier beside it.
+
+    Their probability is part neither of log q nor of log p.
+    """
+    return [n for n, s in stochastic_sites(guide).items() if s["is_observed"] and not is_factor(s)]
+
+
+def guide_terms(guide: Trace, model: Trace) -> list[str]:
+    """The sites of the guide alone that are part of log q: auxiliary latents and factors."""
+    without = {*guide_observations(guide), *model.nodes}
+    return [name for name in stochastic_sites(guide) if name not in without]
 
 
 def unwrapped(distribution: Distribution) -> Distribution:
@@ -54,17 +79,25 @@ def summed_but(log_prob: Tensor, dims: Sequence[int]) -> Tensor:
 
 
 def check_latents(guide: dict[str, dict], model: dict[str, dict]) -> None:
-    """Refuse latent sites of one program alone, of which importance weights would be wrong; a guide may have factors.
+    """Refuse latent sites of one program alone, of which importance weights would be wrong.
+
+    A guide may have factors, and latents that it marks by ``infer={"is_auxiliary": True}``, of which the model's
+    latents are functions.
 
     Raises:
         PairError: naming the sites.
     """
-    drawn, latent = ({n for n, site in sites.items() if not site["is_observed"]} for sites in (guide, model))
-    for one, other, names in (("guide", "model", drawn - latent), ("model", "guide", latent - drawn)):
-        if names:
-            raise PairError(
-                f"the {one} samples {sorted(names)}, which the {other} does not; expected the same latents in both"
-            )
+    latent = {n for n, site in model.items() if not site["is_observed"]}
+    drawn = {n for n, site in guide.items() if not site["is_observed"]}
+    extra = {n for n in drawn - latent if n in model or not guide[n]["infer"].get("is_auxiliary")}
+    if extra:
+        raise PairError(
+            f"the guide samples {sorted(extra)}, which the model does not; expected the same latents in both"
+        )
+    if missing := latent - drawn:
+        raise PairError(
+            f"the model samples {sorted(missing)}, which the guide does not; expected the same latents in both"
+        )
 
 
 def has_support(distribution: Distribution) -> bool:

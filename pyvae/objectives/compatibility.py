@@ -1,10 +1,13 @@
 """The compatibility of Pyro's objectives with pairs, where Pyro would give wrong numbers silently."""
 
+import warnings
+
+from pyro.contrib.cevae import TraceCausalEffect_ELBO
 from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceMeanField_ELBO, TraceTailAdaptive_ELBO
 
 from pyvae.errors import PairError
 from pyvae.inspection.inspection import Inspection
-from pyvae.inspection.sites import stochastic_sites, unwrapped
+from pyvae.inspection.sites import guide_observations, stochastic_sites, unwrapped
 from pyvae.objectives.per_datapoint import PerDatapointELBO
 from pyvae.objectives.weighted import WeightedELBO
 
@@ -20,6 +23,9 @@ def check_objective(objective: ELBO, inspection: Inspection) -> None:
     given the others, which is no term of the ELBO if guide and model draw in different orders. Objectives of pyvae
     check sites themselves, before the first step.
 
+    A guide that observes, such as a classifier beside the encoder, is warned of where the objective does not train it
+    to make that probable.
+
     Raises:
         PairError: naming the site, and the objective to use instead.
     """
@@ -27,6 +33,14 @@ def check_objective(objective: ELBO, inspection: Inspection) -> None:
     if isinstance(objective, PerDatapointELBO | WeightedELBO):
         for name in set(guide) & set(inspection.latents):
             objective.check_site(name, guide[name], inspection.model.nodes[name])
+    if (seen := guide_observations(inspection.guide)) and not isinstance(objective, TraceCausalEffect_ELBO):
+        ours = isinstance(objective, PerDatapointELBO | WeightedELBO | TraceMeanField_ELBO)
+        effect = "leaves out" if ours else "counts as part of log q, and so trains to be improbable,"
+        warnings.warn(
+            f"{type(objective).__name__} {effect} the {seen} that the guide observes; to train the guide to make them "
+            "probable, use objective=pyro.contrib.cevae.TraceCausalEffect_ELBO()",
+            stacklevel=4,
+        )
     if type(objective) is RenyiELBO:
         _refuse_unreparametrized(guide, "RenyiELBO", "objectives.VIMCO or objectives.ReweightedWakeSleep")
         _refuse_shared_weights(inspection)

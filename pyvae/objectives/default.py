@@ -3,10 +3,11 @@
 import copy
 import math
 
+from pyro.contrib.cevae import TraceCausalEffect_ELBO
 from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 
 from pyvae.inspection.inspection import Inspection
-from pyvae.inspection.sites import stochastic_sites
+from pyvae.inspection.sites import guide_observations, stochastic_sites
 from pyvae.objectives.divergences import analytic_sites
 
 __all__ = ["default_objective", "with_plate_nesting"]
@@ -15,13 +16,16 @@ __all__ = ["default_objective", "with_plate_nesting"]
 def default_objective(inspection: Inspection) -> ELBO:
     """The default objective: ``TraceMeanField_ELBO`` where every KL(q ‖ p) has a closed form, else ``Trace_ELBO``.
 
-    ``TraceEnum_ELBO`` if the guide asks for a site to be enumerated.
+    ``TraceEnum_ELBO`` if the guide asks for a site to be enumerated; ``TraceCausalEffect_ELBO`` if it observes, as it
+    adds the log probability of what the guide observes to the ELBO, where others would subtract it or leave it out.
 
     Which closed forms count is said at :func:`pyvae.objectives.divergences.analytic_sites`.
     """
     guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
     if any(site["infer"].get("enumerate") for site in guide.values()):
         return TraceEnum_ELBO(max_plate_nesting=inspection.max_plate_nesting)
+    if guide_observations(inspection.guide):
+        return TraceCausalEffect_ELBO()
     analytic = analytic_sites(guide, stochastic_sites(inspection.model))
     return TraceMeanField_ELBO() if set(guide) == set(inspection.latents) == analytic else Trace_ELBO()
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from pyvae.core.arguments import check_int
 from pyvae.errors import PairError
 from pyvae.inspection.plates import choose_plate, plates_around
-from pyvae.inspection.sites import PARTICLES, check_latents, stochastic_sites, summed_but, unwrapped
+from pyvae.inspection.sites import PARTICLES, check_latents, guide_observations, stochastic_sites, summed_but, unwrapped
 
 __all__ = ["PerDatapointELBO", "Weights"]
 
@@ -113,6 +113,8 @@ class PerDatapointELBO(ELBO):
 
     def _weights(self, model_trace: Trace, guide_trace: Trace) -> Weights:
         model, guide = stochastic_sites(model_trace), stochastic_sites(guide_trace)
+        for name in guide_observations(guide_trace):
+            del guide[name]
         sites = [("model", *item) for item in model.items()] + [("guide", *item) for item in guide.items()]
         check_latents(guide, model)
         dim, scale = _data_plate(sites)

@@ -15,7 +15,7 @@ from torch import Tensor
 from pyvae.core.arguments import check_int
 from pyvae.errors import ArgumentError, PairError
 from pyvae.inspection.plates import choose_plate
-from pyvae.inspection.sites import PARTICLES, stochastic_sites, unwrapped
+from pyvae.inspection.sites import PARTICLES, guide_terms, stochastic_sites, unwrapped
 from pyvae.objectives.divergences import analytic_sites, site_kl
 from pyvae.objectives.schedules import Schedule
 
@@ -123,7 +123,7 @@ class WeightedELBO(Trace_ELBO):
         if unmatched:
             raise PairError(f"the model samples {unmatched}, which the guide does not")
         loss = sum(-site["log_prob_sum"] for site in model.values() if site["is_observed"])
-        loss = loss + sum(site["log_prob_sum"] for name, site in guide.items() if name not in model)
+        loss = loss + sum(guide[name]["log_prob_sum"] for name in guide_terms(guide_trace, model_trace))
         for name in latents:
             self.check_site(name, guide[name], model[name])
         analytic = analytic_sites(guide, model)

@@ -32,12 +32,13 @@ class Loss:
     Args:
         pair: a module with ``model`` and ``guide``.
         objective: any Pyro ELBO.
-        inspection: of the pair: whether its programs register its parameters with Pyro, if not, we do; and the plate
-            over the data, whose size is the number of datapoints that the objective's loss stands for.
+        inspection: of the pair: whether its programs register its parameters with Pyro, if not, we do; its latents; and
+            the plate over the data, whose size is the number of datapoints that the objective's loss stands for.
         precision: in which the programs run.
 
     Attributes:
-        latents: the sites whose KL is among the terms: those of a hierarchy, and those that the objective weighs.
+        terms: the names of the terms: "reconstruction", then the sites that have a KL; none where the objective's runs
+            do not show them.
     """
 
     def __init__(self, pair: nn.Module, objective: ELBO, inspection: Inspection, precision: Precision) -> None:
@@ -45,13 +46,12 @@ class Loss:
         self.objective = objective
         self.precision = precision
         self._validated = validated_sites(inspection)
-        layers = inspection.latents if len(inspection.latents) > 1 and estimates_elbo(objective) else ()
-        self.latents = inspection.latents if weighs_terms(objective) else layers
+        self._inspection, self._registers = inspection, inspection.registers_parameters
+        self.terms = ("reconstruction", *ELBOTerms.names(inspection)) if estimates_elbo(objective) else ()
         # the objectives that take closed forms, so that the terms are those of the loss
         closed = isinstance(objective, TraceMeanField_ELBO) or weighs_terms(objective)
         programs = stochastic_sites(inspection.guide), stochastic_sites(inspection.model)
         self._analytic = analytic_sites(*programs) if closed else frozenset()
-        self._registers, self._plate = inspection.registers_parameters, inspection.data_plate
         self._device = device_of(pair)
 
     def backward(self, batch: Batch, recorded: bool = False) -> tuple[Any, list, int]:
@@ -62,11 +62,12 @@ class Loss:
             recorded: whether the run is being recorded.
 
         Returns:
-            The loss and the means over particles of log p(x | z) and of each latent's KL, as numbers or tensors, and
-            the number of data that they are of.
+            The loss and the means over particles of :attr:`terms`, as numbers or tensors, and the number of data that
+            they are of.
         """
         # while a run is recorded nothing is validated: what lies outside of the support makes the loss NaN instead
-        terms = ELBOTerms(self._plate, self.latents, self._analytic, self._validated if recorded else ())
+        checked = self._validated if recorded else ()
+        terms = ELBOTerms(self._inspection, self._analytic, checked, bool(self.terms))
         # a recording's parameters are no nn.Parameters, which a PyroModule would register
         guide = self._program(self.pair.guide, self._registers and not recorded)
         model = self._program(self.pair.model, True)

@@ -3,68 +3,79 @@
 from collections.abc import Collection, Sequence
 
 import torch
+from pyro.distributions import Unit
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO, Trace_ELBO, TraceGraph_ELBO, TraceTailAdaptive_ELBO
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 
+from pyvae.inspection.inspection import Inspection
+from pyvae.inspection.plates import plate_factor
+from pyvae.inspection.sites import guide_terms, has_density
 from pyvae.objectives.divergences import site_kl
+from pyvae.objectives.per_datapoint import PerDatapointELBO
 from pyvae.objectives.weighted import WeightedELBO
 
 __all__ = ["ELBOTerms", "estimates_elbo", "weighs_terms"]
 
 
 def estimates_elbo(objective: ELBO) -> bool:
-    """Whether an objective's loss is minus an ELBO, so that KL = reconstruction + loss.
+    """Whether the terms of the ELBO can be read off the runs that an objective makes, whatever its loss is.
 
-    A Rényi bound is not; nor can an enumerated model's reconstruction be read off one run of it.
+    An enumerated model's cannot be read off one run of it; Pyro's other bounds do as they like with the programs.
     """
-    family = isinstance(objective, Trace_ELBO | TraceGraph_ELBO)
-    return family and not isinstance(objective, TraceTailAdaptive_ELBO | WeightedELBO)
+    family = isinstance(objective, Trace_ELBO | TraceGraph_ELBO | PerDatapointELBO)
+    return family and not isinstance(objective, TraceTailAdaptive_ELBO)
 
 
 def weighs_terms(objective: ELBO) -> bool:
-    """Whether an objective's loss consists of the terms of the ELBO, from which the ELBO is then reported."""
+    """Whether an objective's loss consists of the terms of the ELBO with weights that the epoch determines."""
     return isinstance(objective, WeightedELBO)
 
 
 class ELBOTerms(Messenger):
     """Sums the terms of the ELBO while an objective runs model and guide, any number of times.
 
-    To be put around the model; :attr:`guide` goes around the guide.
+    The densities are the programs' own: without weights by ``poutine.scale``, and without factors that the programs
+    have in training alone; but with the factors by which plates make a mini-batch stand for all data. To be put around
+    the model; :attr:`guide` goes around the guide.
 
     Args:
-        plate: the name of the plate over the data, if there is one.
-        latents: the latent sites whose KL is wanted.
-        analytic: those of them whose KL is the closed form, as in the objective; of others it is that of the sample.
+        inspection: of the pair, in evaluation mode.
+        analytic: the latents whose KL is the closed form, as in the objective; of others it is that of the sample.
         checked: the sites whose values are compared with the support of their distribution.
+        terms: whether the terms are wanted; else there are none.
 
     Attributes:
-        full_size: the size of that plate, to which it scales the loss of a batch; None before a run.
+        full_size: the size of the plate over the data, to which it scales the loss of a batch; None before a run.
         inside: whether all values of the checked sites lay in the support, as a tensor; None without such sites.
     """
 
     def __init__(
-        self,
-        plate: str | None,
-        latents: Sequence[str] = (),
-        analytic: Collection[str] = (),
-        checked: Collection[str] = (),
+        self, inspection: Inspection, analytic: Collection[str] = (), checked: Collection[str] = (), terms: bool = True
     ) -> None:
         super().__init__()
         self._analytic = analytic
-        self._plate = plate
+        self._plate = inspection.data_plate
         self._checked = checked
-        self.guide = _GuideSites(latents)
+        self._terms = terms
+        self._factors = [name for t in (inspection.model, inspection.guide) for name in t.nodes]
+        self.guide = _GuideSites(inspection.latents, guide_terms(inspection.guide, inspection.model))
         self.inside: torch.Tensor | None = None
         self.full_size: int | None = None
         self._runs = 0
         self._reconstruction: torch.Tensor | float = 0.0
-        self._kl: dict[str, torch.Tensor | float] = dict.fromkeys(latents, 0.0)
+        self._kl: dict[str, torch.Tensor | float] = dict.fromkeys(inspection.latents, 0.0)
+
+    @staticmethod
+    def names(inspection: Inspection) -> tuple[str, ...]:
+        """The sites that have a KL term, in order: the latents, and what the guide has alone."""
+        return (*inspection.latents, *guide_terms(inspection.guide, inspection.model))
 
     def means(self) -> list[torch.Tensor | float]:
-        """Of the sums over the batch, as scaled by plates, the means over runs: reconstruction, then KL by latent."""
-        sums = [self._reconstruction, *self._kl.values()]
+        """Of the sums over the batch, as plates scale them, the means over runs: reconstruction, then KL by site."""
+        if not self._terms:
+            return []
+        sums = [self._reconstruction, *self._kl.values(), *self.guide.alone.values()]
         return [total / self._runs if self._runs else float("nan") for total in sums]
 
     def __enter__(self) -> "ELBOTerms":
@@ -72,31 +83,48 @@ class ELBOTerms(Messenger):
         return super().__enter__()
 
     def _pyro_post_sample(self, msg: dict) -> None:
-        if msg["name"] in self._kl:
-            with torch.no_grad():
-                kl = site_kl(self.guide.found[msg["name"]], msg, msg["name"] in self._analytic)
-            self._kl[msg["name"]] += kl.sum()
-        if not msg["is_observed"] or site_is_subsample(msg) or msg["infer"].get("_deterministic"):
+        if not has_density(msg):
             return
-        for frame in msg["cond_indep_stack"]:
-            if frame.name == self._plate:
-                self.full_size = frame.full_size
-        if msg["name"] in self._checked:
+        name, observed = msg["name"], msg["is_observed"]
+        if observed:
+            for frame in msg["cond_indep_stack"]:
+                if frame.name == self._plate and frame.size > 0:
+                    self.full_size = frame.full_size
+        if name in self._checked:
             inside = msg["fn"].support.check(msg["value"]).all()
             self.inside = inside if self.inside is None else self.inside & inside
-        with torch.no_grad():
-            log_density = scale_and_mask(msg["fn"].log_prob(msg["value"]), msg["scale"], msg["mask"])
-        self._reconstruction = self._reconstruction + log_density.sum()
+        if not self._terms:
+            return
+        if name in self._kl:
+            with torch.no_grad():
+                kl = site_kl(self.guide.found[name], _unweighted(msg), name in self._analytic)
+            self._kl[name] += kl.sum()
+        elif observed and (name in self._factors or not isinstance(msg["fn"], Unit)):
+            self._reconstruction = self._reconstruction + _summed(msg)
 
 
 class _GuideSites(Messenger):
-    """Keeps some sites of a guide's last run."""
+    """Keeps the latents of a guide's last run, and adds up the log densities that the guide has alone."""
 
-    def __init__(self, latents: Sequence[str]) -> None:
+    def __init__(self, latents: Sequence[str], alone: Sequence[str]) -> None:
         super().__init__()
         self._latents = frozenset(latents)
         self.found: dict[str, dict] = {}
+        self.alone: dict[str, torch.Tensor | float] = dict.fromkeys(alone, 0.0)
 
     def _pyro_post_sample(self, msg: dict) -> None:
         if msg["name"] in self._latents:
-            self.found[msg["name"]] = {name: msg[name] for name in ("fn", "value", "scale", "mask")}
+            self.found[msg["name"]] = _unweighted(msg)
+        if msg["name"] in self.alone:
+            self.alone[msg["name"]] += _summed(msg)
+
+
+def _unweighted(site: dict) -> dict:
+    """What the density of a site takes, with the scale of plates alone."""
+    return {**{name: site[name] for name in ("fn", "value", "mask")}, "scale": plate_factor(site)}
+
+
+@torch.no_grad()
+def _summed(site: dict) -> torch.Tensor:
+    """The log density of a site, without weights, summed over the batch."""
+    return scale_and_mask(site["fn"].log_prob(site["value"]), plate_factor(site), site["mask"]).sum()

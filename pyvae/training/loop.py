@@ -10,7 +10,6 @@ from pyvae.batching.batches import Batch, Batches
 from pyvae.errors import RUN_ERRORS, NonFiniteError, PairError, PyvaeError, TraceError, first_lines
 from pyvae.training.compiled_step import TracedStep
 from pyvae.training.eager_step import EagerStep
-from pyvae.training.elbo_terms import estimates_elbo, weighs_terms
 from pyvae.training.nonfinite import first_nonfinite, first_nonfinite_parameter
 from pyvae.training.progress import TrainingProgress
 from pyvae.training.state import Row
@@ -69,7 +68,7 @@ class Trainer:
         self._pair.train()
         if isinstance(self._step, TracedStep) and self._step.outdated():
             self._step = self.eager
-        sums = _Sums([0.0] * (1 + len(self.eager.loss.latents)))
+        sums = _Sums([0.0] * len(self.eager.loss.terms))
         pending: list[tuple[int, Batch, Tensor]] = []
         for index, batch in enumerate(batches.shuffled(seed), 1):
             # the first step of all is eager: it makes the optimizer's state
@@ -122,15 +121,13 @@ class Trainer:
 
     def _row(self, number: int, sums: _Sums) -> Row:
         """The metrics of an epoch."""
-        loss, (reconstruction, *layers) = sums.loss / sums.rows, [t / sums.rows for t in sums.terms]
-        row = {"epoch": number, "train_loss": loss}
-        objective, latents = self.eager.loss.objective, self.eager.loss.latents
-        # the loss may hold weights of the terms, or factors of the guide that are no part of the ELBO
-        kl = sum(layers) if latents else reconstruction + loss
-        if estimates_elbo(objective) or weighs_terms(objective):
+        row = {"epoch": number, "train_loss": sums.loss / sums.rows}
+        if names := self.eager.loss.terms:
+            reconstruction, *layers = [total / sums.rows for total in sums.terms]
+            kl = sum(layers)
             row |= {"train_elbo": reconstruction - kl, "train_reconstruction": reconstruction, "train_kl": kl}
-        if len(latents) > 1:
-            row |= {f"train_kl_{name}": term for name, term in zip(latents, layers, strict=True)}
+            if len(layers) > 1:
+                row |= {f"train_kl_{name}": term for name, term in zip(names[1:], layers, strict=True)}
         return row | {
             "grad_norm": sums.norm / sums.batches,
             "learning_rate": float(self._optimizer.param_groups[0]["lr"]),
