@@ -55,7 +55,7 @@ class SemiSupervised(nn.Module):
 
 
 class DeepMarkov(nn.Module):
-    """The deep Markov model: sequences of several lengths, masked; the KL under a scale; a guide that reads backward."""
+    """The deep Markov model: sequences of several lengths, masked; a scale on the KL; a guide that reads backward."""
 
     WIDTH, DIM = 3, 2
 
@@ -91,7 +91,7 @@ class DeepMarkov(nn.Module):
 
 
 class Inpainting(nn.Module):
-    """The conditional VAE: a quarter of an image given, the rest observed; a baseline under no_grad; a learned prior."""
+    """The conditional VAE: a quarter of an image given, the rest observed; a baseline; a learned prior."""
 
     PIXELS = 8
 
@@ -224,7 +224,7 @@ class Topics(nn.Module):
 
 
 class GammaFamily(nn.Module):
-    """The sparse gamma deep exponential family: weights for all data, and parameters of the guide for each datapoint."""
+    """The sparse gamma deep exponential family: weights of all data, parameters of the guide for each datapoint."""
 
     TOP, PIXELS = 3, 4
 
