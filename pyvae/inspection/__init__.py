@@ -2,6 +2,7 @@
 
 from pyvae.inspection.checks import check_data, check_shapes, validated_sites
 from pyvae.inspection.densities import LogTerms, density
+from pyvae.inspection.elements import check_masks, counted, holds_missing, marked
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing, trace_programs
 from pyvae.inspection.plates import choose_plate, plate_factor, plates_around
@@ -29,17 +30,21 @@ __all__ = [
     "as_matrix",
     "check_data",
     "check_latents",
+    "check_masks",
     "check_shapes",
     "choose_plate",
+    "counted",
     "density",
     "device_of",
     "guide_observations",
     "guide_terms",
     "has_density",
     "has_support",
+    "holds_missing",
     "inspect_pair",
     "is_discrete",
     "is_factor",
+    "marked",
     "plate_factor",
     "plates_around",
     "reads_data",

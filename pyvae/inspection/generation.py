@@ -16,12 +16,16 @@ __all__ = ["Unobserved", "reads_data"]
 
 
 class Unobserved(Messenger):
-    """A handler that samples a program's observed sites, except factors and deterministic sites."""
+    """A handler that samples a program's observed sites, except factors and deterministic sites.
+
+    What they observed stays with them, as ``data``: their gaps are those of the samples.
+    """
 
     def _pyro_sample(self, msg: dict) -> None:
         if site_is_subsample(msg) or isinstance(msg["fn"], Unit) or msg["infer"].get("_deterministic"):
             return
         if msg["is_observed"]:
+            msg["data"] = msg["value"]
             msg["is_observed"], msg["value"], msg["done"] = False, None, False
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pyvae.core.modules import at_rest
 from pyvae.core.rows import columns_of
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError, first_lines
+from pyvae.inspection.elements import check_masks
 from pyvae.inspection.memory import OutputMeter
 from pyvae.inspection.plates import plate_of_all, plates_around
 from pyvae.inspection.sites import check_latents, guide_terms, is_factor, stochastic_sites, unwrapped
@@ -69,7 +70,7 @@ class Inspection:
         """Name and dim of the plate that holds every site of both programs, one datapoint per index.
 
         Raises:
-            PairError: if there is none, or guide and model do not have the same latent sites.
+            PairError: if there is none, or guide and model do not have the same latent sites, or mask them otherwise.
         """
         guide, model = stochastic_sites(self.guide), stochastic_sites(self.model)
         check_latents(guide, model)
@@ -81,6 +82,7 @@ class Inspection:
                 "For one, let the model sample them too, given its latents",
                 stacklevel=2,
             )
+        check_masks(guide, model)
         if not self.observed:
             raise PairError("the model observes nothing when it is given data; expected a sample site with obs=x")
         return plate_of_all(guide, model, self.size)

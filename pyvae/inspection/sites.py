@@ -1,6 +1,6 @@
 """The sites of a traced program, and their densities."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from pyro.distributions import Unit
@@ -15,6 +15,7 @@ from pyvae.errors import PairError
 
 __all__ = [
     "PARTICLES",
+    "WRAPPERS",
     "as_matrix",
     "check_latents",
     "guide_observations",
@@ -27,12 +28,11 @@ __all__ = [
     "stochastic_sites",
     "summed_but",
     "unwrapped",
+    "without_obs_mask",
 ]
 
 PARTICLES = "num_particles_vectorized"  # the plate that Pyro's objectives put around the programs
-
-
-_WRAPPERS = (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution, Weighted)
+WRAPPERS = (torch.distributions.Independent, ExpandedDistribution, MaskedDistribution, Weighted)
 
 
 def has_density(site: dict) -> bool:
@@ -66,7 +66,7 @@ def guide_terms(guide: Trace, model: Trace) -> list[str]:
 
 def unwrapped(distribution: Distribution) -> Distribution:
     """The distribution of single elements or points, without the wrappers that shape, expand or mask it."""
-    while isinstance(distribution, _WRAPPERS):
+    while isinstance(distribution, WRAPPERS):
         distribution = distribution.base_dist
     return distribution
 
@@ -90,14 +90,24 @@ def check_latents(guide: dict[str, dict], model: dict[str, dict]) -> None:
     latent = {n for n, site in model.items() if not site["is_observed"]}
     drawn = {n for n, site in guide.items() if not site["is_observed"]}
     extra = {n for n in drawn - latent if n in model or not guide[n]["infer"].get("is_auxiliary")}
-    if extra:
-        raise PairError(
-            f"the guide samples {sorted(extra)}, which the model does not; expected the same latents in both"
-        )
-    if missing := latent - drawn:
-        raise PairError(
-            f"the model samples {sorted(missing)}, which the guide does not; expected the same latents in both"
-        )
+    for one, other, names in (("guide", "model", extra), ("model", "guide", latent - drawn)):
+        if names:
+            raise PairError(
+                f"the {one} samples {sorted(names)}, which the {other} does not; expected the same latents in both"
+                + (without_obs_mask(names) if one == "model" else "")
+            )
+
+
+def without_obs_mask(latents: Collection[str]) -> str:
+    """What to write where the guide lacks these latents, if Pyro has made one of them of a site with an obs_mask."""
+    for split in sorted(latents):
+        if (name := split.removesuffix("_unobserved")) != split:
+            return (
+                f". To leave out what is missing of {name!r}, write `with pyro.poutine.mask(mask=mask): "
+                f"pyro.sample({name!r}, …, obs=x)` in place of obs_mask=mask; to draw it, sample {split!r} in the "
+                "guide, under pyro.poutine.mask(mask=~mask)"
+            )
+    return ""
 
 
 def has_support(distribution: Distribution) -> bool:

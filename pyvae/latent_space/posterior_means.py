@@ -49,14 +49,14 @@ def draws_of(fn: Distribution) -> Tensor:
 
 
 def robust_moments(draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Median and scaled interquartile range of samples, (S, …): robust substitutes of mean and sd.
+    """Median and scaled interquartile range of samples, (S, …), without NaN: robust substitutes of mean and sd.
 
     Of a normal distribution they are mean and standard deviation.
     """
     from scipy.stats import iqr  # not before it is needed: to import it takes long
 
-    spread = iqr(draws.detach().double().cpu().numpy(), axis=0, scale="normal")
-    return draws.median(0).values, torch.as_tensor(spread).to(draws)
+    spread = iqr(draws.detach().double().cpu().numpy(), axis=0, scale="normal", nan_policy="omit")
+    return draws.nanmedian(0).values, torch.as_tensor(spread).to(draws)
 
 
 def centres(inspection: Inspection) -> dict[str, Tensor]:

@@ -19,8 +19,9 @@ from pyvae.core.rows import rows_of
 from pyvae.distributions import ContinuousBernoulli
 from pyvae.errors import RUN_ERRORS, ArgumentError, DataError, PairError
 from pyvae.inspection.checks import check_data, check_shapes
+from pyvae.inspection.elements import check_masks
 from pyvae.inspection.inspection import Inspection, inspect_pair
-from pyvae.inspection.sites import stochastic_sites, unwrapped
+from pyvae.inspection.sites import stochastic_sites, unwrapped, without_obs_mask
 from pyvae.training.logs import tensorboard_class
 
 __all__ = ["check_arguments", "check_pair", "make_optimizer", "make_schedule"]
@@ -154,8 +155,9 @@ def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> I
     if missing or extra:
         raise PairError(
             f"guide and model differ in their latent sites: {sorted(missing)} are in the model alone, "
-            f"{sorted(extra)} in the guide alone; give them the same names"
+            f"{sorted(extra)} in the guide alone; give them the same names{without_obs_mask(missing)}"
         )
+    check_masks(guide, stochastic_sites(inspection.model))
     check_data(inspection)
     check_shapes(inspection)
     for example in others:

@@ -13,9 +13,10 @@ from sklearn.metrics import pairwise_distances, pairwise_kernels
 from torch import Tensor
 
 from pyvae.diagnostics.sections.section import Finding, Picture, Section, draw_first_six
-from pyvae.diagnostics.sections.subject import Subject
+from pyvae.diagnostics.sections.subject import FEWEST, Subject
 from pyvae.evaluation.evaluate import has_weights
 from pyvae.inspection.densities import density
+from pyvae.inspection.elements import counted
 from pyvae.inspection.generation import reads_data
 from pyvae.inspection.sites import unwrapped
 
@@ -41,6 +42,9 @@ def aggregated_posterior(subject: Subject) -> Section:
 
     I(x; z) is estimated with N datapoints as E log q(z_n | x_n) − log 1/N Σ_m q(z_n | x_m), which is at most log N:
     where the mean KL is near it, or above, the mutual information is underestimated and KL(q̄ ‖ p) overestimated.
+
+    Elements that are masked are left out of both sides. Of pairs with such, whose latents are not of one space, there
+    is no mutual information.
     """
     if reason := subject.no_draws() or subject.too_few():
         return Section(_TITLE, skipped=reason)
@@ -49,11 +53,14 @@ def aggregated_posterior(subject: Subject) -> Section:
         posterior = poutine.trace(subject.pair.guide).get_trace(*args)
         prior = subject.draw_model(args)
         drawn, expected = (
-            {name: subject.drawn_rows(trace, name) for name in subject.drawn} for trace in (posterior, prior)
+            {name: subject.drawn_rows(trace, name) for name in subject.encoded} for trace in (posterior, prior)
         )
-        figures = [_discrepancy(name, drawn[name], expected[name]) for name in subject.drawn[:_LISTED]]
         table = _by_dimension(drawn, expected)
-        figures += [_farthest(table, len(args[0])), *_surgery(subject)]
+        if not len(table):
+            return Section(_TITLE, skipped=f"fewer than {FEWEST} datapoints have a latent that is not masked")
+        names = table["site"].unique()[:_LISTED]
+        figures = [_discrepancy(name, drawn[name], expected[name]) for name in names]
+        figures += [_farthest(table), *_surgery(subject)]
     pictures = (
         Picture(
             "Latents of the data and of the prior",
@@ -66,7 +73,8 @@ def aggregated_posterior(subject: Subject) -> Section:
 
 def _discrepancy(name: str, drawn: np.ndarray, expected: np.ndarray) -> Finding:
     """Unbiased MMD² with a Gaussian kernel of the median distance, and its p-value by permutations."""
-    both = np.concatenate([drawn[:_ROWS], expected[:_ROWS]])
+    # masked elements are the same in both, and of no weight in the distance of two rows without them
+    both = np.nan_to_num(np.concatenate([drawn[:_ROWS], expected[:_ROWS]]))
     n = len(both) // 2
     width = np.median(pairwise_distances(both[:: max(1, len(both) // 500)]))
     kernel = pairwise_kernels(both, metric="rbf", gamma=1 / (2 * max(width, 1e-12) ** 2))
@@ -88,27 +96,24 @@ def _discrepancy(name: str, drawn: np.ndarray, expected: np.ndarray) -> Finding:
 
 
 def _by_dimension(drawn: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> pd.DataFrame:
-    rows = [
-        {
-            "site": name,
-            "dimension": d,
-            "distance": ks_2samp(drawn[name][:, d], expected[name][:, d]).statistic,
-            "mean": drawn[name][:, d].mean(),
-            "sd": drawn[name][:, d].std(),
-            "prior_mean": expected[name][:, d].mean(),
-            "prior_sd": expected[name][:, d].std(),
-        }
-        for name in drawn
-        for d in range(drawn[name].shape[1])
-    ]
+    rows = []
+    for name in drawn:
+        for d, columns in enumerate(zip(drawn[name].T, expected[name].T, strict=True)):
+            z, p = (column[~np.isnan(column)] for column in columns)
+            if len(z) < FEWEST or len(p) < FEWEST:
+                continue
+            told = {"distance": ks_2samp(z, p).statistic, "mean": z.mean(), "sd": z.std()}
+            told |= {"prior_mean": p.mean(), "prior_sd": p.std(), "count": len(z)}
+            rows.append({"site": name, "dimension": d, **told})
     return pd.DataFrame(rows)
 
 
-def _farthest(table: pd.DataFrame, count: int) -> Finding:
-    worst = table.loc[table["distance"].idxmax()]
+def _farthest(table: pd.DataFrame) -> Finding:
     # what equal distributions stay below but for one time in a hundred, in all dimensions
-    chance = math.sqrt(-math.log(_LEVEL / (2 * len(table))) / count)
-    most = max(_SHIFT, chance)
+    chance = (-math.log(_LEVEL / (2 * len(table))) / table["count"]) ** 0.5
+    thresholds = chance.clip(lower=_SHIFT)
+    index = (table["distance"] / thresholds).idxmax()
+    worst, most = table.loc[index], float(thresholds[index])
     return Finding(
         "largest distance of one dimension",
         float(worst["distance"]),
@@ -125,6 +130,8 @@ def _surgery(subject: Subject) -> list[Finding]:
     inspection = subject.inspection
     sites = [inspection.guide.nodes[n]["fn"] for n in inspection.latents]
     if len(inspection.columns) > 1 or subject.too_long() or subject.nested() or not has_weights(inspection):
+        return []
+    if any(counted(inspection.guide.nodes[name]) is not None for name in inspection.latents):
         return []
     quick = len(sites) == 1 and not unwrapped(sites[0]).event_shape
     args = subject.rows(_ROWS if quick else _CONDITIONED)
@@ -187,6 +194,7 @@ def _cross(subject: Subject, guide: poutine.Trace, args: tuple[Tensor, ...]) -> 
 def _draw(table: pd.DataFrame, drawn: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> Figure:
     def panel(axes: Axes, row: pd.Series) -> None:
         z, p = drawn[row["site"]][:, row["dimension"]], expected[row["site"]][:, row["dimension"]]
+        z, p = z[~np.isnan(z)], p[~np.isnan(p)]
         bins = np.histogram_bin_edges(np.concatenate([z, p]), 40)
         axes.hist(z, bins, density=True, alpha=0.5)
         axes.hist(p, bins, density=True, histtype="step", color="black")

@@ -28,7 +28,8 @@ def calibration(subject: Subject) -> Section:
     posterior.
 
     The coverage is that of the central 90 % intervals of q. Ranks are tested by Kolmogorov and Smirnov, corrected
-    for the number of dimensions by Bonferroni.
+    for the number of dimensions by Bonferroni. Elements of latents that are masked have no rank, and simulated data the
+    padding and the gaps of the given ones.
     """
     if reason := subject.no_draws() or subject.too_long() or subject.no_data_of_its_own():
         return Section(_TITLE, skipped=reason)
@@ -36,12 +37,16 @@ def calibration(subject: Subject) -> Section:
         ranks = _ranks(subject)
     rows = []
     for name, rank in ranks.items():
-        uniform = (rank + np.random.default_rng(0).random(rank.shape)) / (_DRAWS + 1)
-        inside = np.abs(uniform - 0.5) < _NOMINAL / 2
-        for d in range(rank.shape[1]):
-            p_value = kstest(uniform[:, d], "uniform").pvalue
-            told = {"p_value": p_value, "coverage": inside[:, d].mean(), "mean_rank": uniform[:, d].mean()}
-            rows.append({"site": name, "dimension": d, **told})
+        noise = np.random.default_rng(0).random(rank.shape)
+        for d, (column, above) in enumerate(zip(rank.T, noise.T, strict=True)):
+            uniform = ((column + above) / (_DRAWS + 1))[~np.isnan(column)]
+            if not len(uniform):
+                continue
+            inside = np.abs(uniform - 0.5) < _NOMINAL / 2
+            told = {"p_value": kstest(uniform, "uniform").pvalue, "coverage": inside.mean()}
+            rows.append({"site": name, "dimension": d, **told, "mean_rank": uniform.mean(), "count": len(uniform)})
+    if not rows:
+        return Section(_TITLE, skipped=f"all elements of {list(subject.drawn)} are masked")
     table = pd.DataFrame(rows)
     picture = Picture(
         "Ranks",
@@ -49,15 +54,15 @@ def calibration(subject: Subject) -> Section:
         "narrow, ∩ too wide, a slope shifted.",
         lambda: _draw(table, ranks),
     )
-    return Section(_TITLE, tuple(_figures(table, len(next(iter(ranks.values()))))), (picture,), table)
+    return Section(_TITLE, tuple(_figures(table)), (picture,), table)
 
 
 def _ranks(subject: Subject) -> dict[str, np.ndarray]:
-    """By site: how many of the guide's samples lie below the model's sample, (simulations, D)."""
+    """By site: how many of the guide's samples lie below the model's sample, (simulations, D); NaN of what is masked."""
     args = subject.rows(_SIMULATIONS)
     times = -(-_SIMULATIONS // len(args[0]))
     args = subject.copies(args, times)
-    args[0], model = subject.drawn_data(args)
+    args[0], _, model = subject.drawn_data(args)
     x = args[0]
     parts: dict[str, list[np.ndarray]] = {name: [] for name in subject.drawn}
     truth = {name: subject.drawn_rows(model, name) for name in subject.drawn}
@@ -67,13 +72,15 @@ def _ranks(subject: Subject) -> dict[str, np.ndarray]:
         guide = poutine.trace(subject.pair.guide).get_trace(*subject.copies(some, _DRAWS))
         for name in subject.drawn:
             draws = subject.drawn_rows(guide, name).reshape(_DRAWS, len(some[0]), -1)
-            parts[name].append((draws < truth[name][start : start + rows]).sum(0))
+            below = (draws < truth[name][start : start + rows]).sum(0)
+            parts[name].append(np.where(np.isnan(truth[name][start : start + rows]), np.nan, below))
     return {name: np.concatenate(found) for name, found in parts.items()}
 
 
-def _figures(table: pd.DataFrame, count: int) -> list[Finding]:
-    worst = table.loc[(table["coverage"] - _NOMINAL).abs().idxmax()]
-    coverage, p_value = float(worst["coverage"]), min(1.0, float(table["p_value"].min()) * len(table))
+def _figures(table: pd.DataFrame) -> list[Finding]:
+    worst = table.loc[((table["coverage"] - _NOMINAL).abs() * table["count"] ** 0.5).idxmax()]
+    count, coverage = int(worst["count"]), float(worst["coverage"])
+    p_value = min(1.0, float(table["p_value"].min()) * len(table))
     least, most = (end / count for end in binom.interval(1 - _REJECTED / 10 / len(table), count, _NOMINAL))
     unlike = (
         "q(z | x) is not the posterior p(z | x) of this model; the coverage and the inference gap "
@@ -117,9 +124,9 @@ def _wrong(coverage: float, mean_rank: float, count: int) -> str:
 def _draw(table: pd.DataFrame, ranks: dict[str, np.ndarray]) -> Figure:
     def panel(axes: Axes, row: pd.Series) -> None:
         values = ranks[row["site"]][:, row["dimension"]]
-        low, high = binom.interval(0.99, len(values), 1 / 20)
+        low, high = binom.interval(0.99, row["count"], 1 / 20)
         axes.axhspan(low, high, color="#dfe4ea")
-        axes.hist(values, bins=np.linspace(0, _DRAWS + 1, 21))
+        axes.hist(values[~np.isnan(values)], bins=np.linspace(0, _DRAWS + 1, 21))
         axes.set_title(f"{row['site']}[{row['dimension']}]: {row['coverage']:.0%} covered")
 
     return draw_first_six(table.sort_values("p_value"), panel)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from pyvae.diagnostics.sections.section import Finding, Picture, Section
-from pyvae.diagnostics.sections.subject import Subject
+from pyvae.diagnostics.sections.subject import FEWEST, Subject
 from pyvae.inspection.sites import unwrapped
 from pyvae.latent_space.posterior_means import robust_moments
 
@@ -34,7 +33,8 @@ def latents(subject: Subject) -> Section:
         P_x(\mathrm{KL}_d < \varepsilon) \ge 1 - \delta \text{ if collapsed}
 
     In a chain, terms are conditional on the latents before, averaged over samples. For pairs with a context, A_d is the
-    variance of E_q[z_d] − E_p[z_d], so that information from the context does not count as activity.
+    variance of E_q[z_d] − E_p[z_d], so that information from the context does not count as activity. All are over the
+    datapoints of which z_d is not masked; a dimension with fewer than 20 of them is left out.
     """
     if reason := subject.no_draws() or subject.too_few():
         return Section(_TITLE, skipped=reason)
@@ -43,25 +43,30 @@ def latents(subject: Subject) -> Section:
         runs = [_of_run(subject, args) for _ in range(_DRAWS)]
         prior = subject.draw_model(args)
     rows = []
-    for name in subject.drawn:
+    for name in subject.encoded:
         kl = _averaged([run[name].kl for run in runs])
         site = prior.nodes[name]
         spread = _prior_variance(runs[0][name], subject.matrix(site["value"], site))
         activity, error = (v / spread for v in _activity(torch.stack([run[name].centred for run in runs])))
         active = (activity > _ACTIVE) & (activity > _SURE * error)
         judged = kl is not None and runs[0][name].exact
-        for index in range(activity.numel()):
+        for index, share in enumerate(runs[0][name].share.tolist()):
+            if share * len(args[0]) < FEWEST:
+                continue
             rows.append(
                 {
                     "site": name,
                     "dimension": index,
-                    "kl": math.nan if kl is None else float(kl[:, index].mean()),
+                    "kl": math.nan if kl is None else float(kl[:, index].nanmean()),
                     "activity": float(activity[index]),
                     "active": bool(active[index]),
-                    "collapsed": judged and float((kl[:, index] < _EPSILON).double().mean()) >= 1 - _DELTA,
+                    "collapsed": judged and float((kl[:, index] < _EPSILON).double().mean()) >= (1 - _DELTA) * share,
                     "judged": judged,
+                    "share": share,
                 }
             )
+    if not rows:
+        return Section(_TITLE, skipped=f"fewer than {FEWEST} datapoints have a latent that is not masked")
     table = pd.DataFrame(rows)
     pictures = (
         Picture(
@@ -81,12 +86,14 @@ class _Site:
         centred: E_q[z], less E_p[z] where the model has a context, (N, D).
         kl: the divergences, (N, D), or at the draw what they are on average; None if elements depend on each other.
         exact: whether these are divergences, and not what they are on average.
+        share: of the datapoints of which each element counts, (D,); the others have NaN in its place.
         variance: that of p, (N, D), where there is a formula.
     """
 
     centred: Tensor
     kl: Tensor | None
     exact: bool
+    share: Tensor
     variance: Tensor | None
 
 
@@ -95,30 +102,22 @@ def _of_run(subject: Subject, args: tuple[Tensor, ...]) -> dict[str, _Site]:
     order = [name for name in guide.nodes if name in subject.inspection.latents]
     found = {}
     for place, name in enumerate(subject.inspection.latents):
-        if name not in subject.drawn:
+        if name not in subject.encoded:
             continue
         q, p, z = guide.nodes[name]["fn"], model.nodes[name]["fn"], guide.nodes[name]["value"]
         # p is given latents that were drawn knowing this one: then its average over z is no divergence
         backwards = any(order.index(n) > order.index(name) for n in subject.inspection.latents[:place])
-        masked = any(_is_masked(trace.nodes[name]) for trace in (guide, model))
-        kl, exact = (None, False) if masked else _elementwise(unwrapped(q), unwrapped(p), z, backwards)
+        kl, exact = _elementwise(unwrapped(q), unwrapped(p), z, backwards)
         mean = _moment(q, "mean", z)
         centre, expected = z if mean is None else mean, _moment(p, "mean", z) if place == 0 else None
         if len(subject.inspection.columns) > 1 and expected is not None:
             centre = centre - expected
         variance = _moment(p, "variance", z) if place == 0 else None
         site = guide.nodes[name]
+        share = 1 - subject.matrix(torch.zeros_like(z), site).isnan().double().mean(0)
         centre, kl, variance = (None if v is None else subject.matrix(v, site) for v in (centre, kl, variance))
-        found[name] = _Site(centre, kl, exact, variance)
+        found[name] = _Site(centre, kl, exact, share, variance)
     return found
-
-
-def _is_masked(site: dict) -> bool:
-    """Whether some of the site's density does not count, which would have to be known element by element."""
-    fn = site["fn"]
-    while isinstance(fn, torch.distributions.Independent):
-        fn = fn.base_dist
-    return site["mask"] is not None or isinstance(fn, MaskedDistribution)
 
 
 def _moment(distribution: Distribution, name: str, z: Tensor) -> Tensor | None:
@@ -135,10 +134,15 @@ def _averaged(parts: list[Tensor | None]) -> Tensor | None:
 
 def _prior_variance(site: _Site, drawn: Tensor) -> Tensor:
     """Var_p z_d, (D,): by formula, averaged over contexts, or of samples (N, D); by their quartiles if p has none."""
-    variance = drawn.var(0) if site.variance is None else site.variance.mean(0)
+    variance = _variance(drawn) if site.variance is None else site.variance.nanmean(0)
     if not variance.isfinite().all():
         variance = torch.where(variance.isfinite(), variance, robust_moments(drawn)[1].square())
     return variance.clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def _variance(values: Tensor) -> Tensor:
+    """The variance over rows of what is not NaN, (D,)."""
+    return (values - values.nanmean(0)).square().nansum(0) / ((~values.isnan()).sum(0) - 1)
 
 
 def _activity(means: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,8 +150,8 @@ def _activity(means: Tensor) -> tuple[Tensor, Tensor]:
 
     And the standard error that is left of that noise, (D,).
     """
-    noise = means.var(0).mean(0) / len(means)
-    return (means.mean(0).var(0) - noise).clamp(min=0), noise * (2 / (means.shape[1] - 1)) ** 0.5
+    noise, count = means.var(0).nanmean(0) / len(means), (~means[0].isnan()).sum(0)
+    return (_variance(means.mean(0)) - noise).clamp(min=0), noise * (2 / (count - 1)) ** 0.5
 
 
 def _elementwise(q: Distribution, p: Distribution, z: Tensor, at_draw: bool) -> tuple[Tensor | None, bool]:
@@ -161,7 +165,8 @@ def _elementwise(q: Distribution, p: Distribution, z: Tensor, at_draw: bool) -> 
 
 
 def _figures(table: pd.DataFrame) -> list[Finding]:
-    active, total, told = int(table["active"].sum()), len(table), float(table["kl"].sum())
+    nats = table["kl"] * table["share"]  # those of a masked element are none
+    active, total, told = int(table["active"].sum()), len(table), float(nats.sum())
     if told > 1:
         advice = f"though the KL is {told:.1f} nats: the prior is far wider than the data's latents; take a learned one"
     else:
@@ -189,7 +194,7 @@ def _figures(table: pd.DataFrame) -> list[Finding]:
                 advice=advice if collapsed > judged / 2 and active else "",
             )
         )
-    sums = table.groupby("site", sort=False)["kl"].sum(min_count=1).dropna()
+    sums = nats.groupby(table["site"], sort=False).sum(min_count=1).dropna()
     if 1 < len(sums) <= _LISTED:
         figures += [
             Finding(f"KL of {name}", float(value), "the information on x in this level of the hierarchy", "nats")

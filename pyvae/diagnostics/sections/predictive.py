@@ -32,14 +32,16 @@ def predictive(subject: Subject) -> Section:
     x_rep is drawn from p(x), and from p(x | z) with z ~ q(z | x).
 
     A p-value near 0 or 1 says that the model does not give data with such a T. With samples from the posterior the data
-    have been used twice, so that p-values tend to the middle: they are extreme only for gross misfits.
+    have been used twice, so that p-values tend to the middle: they are extreme only for gross misfits. What is masked
+    or missing in the data counts in no T.
     """
     if reason := subject.too_long() or subject.no_data_of_its_own():
         return Section(_TITLE, skipped=reason)
     args = subject.rows(_ROWS)
     with subject.at_rest(6):
         drawn = {kind: _drawn(subject, args, kind == "posterior") for kind in _KINDS}
-    here = _told(args[0])
+        _, elements, _ = subject.drawn_data(args)
+    here = _told(args[0], elements)
     rows = []
     for kind, repeats in drawn.items():
         for index, name in enumerate(_STATISTICS):
@@ -58,20 +60,20 @@ def predictive(subject: Subject) -> Section:
     return Section(_TITLE, tuple(_figures(table)), (picture,), table)
 
 
-def _told(x: Tensor) -> np.ndarray:
-    """The statistics of a data set; what is missing does not count."""
-    numbers = x.detach().cpu().double().numpy()
+def _told(x: Tensor, elements: Tensor) -> np.ndarray:
+    """The statistics of the elements of a data set that count."""
+    numbers = x[elements].detach().cpu().double().numpy()
     return np.array([statistic(numbers) for statistic in _STATISTICS.values()])
 
 
 def _drawn(subject: Subject, args: tuple[Tensor, ...], given: bool) -> np.ndarray:
-    """Statistics (R, T) of data sets from the prior, or from the guide's latents of the data; with the data's gaps."""
+    """Statistics (R, T) of data sets from the prior, or from the guide's latents of the data."""
     found = []
     for _ in range(_REPEATS):
         guide = poutine.trace(subject.pair.guide).get_trace(*args) if given else poutine.Trace()
         with poutine.replay(trace=guide):
-            new, _ = subject.drawn_data(args)
-        found.append(_told(new))
+            new, elements, _ = subject.drawn_data(args)
+        found.append(_told(new, elements))
     return np.stack(found)
 
 

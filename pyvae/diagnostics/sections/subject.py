@@ -21,15 +21,16 @@ from pyvae.errors import DataError
 from pyvae.evaluation.evaluate import over_data
 from pyvae.evaluation.log_weights import T
 from pyvae.inspection.densities import LogTerms
+from pyvae.inspection.elements import counted, holds_missing, marked
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, trace_programs
 from pyvae.inspection.sites import as_matrix, is_discrete, unwrapped
 
-__all__ = ["Subject"]
+__all__ = ["FEWEST", "Subject"]
 
 _KEPT = 2048  # rows of which sections take parts
 _MOST_SITES = 50
-_FEWEST = 20
+FEWEST = 20  # data from which the variation of a latent can be told
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class Subject:
             name for name in self.inspection.latents if _is_continuous(self.inspection.guide.nodes[name]["fn"])
         )
 
+    @property
+    def encoded(self) -> tuple[str, ...]:
+        """The latents of :attr:`drawn` that stand for data, and are no part of them that is missing."""
+        return tuple(name for name in self.drawn if not holds_missing(name, self.inspection.model))
+
     def rows(self, count: int) -> tuple[Tensor, ...]:
         """The arguments for some of the data."""
         return tuple(rows_of(self.kept, slice(count), self.inspection.columns))
@@ -105,11 +111,11 @@ class Subject:
         return over_data(reduce, self.inspection, self.batches, count, self.seed, self.max_memory)
 
     def matrix(self, values: Tensor, site: dict) -> Tensor:
-        """Values of the shape of a site's, (N, D) float64, in main memory."""
-        return as_matrix(values, site, self.dim).cpu().double()
+        """Values of the shape of a site's, (N, D) float64, in main memory; NaN where an element does not count."""
+        return as_matrix(marked(values, site), site, self.dim).cpu().double()
 
     def drawn_rows(self, trace: Trace, name: str) -> np.ndarray:
-        """The values sampled at a site, (N, D) float64."""
+        """The values sampled at a site, (N, D) float64; NaN where an element does not count."""
         return self.matrix(trace.nodes[name]["value"], trace.nodes[name]).numpy()
 
     def nested(self) -> str:
@@ -129,11 +135,16 @@ class Subject:
         """A run of the model that samples its observed sites."""
         return poutine.trace(Unobserved()(self.pair.model)).get_trace(*args)
 
-    def drawn_data(self, args: Sequence[Tensor]) -> tuple[Tensor, Trace]:
-        """Data that the model draws, with the gaps of the given ones, and the run in which it did."""
+    def drawn_data(self, args: Sequence[Tensor]) -> tuple[Tensor, Tensor, Trace]:
+        """Data that the model draws, with the padding and the gaps of the given ones.
+
+        And which of their elements count, and the run in which they were drawn.
+        """
         trace, x = self.draw_model(args), args[0]
-        new = trace.nodes[self.inspection.observed[0]]["value"]
-        return torch.where(x.isnan(), x, new) if x.is_floating_point() else new, trace
+        site = trace.nodes[self.inspection.observed[0]]
+        elements = counted(site)
+        elements = torch.ones_like(x, dtype=torch.bool) if elements is None else elements
+        return torch.where(elements, site["value"], x), elements, trace
 
     def no_data_of_its_own(self) -> str:
         """Why the model cannot draw data like the given ones; empty if it can."""
@@ -148,18 +159,21 @@ class Subject:
         return ""
 
     def _observes_first(self) -> bool:
-        """Whether the one observed site has the data as its value, but for what is missing."""
-        x, value = self.inspection.arguments[0], self.inspection.model.nodes[self.inspection.observed[0]]["value"]
-        return value.shape == x.shape and bool(((value.double() == x.double()) | x.isnan()).all())
+        """Whether the one observed site has the data as its value, but for what does not count."""
+        x, site = self.inspection.arguments[0], self.inspection.model.nodes[self.inspection.observed[0]]
+        if site["value"].shape != x.shape:
+            return False
+        elements, same = counted(site), site["value"].double() == x.double()
+        return bool((same if elements is None else same | ~elements).all())
 
     def too_few(self) -> str:
         """Why the variation of latents over the data cannot be estimated; empty if it can."""
         count = len(self.kept[0])
-        return f"got {count} datapoints; expected at least {_FEWEST}" if count < _FEWEST else ""
+        return f"got {count} datapoints; expected at least {FEWEST}" if count < FEWEST else ""
 
     def no_draws(self) -> str:
         """Why sections on continuous latents do not apply; empty if they do."""
-        if self.drawn:
+        if self.encoded:
             return ""
         return f"the guide of {type(self.pair).__name__} draws no continuous latent: {list(self.inspection.latents)}"
 

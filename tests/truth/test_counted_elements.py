@@ -1,0 +1,160 @@
+"""Which elements of a site count, however the rest is left out: told by the density itself."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from torch import nn
+
+import pyvae
+from pyvae.distributions import PartiallyObserved
+from pyvae.inspection import Unobserved, counted, marked
+
+N, T = 7, 5
+MASK = torch.arange(T) < torch.tensor([5, 1, 3, 0, 4, 2, 5])[:, None]
+
+
+def in_plates(fn, x):
+    with pyro.plate("data", N, dim=-2), pyro.plate("time", T, dim=-1), poutine.mask(mask=MASK):
+        pyro.sample("x", fn, obs=x)
+
+
+def before_to_event(fn, x):
+    with pyro.plate("data", N):
+        pyro.sample("x", fn.mask(MASK).to_event(1), obs=x)
+
+
+def after_to_event(fn, x):
+    with pyro.plate("data", N):
+        pyro.sample("x", fn.to_event(1).mask(MASK.all(1)), obs=x)
+
+
+def whole_rows(fn, x):
+    with pyro.plate("data", N), poutine.mask(mask=MASK.all(1)):
+        pyro.sample("x", fn.to_event(1), obs=x)
+
+
+def several(fn, x):
+    with pyro.plate("data", N), poutine.mask(mask=MASK[:, 2]), poutine.mask(mask=True):
+        pyro.sample("x", fn.mask(MASK).to_event(1).mask(True), obs=x)
+
+
+def gaps(fn, x):
+    with pyro.plate("data", N):
+        pyro.sample("x", PartiallyObserved(fn).to_event(1), obs=x.masked_fill(~MASK, torch.nan))
+
+
+def gaps_under_a_mask(fn, x):
+    with pyro.plate("data", N), poutine.mask(mask=MASK.all(1)):
+        pyro.sample("x", PartiallyObserved(fn.mask(MASK[2])).to_event(1), obs=x.masked_fill(~MASK, torch.nan))
+
+
+def one_row_for_all(fn, x):
+    with pyro.plate("data", N):
+        pyro.sample("x", fn.mask(MASK[2]).to_event(1), obs=x)
+
+
+def nowhere(fn, x):
+    with pyro.plate("data", N), poutine.mask(mask=False):
+        pyro.sample("x", fn.to_event(1), obs=x)
+
+
+def expanded_by_the_plate(fn, x):
+    with pyro.plate("data", N):
+        pyro.sample("x", dist.Normal(torch.zeros(T), 2.0).mask(MASK[2]).to_event(1), obs=x)
+
+
+def channels(fn, x):
+    x = torch.stack([x, x], -1)
+    with pyro.plate("data", N):
+        pyro.sample("x", dist.Normal(torch.zeros(N, T, 2), 1.0).to_event(1).mask(MASK).to_event(1), obs=x)
+
+
+PROGRAMS = [in_plates, before_to_event, after_to_event, whole_rows, several, gaps, gaps_under_a_mask, one_row_for_all,
+            nowhere, expanded_by_the_plate, channels]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
+def test_an_element_counts_if_the_density_changes_with_it(program):
+    x = torch.randn(N, T, requires_grad=True)
+    site = poutine.trace(program).get_trace(dist.Normal(torch.zeros(N, T), 1.0), x).nodes["x"]
+    trace = poutine.trace(program).get_trace(dist.Normal(torch.zeros(N, T), 1.0), x)
+    (gradient,) = torch.autograd.grad(trace.log_prob_sum() + 0 * x.sum(), x)
+    elements = counted(site)
+    assert elements.shape == site["value"].shape
+    assert elements.dtype == torch.bool
+    last = elements if elements.dim() == 2 else elements.all(-1)
+    assert torch.equal(last, gradient != 0)
+    drawn = poutine.trace(Unobserved()(program)).get_trace(dist.Normal(torch.zeros(N, T), 1.0), x.detach()).nodes["x"]
+    assert torch.equal(counted(drawn), elements)
+    assert torch.equal(marked(drawn["value"], drawn).isnan(), ~elements)
+
+
+def test_where_all_count_there_is_no_mask():
+    for fn in (dist.Normal(torch.zeros(N, T), 1.0).to_event(1), dist.Normal(torch.zeros(N, T), 1.0).mask(True)):
+        site = {"fn": fn, "mask": None, "value": torch.zeros(N, T)}
+        assert counted(site) is None
+        assert marked(site["value"], site) is site["value"]
+
+
+def test_integers_that_are_masked_are_marked_as_floats():
+    site = {"fn": dist.Categorical(torch.ones(N, T, 3)).mask(MASK).to_event(1), "mask": None}
+    site["value"] = torch.randint(3, (N, T))
+    values = marked(site["value"], site)
+    assert values.dtype == torch.float64
+    assert torch.equal(values[MASK], site["value"][MASK].double())
+    assert values[~MASK].isnan().all()
+
+
+class Local(nn.Module):
+    """A latent for each step; padded steps may be masked in the model, in the guide, or in both."""
+
+    def __init__(self, here, there):
+        super().__init__()
+        self.here, self.there, self.shift = here, there, nn.Parameter(torch.zeros(()))
+
+    def draw(self, loc, masked, mask):
+        q = dist.Normal(loc, 1.0)
+        return pyro.sample("z", (q.mask(mask) if masked else q).to_event(1))
+
+    def model(self, x, mask):
+        with pyro.plate("data", len(x)):
+            z = self.draw(torch.zeros_like(x), self.here, mask)
+            pyro.sample("x", dist.Normal(z, 1.0).mask(mask).to_event(1), obs=x)
+
+    def guide(self, x, mask):
+        with pyro.plate("data", len(x)):
+            self.draw(x / 2 + self.shift, self.there, mask)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "told"), [(True, False, "in the model where"), (False, True, "in the guide where")]
+)
+def test_a_latent_that_is_masked_in_one_program_alone_is_refused(here, there, told):
+    pair, data = Local(here, there), (torch.randn(N, T), MASK)
+    for tool in (pyvae.elbo, pyvae.evaluate, pyvae.diagnose, pyvae.to_inference_data):
+        with pytest.raises(pyvae.PairError, match=f"'z' is masked {told}"):
+            tool(pair, data)
+    with pytest.raises(pyvae.PairError, match=f"'z' is masked {told}"):
+        pyvae.fit(pair, data, epochs=1, progress=False)
+    pyvae.elbo(Local(True, True), data)
+    pyvae.elbo(Local(False, False), data)
+
+
+def test_a_guide_without_what_obs_mask_splits_off_is_told_what_to_write():
+    class Split(Local):
+        def model(self, x, mask):
+            with pyro.plate("data", len(x), dim=-2):
+                z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 1), 1.0))
+                with pyro.plate("time", T, dim=-1):
+                    pyro.sample("x", dist.Normal(z, 1.0), obs=x, obs_mask=mask)
+
+        def guide(self, x, mask):
+            with pyro.plate("data", len(x), dim=-2):
+                pyro.sample("z", dist.Normal(self.shift, 1.0).expand([len(x), 1]))
+
+    pair, data = Split(False, False), (torch.randn(N, T), MASK)
+    for tool in (pyvae.elbo, pyvae.diagnose, lambda *a: pyvae.fit(*a, progress=False)):
+        with pytest.raises(pyvae.PairError, match=r"poutine.mask\(mask=mask\): pyro.sample\('x', …, obs=x\)` in place"):
+            tool(pair, data)
