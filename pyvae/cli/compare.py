@@ -89,13 +89,14 @@ def _print(console: Console, comparison: Comparison, title: str) -> None:
     for name, row in _rows(comparison).items():
         table.add_row(name, *row)
     console.print(table)
-    print(comparison.verdict)
+    for sentence in (comparison.verdict, *comparison.cautions):
+        print(sentence)
 
 
 def _rows(comparison: Comparison) -> Mapping[str, tuple[str, ...]]:
     rows = {}
     for name, estimate in comparison.estimates.items():
         gap = comparison.difference(name)
-        numbers = (estimate.value, gap.value, gap.standard_error, gap.monte_carlo_standard_error)
-        rows[name] = (comparison.bounds[name], *(f"{number:.3f}" for number in numbers))
+        numbers = (estimate.value, gap.value, gap.standard_error)
+        rows[name] = (comparison.bounds[name], *(f"{number:.3f}" for number in numbers), gap.error_text)
     return rows

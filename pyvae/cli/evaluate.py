@@ -46,13 +46,14 @@ def print_figures(console: Console, evaluation: Evaluation, title: str) -> None:
     """Show the figures of an evaluation as a table."""
     table = Table("figure", "value", "Monte Carlo error", "test-set sampling error", title=title, title_justify="left")
     figures = evaluation.figures()
-    for name in ("elbo", "log_likelihood"):
-        if name not in figures:
-            continue
-        errors = [f"{figures[f'{name}_{kind}']:.3f}" for kind in ("standard_error", "dataset_standard_error")]
-        table.add_row(name, f"{figures[name]:.3f}", *errors)
+    bounds = {"elbo": evaluation.elbo, "log_likelihood": evaluation.log_likelihood}
+    for name, bound in bounds.items():
+        if bound is not None:
+            table.add_row(name, f"{bound.value:.3f}", bound.error_text(), f"{bound.dataset_standard_error:.3f}")
     layers = list(evaluation.elbo.layers) if len(evaluation.elbo.layers) <= _LISTED else []
     codes = [f"{name}_{site}" for site in evaluation.codes for name in evaluation.of_codes(site)]
     for name in ("reconstruction", "kl", *layers, *codes, "bits_per_dimension"):
         table.add_row(name, f"{figures[name]:.3f}", "", "")
     console.print(table)
+    if evaluation.best.caution:
+        console.print(f"log_likelihood: {evaluation.best.caution}")

@@ -16,7 +16,8 @@ def key_figures(evaluation: Evaluation, conditional: bool) -> list[dict[str, str
         "name": f"log p̂(x{given}), K = {likelihood.num_particles}",
         "value": f"{likelihood.value:.2f} nats",
         "meaning": "importance-weighted, a tighter lower bound: at least "
-        f"{likelihood.value - elbo.value:.2f} nats of the ELBO's gap are the guide's",
+        f"{likelihood.value - elbo.value:.2f} nats of the ELBO's gap are the guide's. ± {likelihood.error_text()} "
+        f"Monte Carlo error, ± {likelihood.dataset_standard_error:.2f} from the choice of data",
     }
     return [
         {
@@ -63,7 +64,7 @@ def _code_figures(site: str, evaluation: Evaluation) -> list[dict[str, str]]:
 
 
 def all_warnings(evaluation: Evaluation, noticed: Sequence[str]) -> list[str]:
-    """What was noticed on the way, and a collapse of the posterior."""
+    """What was noticed on the way, a collapse of the posterior, and errors that are lower limits only."""
     kl = float(evaluation.elbo.kl.mean())
     collapse = (
         [f"The KL is {kl:.3f} nats: the posterior has collapsed onto the prior and the latents carry nothing."]
@@ -75,4 +76,6 @@ def all_warnings(evaluation: Evaluation, noticed: Sequence[str]) -> list[str]:
         for site, usage in evaluation.codes.items()
         if usage.advice
     ]
-    return [*collapse, *unused, *noticed]
+    likelihood = evaluation.log_likelihood
+    uncertain = [f"log p̂(x): {likelihood.caution}."] if likelihood and likelihood.caution else []
+    return [*collapse, *unused, *uncertain, *noticed]

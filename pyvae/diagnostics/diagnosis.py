@@ -59,7 +59,8 @@ class Diagnosis:
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per figure: section, value, errors, threshold, verdict, meaning, advice and source."""
-        columns = ("value", "unit", "standard_error", "dataset_standard_error", "threshold", "verdict", "meaning")
+        errors = ("standard_error", "error_is_at_least", "dataset_standard_error")
+        columns = ("value", "unit", *errors, "threshold", "verdict", "meaning")
         rows = [
             {"section": name, "figure": f.name, **{c: getattr(f, c) for c in (*columns, "advice", "source")}}
             for name, section in self.sections.items()
@@ -193,5 +194,6 @@ def _shown(section: Section) -> dict[str, object]:
 
 
 def _errors(figure: Finding) -> list[tuple[str, str]]:
-    kinds = (("by draws", figure.standard_error), ("test-set sampling error", figure.dataset_standard_error))
-    return [(kind, f"{error:.2g}") for kind, error in kinds if not math.isnan(error)]
+    least = "at least " if figure.error_is_at_least else ""
+    kinds = (("by draws", figure.standard_error, least), ("test-set sampling error", figure.dataset_standard_error, ""))
+    return [(kind, f"{least}{error:.2g}") for kind, error, least in kinds if not math.isnan(error)]

@@ -33,6 +33,7 @@ class Difference:
         value: the mean over the data; not positive.
         standard_error: of the mean, from its spread over the data; it includes the Monte Carlo error.
         monte_carlo_standard_error: the part that more particles would reduce.
+        error_is_at_least: whether this part is a lower limit only, as few draws make all of it.
 
     Example:
         >>> Difference(-0.3, standard_error=0.1, monte_carlo_standard_error=0.02).exceeds
@@ -42,11 +43,17 @@ class Difference:
     value: float
     standard_error: float
     monte_carlo_standard_error: float
+    error_is_at_least: bool = False
 
     @property
     def exceeds(self) -> bool:
         """Whether the difference is more than 2 standard errors."""
         return abs(self.value) > 2 * self.standard_error
+
+    @property
+    def error_text(self) -> str:
+        """The Monte Carlo error as it is printed; "at least" where it is a lower limit only."""
+        return f"{'at least ' if self.error_is_at_least else ''}{self.monte_carlo_standard_error:.3f}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,13 +99,8 @@ class Comparison:
             raise ArgumentError(f"there is no pair {name!r}; the pairs are {list(self.estimates)}")
         if name == self.best:
             return Difference(0.0, 0.0, 0.0)
-        one, best = self.estimates[name], self.estimates[self.best]
-        paired = Estimate(
-            one.per_datapoint - best.per_datapoint,
-            (one.standard_errors.square() + best.standard_errors.square()).sqrt(),
-            one.num_particles,
-        )
-        return Difference(paired.value, paired.dataset_standard_error, paired.standard_error)
+        paired = self.estimates[name].minus(self.estimates[self.best])
+        return Difference(paired.value, paired.dataset_standard_error, paired.standard_error, paired.error_is_at_least)
 
     @property
     def verdict(self) -> str:
@@ -117,6 +119,11 @@ class Comparison:
             f"standard errors ({2 * gap.standard_error:.2g}){end}."
         )
 
+    @property
+    def cautions(self) -> list[str]:
+        """A sentence on each estimate whose Monte Carlo error is a lower limit only."""
+        return [f"Of {name!r}: {e.caution}." for name, e in self.estimates.items() if e.caution]
+
     def figures(self) -> dict[str, Any]:
         """All figures as plain numbers, by name of the pair."""
         rows = {}
@@ -126,9 +133,11 @@ class Comparison:
                 "bound": self.bounds[name],
                 "log_likelihood": estimate.value,
                 "log_likelihood_standard_error": estimate.standard_error,
+                "log_likelihood_error_is_at_least": estimate.error_is_at_least,
                 "log_likelihood_dataset_standard_error": estimate.dataset_standard_error,
                 "difference": gap.value,
                 "difference_standard_error": gap.monte_carlo_standard_error,
+                "difference_error_is_at_least": gap.error_is_at_least,
                 "difference_dataset_standard_error": gap.standard_error,
                 "exceeds_2_standard_errors": gap.exceeds,
             }
@@ -141,11 +150,19 @@ class Comparison:
     def __str__(self) -> str:
         head = ["bound", "log p̂(x)", "± data", "± MC", "difference", "± data", "± MC"]
         rows = []
-        for row in self.figures().values():
-            numbers = [v for k, v in row.items() if k.startswith(("log_", "difference"))]
-            rows.append([row["bound"], *(f"{numbers[i]:.3f}" for i in (0, 2, 1, 3, 5, 4))])
+        for name, estimate in self.estimates.items():
+            gap = self.difference(name)
+            rows.append([
+                self.bounds[name],
+                f"{estimate.value:.3f}",
+                f"{estimate.dataset_standard_error:.3f}",
+                estimate.error_text(),
+                f"{gap.value:.3f}",
+                f"{gap.standard_error:.3f}",
+                gap.error_text,
+            ])  # fmt: skip
         table = pd.DataFrame(rows, list(self.estimates), head)
-        return f"{table.to_string()}\n\n{self.verdict}"
+        return f"{table.to_string()}\n\n{' '.join([self.verdict, *self.cautions])}"
 
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(self.estimates)}: {self.verdict}>"
@@ -168,9 +185,10 @@ def compare(
     transform of them included, so that the difficulty of a datapoint drops out of the difference. The samples of z are
     independent.
 
-    The standard error over the data contains the Monte Carlo error, which is reported beside it. Neither contains the
-    gap between bound and log p(x), which is larger for a poor guide, nor the variation between training runs. Pairs
-    that take labels are compared as they are: a conditional one by log p(x | y), a :class:`pyvae.SemiSupervisedVAE` by
+    The standard error over the data contains the Monte Carlo error, which is reported beside it, as "at least"
+    where it rests on few draws, as for :func:`pyvae.log_likelihood`. Neither contains the gap between bound and
+    log p(x), which is larger for a poor guide, nor the variation between training runs. Pairs that take
+    labels are compared as they are: a conditional one by log p(x | y), a :class:`pyvae.SemiSupervisedVAE` by
     log p(x, y) where y is known.
 
     Args:
@@ -200,7 +218,7 @@ def compare(
         >>> comparison.difference(comparison.best).value
         0.0
         >>> comparison.to_dataframe().shape
-        (2, 8)
+        (2, 10)
     """
     if not isinstance(pairs, Mapping) or len(pairs) < 2 or not all(isinstance(name, str) for name in pairs):
         came = f"{len(pairs)} of them" if isinstance(pairs, Mapping) else f"a {type(pairs).__name__}"
@@ -250,4 +268,4 @@ def _told(kinds: Mapping[str, int]) -> str:
 def _estimate(terms: LogTerms, weighted: bool) -> Estimate:
     """The estimate that is compared; in main memory, as pairs may be on different devices."""
     found = likelihood_estimate(terms.log_weight) if weighted else elbo_estimate(terms.reconstruction, terms.latents)
-    return Estimate(found.per_datapoint.cpu(), found.standard_errors.cpu(), found.num_particles)
+    return found.cpu()

@@ -7,8 +7,12 @@ import torch
 from torch import Tensor
 
 from pyvae.evaluation.code_usage import CodeUsage
+from pyvae.evaluation.jackknife import effective_draws, jackknife
 
 __all__ = ["ELBOEstimate", "Estimate", "Evaluation"]
+
+#: an error that rests on fewer draws is itself too uncertain to be more than a lower limit; chosen by its coverage
+FEWEST_BEHIND = 10
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,6 +24,8 @@ class Estimate:
             shuffles, in that of the one pass that was made over it.
         standard_errors: the Monte Carlo standard error of each, (N,) float64; nan for a single particle.
         num_particles: the number of samples per datapoint.
+        draws_behind: the effective number of draws on which each error rests, (N,) float64, for an importance-weighted
+            bound; None for a plain mean.
 
     Example:
         >>> estimate = Estimate(torch.tensor([-1.0, -3.0]), torch.tensor([0.3, 0.4]), num_particles=10)
@@ -30,6 +36,7 @@ class Estimate:
     per_datapoint: Tensor
     standard_errors: Tensor
     num_particles: int
+    draws_behind: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def value(self) -> float:
@@ -42,6 +49,49 @@ class Estimate:
         return float(self.standard_errors.square().sum().sqrt() / len(self.standard_errors))
 
     @property
+    def draws_behind_error(self) -> float:
+        """The effective number of draws, of all data together, on which :attr:`standard_error` rests."""
+        if self.draws_behind is None:
+            return math.inf
+        return float(effective_draws(self.standard_errors.square(), self.draws_behind))
+
+    @property
+    def error_is_at_least(self) -> bool:
+        """Whether :attr:`standard_error` is a lower limit only, as it rests on fewer than 10 draws."""
+        return self.draws_behind_error < FEWEST_BEHIND
+
+    @property
+    def caution(self) -> str:
+        """Why the error is a lower limit only, and what to do; empty where it is none."""
+        if not self.error_is_at_least:
+            return ""
+        return (
+            f"its Monte Carlo error rests on about {self.draws_behind_error:.1f} draws and is a lower limit: raise "
+            "num_particles, give more data, or train a guide that is less narrow"
+        )
+
+    def error_text(self, digits: str = ".3f") -> str:
+        """The Monte Carlo error as it is printed; "at least" where it is a lower limit only."""
+        return f"{'at least ' if self.error_is_at_least else ''}{self.standard_error:{digits}}"
+
+    def minus(self, other: "Estimate") -> "Estimate":
+        """The paired difference from another estimate, of independent draws for the same data."""
+        errors = torch.stack([self.standard_errors, other.standard_errors])
+        pair = [e.draws_behind if e.draws_behind is not None else torch.full_like(e.per_datapoint, math.inf)
+                for e in (self, other)]  # fmt: skip
+        return Estimate(
+            self.per_datapoint - other.per_datapoint,
+            errors.square().sum(0).sqrt(),
+            self.num_particles,
+            draws_behind=effective_draws(errors.square(), torch.stack(pair)),
+        )
+
+    def cpu(self) -> "Estimate":
+        """The figure and its errors in main memory, without other terms."""
+        behind = None if self.draws_behind is None else self.draws_behind.cpu()
+        return Estimate(self.per_datapoint.cpu(), self.standard_errors.cpu(), self.num_particles, draws_behind=behind)
+
+    @property
     def dataset_standard_error(self) -> float:
         """The test-set sampling error of :attr:`value`: that of the population's mean, which more data would reduce."""
         count = len(self.per_datapoint)
@@ -51,7 +101,7 @@ class Estimate:
         return self.value
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ± {self.standard_error:.3f} nats"
+        return f"{self.value:.3f} ± {self.error_text()} nats"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}: {len(self.per_datapoint)} datapoints, {self.num_particles} particles>"
@@ -131,9 +181,11 @@ class Evaluation:
 
     @staticmethod
     def _bound(name: str, bound: Estimate) -> dict[str, float]:
+        told = {} if bound.draws_behind is None else {f"{name}_error_is_at_least": bound.error_is_at_least}
         return {
             name: bound.value,
             f"{name}_standard_error": bound.standard_error,
+            **told,
             f"{name}_dataset_standard_error": bound.dataset_standard_error,
         }
 
@@ -153,12 +205,16 @@ def effective_sample_size(log_weight: Tensor) -> Tensor:
 
 
 def likelihood_estimate(log_weight: Tensor) -> Estimate:
-    """The importance-weighted bound log (1/S) Σ_s w_s, from log weights of shape (S, N).
-
-    Its error is by the delta method.
-    """
+    """The importance-weighted bound log (1/S) Σ_s w_s, from log weights of shape (S, N), with its jackknife errors."""
     count = len(log_weight)
-    normalized = torch.softmax(log_weight, 0)
-    relative_variance = (normalized.square().sum(0) - 1 / count).clamp(min=0) * count / max(count - 1, 1)
-    errors = relative_variance.sqrt() if count > 1 else torch.full_like(log_weight[0], math.nan)
-    return Estimate(torch.logsumexp(log_weight, 0) - math.log(count), errors, count)
+    errors, behind = jackknife(log_weight)
+    return Estimate(torch.logsumexp(log_weight, 0) - math.log(count), errors, count, draws_behind=behind)
+
+
+def smaller_estimate(log_weight: Tensor, size: int) -> Estimate:
+    """The bound L_k of k = ``size`` of the S samples: the mean over S / k blocks, two or more, with its error."""
+    whole = log_weight[: len(log_weight) // size * size].unflatten(0, (-1, size))
+    bounds = whole.logsumexp(1) - math.log(size)
+    errors = bounds.std(0) / math.sqrt(len(bounds)) if len(bounds) > 1 else torch.full_like(bounds[0], math.nan)
+    behind = effective_draws((bounds - bounds.mean(0)).square())
+    return Estimate(bounds.mean(0), errors, size, draws_behind=behind)

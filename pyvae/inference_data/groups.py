@@ -122,7 +122,8 @@ class GroupCollector:
         elbo = ELBOEstimate(figures["elbo"], errors, count, figures["reconstruction"], kl_terms)
         if not self._options.weighted:
             return elbo, None
-        return elbo, Estimate(figures[BOUND], figures[f"{BOUND}_standard_error"], count)
+        errors, behind = figures[f"{BOUND}_standard_error"], figures[f"{BOUND}_draws_behind_error"]
+        return elbo, Estimate(figures[BOUND], errors, count, draws_behind=behind)
 
     def _blocks(self, args: Sequence[Tensor], new: bool) -> Iterator[GuideDraws]:
         """All samples for a batch, in blocks of the allowed size; new data are drawn with the first of them."""
@@ -160,6 +161,7 @@ def _figures(terms: LogTerms, weighted: bool) -> dict[str, Tensor]:
     if weighted:
         bound = likelihood_estimate(log_weight)
         found |= {BOUND: bound.per_datapoint, f"{BOUND}_standard_error": bound.standard_errors}
+        found[f"{BOUND}_draws_behind_error"] = bound.draws_behind
         found["effective_sample_size"] = effective_sample_size(log_weight)
         if len(log_weight) >= FEWEST_DRAWS:
             found["pareto_k"] = pareto_smoothed(log_weight)[1]

@@ -157,7 +157,8 @@ def _groups(
         groups[name] = layout.rows(collector.group(name))
     figures = collector.group("figures")
     means = Evaluation(*collector.estimates(figures), observed_numbers(inspection)).figures()
-    means = {name.replace("log_likelihood", BOUND): value for name, value in means.items()}  # as of each datapoint
+    # named as those of each datapoint; NetCDF has no truth values
+    means = {n.replace("log_likelihood", BOUND): int(v) if v is True or v is False else v for n, v in means.items()}
     groups["figures"] = layout.rows(figures, **means, units="nats")
     return {name: group for name, group in groups.items() if group.data_vars}
 

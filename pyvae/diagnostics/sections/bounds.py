@@ -12,8 +12,14 @@ from pyvae.batching.order import keeps_order
 from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.evaluation.arviz_bridge import good_k, pareto_smoothed
-from pyvae.evaluation.estimates import effective_sample_size, elbo_estimate, likelihood_estimate
-from pyvae.evaluation.evaluate import has_weights
+from pyvae.evaluation.estimates import (
+    Estimate,
+    effective_sample_size,
+    elbo_estimate,
+    likelihood_estimate,
+    smaller_estimate,
+)
+from pyvae.evaluation.evaluate import has_weights, joined
 from pyvae.inspection.densities import LogTerms
 
 __all__ = ["bounds"]
@@ -26,12 +32,10 @@ _MANY = 0.1  # share of the data above a threshold that calls for advice
 
 @dataclass(frozen=True)
 class _Columns:
-    """Figures per datapoint, (N,) each."""
+    """Estimates and figures per datapoint, (N,) each."""
 
-    elbo: Tensor
-    elbo_error: Tensor
-    bounds: dict[int, Tensor]
-    bound_error: Tensor
+    elbo: Estimate
+    bounds: dict[int, Estimate]
     khat: Tensor
     effective: Tensor
 
@@ -44,22 +48,23 @@ def bounds(subject: Subject) -> Section:
     if not has_weights(subject.inspection):
         return _elbo_alone(subject)
     parts = subject.over_data(_columns)
-    sizes = list(parts[0].bounds)
+    elbo = joined([p.elbo for p in parts])
+    estimates = {f"L_{k}": joined([p.bounds[k] for p in parts]) for k in parts[0].bounds}
+    last = list(estimates)[-1]
     table = pd.DataFrame(
         {
-            "elbo": torch.cat([p.elbo for p in parts]),
-            "elbo_se": torch.cat([p.elbo_error for p in parts]),
-            **{f"L_{k}": torch.cat([p.bounds[k] for p in parts]) for k in sizes},
-            "log_likelihood_se": torch.cat([p.bound_error for p in parts]),
+            "elbo": elbo.per_datapoint,
+            "elbo_se": elbo.standard_errors,
+            **{name: estimate.per_datapoint for name, estimate in estimates.items()},
+            "log_likelihood_se": estimates[last].standard_errors,
             "khat": torch.cat([p.khat for p in parts]),
             "ess": torch.cat([p.effective for p in parts]),
         }
     ).rename_axis(_counted(subject))
-    figures = [_bound("ELBO", table, "elbo", "elbo_se", _ELBO)]
-    for k in sizes[:-1]:
-        figures.append(_bound(f"L_{k}", table, f"L_{k}", "", f"importance-weighted bound of {k} samples"))
-    last = f"L_{sizes[-1]}"
-    figures.append(_bound(last, table, last, "log_likelihood_se", _LARGEST))
+    figures = [_bound("ELBO", elbo, _ELBO)]
+    for name, estimate in estimates.items():
+        smaller = f"importance-weighted bound of {estimate.num_particles} samples"
+        figures.append(_bound(name, estimate, _LARGEST if name == last else smaller))
     figures += [_gap(table, last), _khat(table["khat"], subject.num_particles), _effective(table["ess"])]
     pictures = (
         Picture("Bounds", "Each datapoint's bounds: what lies far below the diagonal is what the guide explains worst.",
@@ -83,34 +88,26 @@ def _columns(terms: LogTerms) -> _Columns:
     log_weight = terms.log_weight
     count = len(log_weight)
     elbo, largest = elbo_estimate(terms.reconstruction, terms.latents), likelihood_estimate(log_weight)
-    smaller = {k: _blocks(log_weight, k) for k in (10, 100) if k < count}
+    smaller = {k: smaller_estimate(log_weight, k) for k in (10, 100) if k < count}
     return _Columns(
-        elbo.per_datapoint.cpu(),
-        elbo.standard_errors.cpu(),
-        {k: bound.cpu() for k, bound in {**smaller, count: largest.per_datapoint}.items()},
-        largest.standard_errors.cpu(),
+        elbo.cpu(),
+        {k: bound.cpu() for k, bound in {**smaller, count: largest}.items()},
         pareto_smoothed(log_weight)[1].cpu(),
         effective_sample_size(log_weight).cpu(),
     )
 
 
-def _blocks(log_weight: Tensor, size: int) -> Tensor:
-    """L_k from all samples: the mean over blocks of k."""
-    whole = log_weight[: len(log_weight) // size * size].unflatten(0, (-1, size))
-    return (whole.logsumexp(1) - math.log(size)).mean(0)
-
-
-def _bound(name: str, table: pd.DataFrame, column: str, error: str, meaning: str) -> Finding:
-    values, count = table[column], len(table)
+def _bound(name: str, estimate: Estimate, meaning: str) -> Finding:
     return Finding(
         name,
-        float(values.mean()),
-        meaning,
+        estimate.value,
+        f"{meaning}; {estimate.caution}" if estimate.caution else meaning,
         "nats",
-        float((table[error] ** 2).sum() ** 0.5 / count) if error else math.nan,
-        float(values.std() / count**0.5) if count > 1 else math.nan,
+        estimate.standard_error,
+        estimate.dataset_standard_error,
         source="Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2016, theorem 1" if "L_" in name
         else "",
+        error_is_at_least=estimate.error_is_at_least,
     )  # fmt: skip
 
 
@@ -160,16 +157,10 @@ def _effective(effective: pd.Series) -> Finding:
 
 def _elbo_alone(subject: Subject) -> Section:
     """For guides that put all mass on one point, such as those of codes."""
-    parts = subject.over_data(lambda t: elbo_estimate(t.reconstruction, t.latents), min(10, subject.num_particles))
-    table = pd.DataFrame(
-        {
-            "elbo": torch.cat([p.per_datapoint.cpu() for p in parts]),
-            "elbo_se": torch.cat([p.standard_errors.cpu() for p in parts]),
-        }
-    ).rename_axis(_counted(subject))
-    figure = _bound(
-        "ELBO", table, "elbo", "elbo_se", _ELBO + "; the guide has no spread, so there are no importance weights"
-    )
+    count = min(10, subject.num_particles)
+    elbo = joined(subject.over_data(lambda t: elbo_estimate(t.reconstruction, t.latents).cpu(), count))
+    table = pd.DataFrame({"elbo": elbo.per_datapoint, "elbo_se": elbo.standard_errors}).rename_axis(_counted(subject))
+    figure = _bound("ELBO", elbo, _ELBO + "; the guide has no spread, so there are no importance weights")
     return Section(_TITLE, (figure,), (), table)
 
 

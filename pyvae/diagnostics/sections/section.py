@@ -21,6 +21,7 @@ class Finding:
         meaning: its meaning, in one sentence.
         unit: nats, bits, %, or nothing.
         standard_error: Monte Carlo standard error, which more samples reduce; NaN where there is none.
+        error_is_at_least: whether the Monte Carlo error is a lower limit only, as few draws make all of it.
         dataset_standard_error: test-set sampling error, which more data reduce; NaN where there is none.
         threshold: what it should be.
         source: the reference of threshold or figure.
@@ -36,6 +37,7 @@ class Finding:
     threshold: str = ""
     source: str = ""
     advice: str = ""
+    error_is_at_least: bool = False
 
     @property
     def verdict(self) -> str:
