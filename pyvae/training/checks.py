@@ -18,7 +18,7 @@ from pyvae.core.random_streams import isolated_rng
 from pyvae.core.rows import rows_of
 from pyvae.distributions import ContinuousBernoulli
 from pyvae.errors import RUN_ERRORS, ArgumentError, DataError, PairError
-from pyvae.inspection.checks import check_data, check_shapes
+from pyvae.inspection.checks import check_data, check_measures, check_shapes
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.sites import stochastic_sites, unwrapped
 from pyvae.training.logs import tensorboard_class
@@ -157,6 +157,7 @@ def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> I
             f"{sorted(extra)} in the guide alone; give them the same names"
         )
     check_data(inspection)
+    check_measures(inspection)
     check_shapes(inspection)
     for example in others:
         _check_validation(pair, *example)
