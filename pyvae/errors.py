@@ -51,7 +51,7 @@ class CheckpointError(PyvaeError, RuntimeError):
 
 
 class NonFiniteError(PyvaeError, ArithmeticError):
-    """Training met NaN or infinity; the message names the site or parameter, the epoch and the batch."""
+    """Training or an evaluation met NaN or infinity; the message names the site, or the parameter, and where."""
 
 
 class RunError(PyvaeError, RuntimeError):

@@ -1,6 +1,5 @@
 """Comparison of several pairs by the probability that they give held-out data, with its uncertainty."""
 
-import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from torch import nn
 from pyvae.batching.batches import Data, batches_for, inspect_data
 from pyvae.core.arguments import check_int
 from pyvae.core.random_streams import derive_seed, isolated_rng, seeded_rng
-from pyvae.errors import ArgumentError, DataError, PairError
+from pyvae.errors import ArgumentError, DataError, NonFiniteError, PairError
 from pyvae.evaluation.estimates import Estimate, elbo_estimate, likelihood_estimate
 from pyvae.evaluation.evaluate import check_bound, has_weights, joined
 from pyvae.evaluation.log_weights import DEFAULT_MEMORY, LogTermsMap
@@ -109,8 +108,6 @@ class Comparison:
         gap = self.difference(second)
         if len(self.estimates[second].per_datapoint) == 1:
             return f"A single datapoint has no standard error: {self.best!r} cannot be distinguished from {second!r}."
-        if not math.isfinite(gap.value):
-            return f"{second!r} gives some datapoints no probability in any sample: the difference is undefined."
         clear = "more" if gap.exceeds else "not more"
         end = "" if gap.exceeds else ", so that these data do not distinguish the two"
         return (
@@ -229,13 +226,19 @@ def compare(
     with seeded_rng(seed) as seed:
         batches = batches_for(next(iter(pairs.values())), data, _ROWS)
         size, checked = batches.size(), batches.in_memory
-        maps = {n: LogTermsMap(i, num_particles, max_memory, size, checked) for n, i in inspections.items()}
+        maps = {
+            n: LogTermsMap(i, num_particles, max_memory, size, checked, bounded=not weighted[n])
+            for n, i in inspections.items()
+        }
         parts: dict[str, list[Estimate]] = {name: [] for name in pairs}
         for index, batch in enumerate(batches.in_order()):
             for name, inspection in inspections.items():
                 args = [a.to(inspection.device) for a in batch]
                 with isolated_rng(derive_seed(seed, index, zlib.crc32(name.encode()))):
-                    parts[name] += maps[name](lambda t, name=name: _estimate(t, weighted[name]), args)
+                    try:
+                        parts[name] += maps[name](lambda t, name=name: _estimate(t, weighted[name]), args)
+                    except NonFiniteError as error:
+                        raise NonFiniteError(f"pair {name!r}: {error}") from error
     whole = {name: joined(some) for name, some in parts.items()}
     ranked = dict(sorted(whole.items(), key=lambda item: item[1].value, reverse=True))
     return Comparison(ranked, {n: f"L_{num_particles}" if weighted[n] else "ELBO" for n in ranked}, seed)

@@ -26,7 +26,7 @@ class CompiledRunner:
     """
 
     def __init__(self, pair: nn.Module, run: Runner, rows: int, particles: int) -> None:
-        self._run, self._full = run, (rows, particles)
+        self.eager, self._full = run, (rows, particles)
         self._state = Program.state(pair)
         self._program: Program | None = None
         self._signature: list | None = None
@@ -35,7 +35,7 @@ class CompiledRunner:
         """The terms, from the same random stream in either way."""
         signature = [described(a) for a in args]
         if (len(args[0]), num_particles) != self._full or signature != (self._signature or signature):
-            return self._run(pair, args, num_particles)
+            return self.eager(pair, args, num_particles)
         try:
             if self._program is None:
                 self._signature = signature
@@ -43,9 +43,9 @@ class CompiledRunner:
             return LogTerms(*self._program(self._state, *args))
         except TraceError:
             self._full = (0, 0)
-            return self._run(pair, args, num_particles)
+            return self.eager(pair, args, num_particles)
 
     @torch.no_grad()
     def _terms(self, pair: nn.Module, args: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        terms = self._run(pair, args, self._full[1])
+        terms = self.eager(pair, args, self._full[1])
         return terms.reconstruction, terms.latents

@@ -52,6 +52,7 @@ def elbo(
 
     Raises:
         PairError, DataError, ArgumentError: as :func:`pyvae.log_weights`.
+        NonFiniteError: if the density of a draw is not finite; it names the site, the row and the value.
 
     Example:
         >>> import pyvae
@@ -109,8 +110,11 @@ def log_likelihood(
     batches = batches_for(pair, data, _ROWS)
     inspection = inspect_data(pair, batches)
     require_weights(inspection)
-    parts = over_data(lambda t: likelihood_estimate(t.log_weight), inspection, batches, num_particles, seed, max_memory)
-    return joined(parts)
+
+    def reduce(terms: LogTerms) -> Estimate:
+        return likelihood_estimate(terms.log_weight)
+
+    return joined(over_data(reduce, inspection, batches, num_particles, seed, max_memory, bounded=False))
 
 
 def evaluate(
@@ -187,10 +191,11 @@ def over_data(
     num_particles: int,
     seed: int | None,
     max_memory: int,
+    bounded: bool = True,
 ) -> list[T]:
     """``reduce`` of the log terms of every slice of the data."""
     with seeded_rng(seed):
-        terms = LogTermsMap(inspection, num_particles, max_memory, batches.size(), batches.in_memory)
+        terms = LogTermsMap(inspection, num_particles, max_memory, batches.size(), batches.in_memory, bounded)
         return [part for batch in batches.in_order() for part in terms(reduce, batch)]
 
 

@@ -1,21 +1,24 @@
 """Importance weights of any pair, per datapoint."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
+from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from pyvae.core.arguments import check_int
 from pyvae.core.modules import evaluation_mode, isolated_param_store
 from pyvae.core.rows import columns_of, example_of, rows_of
 from pyvae.core.tensors import check_tensors, extreme_rows
-from pyvae.errors import DataError, PairError, errors_as
+from pyvae.errors import DataError, NonFiniteError, PairError, errors_as
 from pyvae.evaluation.compiled_runner import CompiledRunner
-from pyvae.evaluation.particles import check_weights, choose_runner
-from pyvae.inspection.checks import check_data
+from pyvae.evaluation.particles import Runner, check_weights, choose_runner
+from pyvae.inspection.checks import check_data, check_measures
 from pyvae.inspection.densities import LogTerms
 from pyvae.inspection.inspection import Inspection, inspect_pair, takes_missing
+from pyvae.inspection.nonfinite import first_nonfinite_site
 from pyvae.inspection.sites import stochastic_sites
 
 __all__ = ["DEFAULT_MEMORY", "LogTermsMap", "log_weights"]
@@ -48,6 +51,8 @@ def log_weights(pair: nn.Module, *args: Tensor, num_particles: int = 1, max_memo
         PairError: if a site lies outside the data plate, or guide and model do not have the same latent sites.
         DataError: if there are no data.
         ArgumentError: if ``num_particles`` or ``max_memory`` is not positive.
+        NonFiniteError: if a density is NaN or +∞, or no draw of a datapoint has a density above zero; it names the
+            site, the row and the value.
 
     References:
         Burda, Grosse and Salakhutdinov, *Importance weighted autoencoders*, 2016, equation 8.
@@ -64,6 +69,7 @@ def log_weights(pair: nn.Module, *args: Tensor, num_particles: int = 1, max_memo
     check_tensors([args[i] for i in columns_of(args)], "the data", takes_missing(pair))
     inspection = inspect_pair(pair, *example_of(args))
     check_data(inspection)
+    check_measures(inspection)
     check_weights(inspection)
     terms = LogTermsMap(inspection, num_particles, max_memory, len(args[0]), checked=True)
     return torch.cat(terms(lambda terms: terms.log_weight, args), 1)
@@ -78,18 +84,25 @@ class LogTermsMap:
         max_memory: about how many bytes the intermediate results may take.
         size: how many data there will be, if that is known; where they are many, the run of a slice is compiled.
         checked: whether the inspection has seen the most extreme of all data; else those of each batch are tried.
+        bounded: whether each draw must have a density above zero, as the ELBO needs; else one of each datapoint's must.
 
     Raises:
         PairError: if a site lies outside of the data plate, or guide and model do not have the same latent sites.
     """
 
     def __init__(
-        self, inspection: Inspection, num_particles: int, max_memory: int, size: int | None, checked: bool
+        self,
+        inspection: Inspection,
+        num_particles: int,
+        max_memory: int,
+        size: int | None,
+        checked: bool,
+        bounded: bool = False,
     ) -> None:
         check_int("num_particles", num_particles)
         check_int("max_memory", max_memory)
         self._inspection, self._pair = inspection, inspection.pair
-        self._num_particles, self._checked = num_particles, checked
+        self._num_particles, self._checked, self._bounded = num_particles, checked, bounded
         bytes_each = (inspection.output_bytes + _site_bytes(inspection)) // inspection.size
         results = 32 * (1 + len(inspection.latents)) * num_particles
         # few data with all their draws: the guide's networks run once for each of them. Draws in parts of one size,
@@ -105,7 +118,7 @@ class LogTermsMap:
         """``reduce`` of the terms of every slice of these data.
 
         Raises:
-            PairError, DataError: as :func:`log_weights`.
+            PairError, DataError, NonFiniteError: as :func:`log_weights`.
         """
         columns, size = self._inspection.columns, len(args[0])
         if not self._checked:
@@ -125,6 +138,38 @@ class LogTermsMap:
         check_data(inspect_pair(self._pair, rows_of(args, extreme_rows(data), columns), columns))
 
     def _slice(self, batch: Sequence[Tensor], rows: slice) -> LogTerms:
+        """The terms of these rows, which are finite."""
+        state = torch.random.get_rng_state()
+        terms = self._terms(batch, rows, self._run)
+        row = self._first_bad(terms.log_weight)
+        if row is not None:
+            torch.random.set_rng_state(state)
+            self._refuse(batch, rows, row)
+        return terms
+
+    def _first_bad(self, log_weight: Tensor) -> int | None:
+        """The first datapoint that has no finite figure."""
+        impossible = log_weight == -torch.inf
+        bad = (impossible.any(0) if self._bounded else impossible.all(0)) | ~(log_weight < torch.inf).all(0)
+        return int(bad.nonzero()[0]) if bad.any() else None
+
+    def _refuse(self, batch: Sequence[Tensor], rows: slice, row: int) -> None:
+        """Run the slice once more, on the same random stream if it is the processor's, and say what is not finite.
+
+        Raises:
+            NonFiniteError: naming site, row and value.
+        """
+        run = self._run.eager if isinstance(self._run, CompiledRunner) else self._run
+
+        def look(guide: Trace, model: Trace) -> None:
+            plate, size = self._inspection.plate[0], len(batch[0])
+            if culprit := first_nonfinite_site(guide, model, plate, size, row, rows.start):
+                raise NonFiniteError(str(culprit))
+
+        self._terms(batch, rows, partial(run, look=look))
+        raise NonFiniteError(f"the weights of row {row + rows.start} are not finite in some draws")
+
+    def _terms(self, batch: Sequence[Tensor], rows: slice, run: Runner) -> LogTerms:
         """The terms of these rows, so many particles at a time as memory allows."""
         size, total, particles = len(batch[0]), self._num_particles, self._particles
         block: Tensor | None = None
@@ -133,7 +178,7 @@ class LogTermsMap:
         with errors_as(PairError, f"{type(self._pair).__name__} failed on rows {rows.start} to {last}"):
             for first in range(0, total, particles):
                 some = slice(first, min(first + particles, total))
-                part = self._run(self._pair, batch, some.stop - some.start)
+                part = run(self._pair, batch, some.stop - some.start)
                 if block is None:
                     # one for all results: small ones, kept between large ones that are freed, would fragment the memory
                     names = list(part.latents)

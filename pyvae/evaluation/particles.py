@@ -23,6 +23,7 @@ _PARTICLES = "pyvae_particles"
 
 
 Runner = Callable[[nn.Module, Sequence[Tensor], int], LogTerms]
+Look = Callable[[Trace, Trace], None]
 
 
 def check_weights(inspection: Inspection) -> None:
@@ -59,9 +60,11 @@ def _checked(terms: LogTerms, num_particles: int, size: int) -> LogTerms:
 def _vectorized(dim: int, nesting: int) -> Runner:
     """Particles in a plate of their own, to the left of all others."""
 
-    def run(pair: nn.Module, args: Sequence[Tensor], num_particles: int) -> LogTerms:
+    def run(pair: nn.Module, args: Sequence[Tensor], num_particles: int, look: Look | None = None) -> LogTerms:
         around = partial(pyro.plate, _PARTICLES, num_particles, dim=-1 - nesting)
         guide, model = trace_programs(pair, args, around)
+        if look:
+            look(guide, model)
         return _checked(log_terms(guide, model, (-1 - nesting, dim)), num_particles, len(args[0]))
 
     return run
@@ -70,17 +73,24 @@ def _vectorized(dim: int, nesting: int) -> Runner:
 def _repeated(dim: int, columns: Collection[int]) -> Runner:
     """Particles as copies of the data, for programs that take exactly one batch dimension."""
 
-    def run(pair: nn.Module, args: Sequence[Tensor], num_particles: int) -> LogTerms:
-        return repeated_run(pair, args, num_particles, dim, columns)[0]
+    def run(pair: nn.Module, args: Sequence[Tensor], num_particles: int, look: Look | None = None) -> LogTerms:
+        return repeated_run(pair, args, num_particles, dim, columns, look)[0]
 
     return run
 
 
 def repeated_run(
-    pair: nn.Module, args: Sequence[Tensor], num_particles: int, dim: int, columns: Collection[int] | None = None
+    pair: nn.Module,
+    args: Sequence[Tensor],
+    num_particles: int,
+    dim: int,
+    columns: Collection[int] | None = None,
+    look: Look | None = None,
 ) -> tuple[LogTerms, Trace]:
     """The terms of particles as copies of the data, and the trace of the model, whose rows are S times N."""
     guide, model = trace_programs(pair, copies(args, num_particles, columns))
+    if look:
+        look(guide, model)
     return _checked(log_terms(guide, model, (dim,)), num_particles, len(args[0])), model
 
 

@@ -1,29 +1,34 @@
 """Inspection: the structure of a pair, found by running it once."""
 
-from pyvae.inspection.checks import check_data, check_shapes, validated_sites
+from pyvae.inspection.checks import check_data, check_measures, check_shapes, validated_sites
 from pyvae.inspection.densities import LogTerms, density
 from pyvae.inspection.elements import check_masks, counted, holds_missing, marked
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing, trace_programs
+from pyvae.inspection.nonfinite import Culprit, first_nonfinite_site
 from pyvae.inspection.plates import choose_plate, plate_factor, plates_around
 from pyvae.inspection.sites import (
     PARTICLES,
     as_matrix,
     check_latents,
+    elements,
     guide_observations,
     guide_terms,
     has_density,
     has_support,
+    in_words,
     is_discrete,
     is_factor,
     site_rows,
     stochastic_sites,
     summed_but,
+    support_in_words,
     unwrapped,
 )
 
 __all__ = [
     "PARTICLES",
+    "Culprit",
     "Inspection",
     "LogTerms",
     "Unobserved",
@@ -31,16 +36,20 @@ __all__ = [
     "check_data",
     "check_latents",
     "check_masks",
+    "check_measures",
     "check_shapes",
     "choose_plate",
     "counted",
     "density",
     "device_of",
+    "elements",
+    "first_nonfinite_site",
     "guide_observations",
     "guide_terms",
     "has_density",
     "has_support",
     "holds_missing",
+    "in_words",
     "inspect_pair",
     "is_discrete",
     "is_factor",
@@ -51,6 +60,7 @@ __all__ = [
     "site_rows",
     "stochastic_sites",
     "summed_but",
+    "support_in_words",
     "takes_missing",
     "trace_programs",
     "unwrapped",

@@ -1,13 +1,16 @@
 """Checks of a pair's data and shapes against its distributions."""
 
 import torch
+from pyro.distributions import Delta
 from pyro.util import check_site_shape
+from torch import Tensor
+from torch.distributions import Distribution, constraints
 
 from pyvae.errors import DataError, PairError, first_lines
 from pyvae.inspection.inspection import Inspection
-from pyvae.inspection.sites import has_support, stochastic_sites, unwrapped
+from pyvae.inspection.sites import has_support, in_words, is_discrete, stochastic_sites, support_in_words, unwrapped
 
-__all__ = ["check_data", "check_shapes", "validated_sites"]
+__all__ = ["check_data", "check_measures", "check_shapes", "validated_sites"]
 
 
 def check_data(inspection: Inspection) -> None:
@@ -35,9 +38,55 @@ def check_data(inspection: Inspection) -> None:
         if not inside:
             raise DataError(
                 f"the data lie in [{float(value.min()):g}, {float(value.max()):g}], outside of the support of site "
-                f"{name!r}, which is {type(distribution).__name__} with {distribution.support}; rescale or binarize "
-                "them, or choose another likelihood"
+                f"{name!r}, which is {type(distribution).__name__} with {support_in_words(distribution)}; rescale or "
+                "binarize them, or choose another likelihood"
             )
+
+
+def check_measures(inspection: Inspection) -> None:
+    """Refuse latents whose densities in guide and model cannot be compared, as their values are of different kinds.
+
+    A Delta stands for a point of either kind.
+
+    Raises:
+        PairError: naming the site, where one program has a density and the other probabilities, or where the guide
+            draws what the model cannot.
+    """
+    guide, model = stochastic_sites(inspection.guide), stochastic_sites(inspection.model)
+    for name in (n for n in inspection.latents if n in guide):
+        q, p, value = unwrapped(guide[name]["fn"]), unwrapped(model[name]["fn"]), model[name]["value"]
+        if isinstance(q, Delta) or isinstance(p, Delta):
+            continue
+        kinds = ["probabilities" if is_discrete(fn) else "a density" for fn in (q, p)]
+        ours, theirs = type(q).__name__, type(p).__name__
+        if kinds[0] != kinds[1] and has_support(q) and has_support(p):
+            raise PairError(
+                f"site {name!r} has {kinds[0]} in the guide ({ours}) and {kinds[1]} in the model ({theirs}), whose "
+                "ratio means nothing: relax both, as by RelaxedOneHotCategorical or RelaxedBernoulli, or have a "
+                'discrete site in both and sum it out by infer={"enumerate": "parallel"} and TraceEnum_ELBO'
+            )
+        if not _inside(p, value):
+            instead = (
+                f"by {theirs}"
+                if is_discrete(p)
+                else "as by LogNormal for positive numbers, or by dist.TransformedDistribution(…, biject_to(support))"
+            )
+            raise PairError(
+                f"the guide ({ours}) draws {name!r} {in_words(value)}, outside of "
+                f"the support of the model's {theirs}, which is {support_in_words(p)}: draw it there, {instead}"
+            )
+
+
+def _inside(distribution: Distribution, value: Tensor) -> bool:
+    """Whether values lie in the support, as far as it is known; points of a simplex may miss it by rounding."""
+    if not has_support(distribution) or (value.is_floating_point() and value.isnan().any()):  # which says more later
+        return True
+    if distribution.support is constraints.simplex:
+        return bool((value >= 0).all()) and torch.allclose(value.sum(-1), torch.ones_like(value[..., 0]), atol=1e-4)
+    try:
+        return bool(distribution.support.check(value).all())
+    except (NotImplementedError, RuntimeError):
+        return True
 
 
 def validated_sites(inspection: Inspection) -> frozenset[str]:

@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 import torch
 from pyro.distributions import Unit
 from pyro.distributions.torch_distribution import ExpandedDistribution, MaskedDistribution
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from pyvae.distributions import Weighted
 from pyvae.errors import PairError
@@ -18,15 +19,18 @@ __all__ = [
     "WRAPPERS",
     "as_matrix",
     "check_latents",
+    "elements",
     "guide_observations",
     "guide_terms",
     "has_density",
     "has_support",
+    "in_words",
     "is_discrete",
     "is_factor",
     "site_rows",
     "stochastic_sites",
     "summed_but",
+    "support_in_words",
     "unwrapped",
     "without_obs_mask",
 ]
@@ -69,6 +73,21 @@ def unwrapped(distribution: Distribution) -> Distribution:
     while isinstance(distribution, WRAPPERS):
         distribution = distribution.base_dist
     return distribution
+
+
+def elements(site: dict) -> tuple[Tensor, Tensor, Distribution]:
+    """The log densities of the elements of a site's value, unscaled and 0 where masked; the value; their distribution.
+
+    Independent event dimensions are not summed.
+    """
+    fn, value, events = site["fn"], site["value"], 0
+    while isinstance(fn, torch.distributions.Independent):
+        events += fn.reinterpreted_batch_ndims
+        fn = fn.base_dist
+    mask = site["mask"]
+    if isinstance(mask, Tensor):
+        mask = mask[(..., *[None] * events)]
+    return scale_and_mask(fn.log_prob(value), mask=mask), value, fn
 
 
 def summed_but(log_prob: Tensor, dims: Sequence[int]) -> Tensor:
@@ -116,6 +135,26 @@ def has_support(distribution: Distribution) -> bool:
         return distribution.support is not None
     except NotImplementedError:
         return False
+
+
+def support_in_words(distribution: Distribution) -> str:
+    """The support of a distribution in short, such as GreaterThan(lower_bound=0); of bounds per element, the range."""
+    support = distribution.support
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    bounds = {name: getattr(support, name, None) for name in ("lower_bound", "upper_bound")}
+    if not any(isinstance(bound, Tensor) and bound.dim() for bound in bounds.values()):
+        return str(support)
+    shown = (f"{name}={in_words(torch.as_tensor(bound))}" for name, bound in bounds.items() if bound is not None)
+    return f"{type(support).__name__.strip('_')}({', '.join(shown)})"
+
+
+def in_words(value: Tensor) -> str:
+    """A number, or the range of several, or one that is not finite."""
+    if value.is_floating_point() and not value.isfinite().all():
+        return f"{float(value[~value.isfinite()].flatten()[0]):g}"
+    low, high = float(value.min()), float(value.max())
+    return f"{low:g}" if low == high else f"in [{low:g}, {high:g}]"
 
 
 def is_discrete(distribution: Distribution) -> bool:

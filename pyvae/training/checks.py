@@ -18,7 +18,7 @@ from pyvae.core.random_streams import isolated_rng
 from pyvae.core.rows import rows_of
 from pyvae.distributions import ContinuousBernoulli
 from pyvae.errors import RUN_ERRORS, ArgumentError, DataError, PairError
-from pyvae.inspection.checks import check_data, check_shapes
+from pyvae.inspection.checks import check_data, check_measures, check_shapes
 from pyvae.inspection.elements import check_masks
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.sites import stochastic_sites, unwrapped, without_obs_mask
@@ -159,6 +159,7 @@ def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> I
         )
     check_masks(guide, stochastic_sites(inspection.model))
     check_data(inspection)
+    check_measures(inspection)
     check_shapes(inspection)
     for example in others:
         _check_validation(pair, *example)

@@ -46,7 +46,7 @@ class Loss:
         self.objective = objective
         self.precision = precision
         self._validated = validated_sites(inspection)
-        self._inspection, self._registers = inspection, inspection.registers_parameters
+        self.inspection, self._registers = inspection, inspection.registers_parameters
         self.terms = ("reconstruction", *ELBOTerms.names(inspection)) if estimates_elbo(objective) else ()
         # the objectives that take closed forms, so that the terms are those of the loss
         closed = isinstance(objective, TraceMeanField_ELBO) or weighs_terms(objective)
@@ -67,7 +67,7 @@ class Loss:
         """
         # while a run is recorded nothing is validated: what lies outside of the support makes the loss NaN instead
         checked = self._validated if recorded else ()
-        terms = ELBOTerms(self._inspection, self._analytic, checked, bool(self.terms))
+        terms = ELBOTerms(self.inspection, self._analytic, checked, bool(self.terms))
         # a recording's parameters are no nn.Parameters, which a PyroModule would register
         guide = self._program(self.pair.guide, self._registers and not recorded)
         model = self._program(self.pair.model, True)

@@ -1,6 +1,5 @@
 """The epochs of a training run."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -65,15 +64,16 @@ class Epochs:
     def _validation(self, seed: int, number: int) -> Row:
         """The ELBO of the held-out data, each process measuring its part."""
         part = self.held_out.part(self.processes.rank, self.processes.count)
-        measured = inspected_elbo(self.inspection, part, num_particles=1, seed=seed)
+        try:
+            measured = inspected_elbo(self.inspection, part, num_particles=1, seed=seed)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"the validation data, after epoch {number}: {error}") from error
         terms = {"elbo": measured.per_datapoint, "reconstruction": measured.reconstruction, "kl": measured.kl}
         terms |= measured.layers
         sums = torch.tensor([*(float(t.sum()) for t in terms.values()), len(terms["elbo"])], dtype=torch.float64)
         self.processes.add([sums])
-        means = dict(zip(terms, (sums[:-1] / sums[-1]).tolist(), strict=True))
-        if not math.isfinite(means["elbo"]):
-            raise NonFiniteError(f"the ELBO of the validation data is {means['elbo']} after epoch {number}")
-        return {f"validation_{name}": mean for name, mean in means.items()}
+        means = zip(terms, (sums[:-1] / sums[-1]).tolist(), strict=True)
+        return {f"validation_{name}": mean for name, mean in means}
 
     def _use_of_codes(self, seed: int) -> Row:
         """How the held-out data use the codes, or else those to train on, each process counting its part."""

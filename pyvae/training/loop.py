@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pyvae.batching.batches import Batch, Batches
 from pyvae.errors import RUN_ERRORS, NonFiniteError, PairError, PyvaeError, TraceError, first_lines
+from pyvae.inspection.nonfinite import Culprit
 from pyvae.training.compiled_step import TracedStep
 from pyvae.training.eager_step import EagerStep
 from pyvae.training.nonfinite import first_nonfinite, first_nonfinite_parameter
@@ -142,10 +143,10 @@ class Trainer:
                 return type(met)(f"{first_lines(met)} {where}")
             except RUN_ERRORS as met:
                 error = met
-        culprit = first_nonfinite(self._pair, batch)
+        culprit = first_nonfinite(self._pair, batch, self.eager.loss.inspection.data_plate)
         if culprit is None and error is not None:
             return PairError(f"{type(self._pair).__name__} failed {where}: {first_lines(error)}")
-        return NonFiniteError(
-            f"{culprit or 'the loss, or the norm of its gradient,'} is not finite {where}. Try a smaller learning "
-            "rate, clip_norm=…, or a likelihood whose density is bounded; the last checkpoint stands"
-        )
+        culprit = culprit or Culprit("the loss, or the norm of its gradient,")
+        advice = "Try a smaller learning rate, clip_norm=…, or a likelihood whose density is bounded"
+        met = f"{culprit.what} is not finite {where}{culprit.detail}"
+        return NonFiniteError(f"{met}. {culprit.advice or advice}; the last checkpoint stands")

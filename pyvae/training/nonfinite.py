@@ -10,27 +10,33 @@ from pyvae.batching.batches import Batch
 from pyvae.core.random_streams import isolated_rng
 from pyvae.core.tensors import numbers_of
 from pyvae.errors import RUN_ERRORS
-from pyvae.inspection.inspection import trace_programs
-from pyvae.inspection.sites import stochastic_sites
+from pyvae.inspection.inspection import takes_missing, trace_programs
+from pyvae.inspection.nonfinite import Culprit, first_nonfinite_site
 
 __all__ = ["first_nonfinite", "first_nonfinite_parameter"]
 
 
-def first_nonfinite(pair: nn.Module, batch: Batch) -> str | None:
+def first_nonfinite(pair: nn.Module, batch: Batch, plate: str | None) -> Culprit | None:
     """Say what is not finite first: an input, a parameter, a site of the guide or the model, or a gradient.
 
+    Args:
+        pair: the pair.
+        batch: the arguments of both programs.
+        plate: the name of the plate over the data.
+
     Returns:
-        A description such as "the gradient of parameter 'posterior.network.layers.0.weight'", or None.
+        A description, such as of "the gradient of parameter 'posterior.network.layers.0.weight'", or None.
     """
+    missing = takes_missing(pair)
     for index, tensor in enumerate(batch):
-        if _bad(tensor):
-            return f"input {index} of the batch"
-    culprit = first_nonfinite_parameter(pair) or _first_site(pair, batch)
-    if culprit is not None:
-        return culprit
+        if _bad(tensor) and not (missing and bool((tensor.isfinite() | tensor.isnan()).all())):
+            return Culprit(f"input {index} of the batch")
+    where = first_nonfinite_parameter(pair)
+    if where or (culprit := _first_site(pair, batch, plate)):
+        return Culprit(where) if where else culprit
     for name, parameter in pair.named_parameters():
         if parameter.grad is not None and _bad(parameter.grad):
-            return f"the gradient of parameter {name!r}"
+            return Culprit(f"the gradient of parameter {name!r}")
     return None
 
 
@@ -43,16 +49,11 @@ def _bad(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and not bool(numbers_of(tensor).isfinite().all())
 
 
-def _first_site(pair: nn.Module, batch: Batch) -> str | None:
+def _first_site(pair: nn.Module, batch: Batch, plate: str | None) -> Culprit | None:
     """Run the pair again, on fresh samples and with validation off, and look at its sites in order.
 
     A program that fails altogether says nothing about them.
     """
     with torch.no_grad(), pyro.validation_enabled(False), isolated_rng(), suppress(*RUN_ERRORS):
-        for program, trace in zip(("guide", "model"), trace_programs(pair, batch), strict=True):
-            for name, site in stochastic_sites(trace).items():
-                if isinstance(site["value"], Tensor) and _bad(site["value"]):
-                    return f"the value of site {name!r} of the {program}"
-                if _bad(site["fn"].log_prob(site["value"])):
-                    return f"the log density of site {name!r} of the {program}"
+        return first_nonfinite_site(*trace_programs(pair, batch), plate, len(batch[0]))
     return None
