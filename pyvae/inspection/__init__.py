@@ -2,7 +2,7 @@
 
 from pyvae.inspection.checks import check_data, check_shapes, validated_sites
 from pyvae.inspection.densities import LogTerms, density
-from pyvae.inspection.elements import check_masks, counted, holds_missing, marked
+from pyvae.inspection.elements import check_masks, counted, holds_missing, marked, observes
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing, trace_programs
 from pyvae.inspection.plates import choose_plate, plates_around
@@ -37,6 +37,7 @@ __all__ = [
     "inspect_pair",
     "is_discrete",
     "marked",
+    "observes",
     "plates_around",
     "reads_data",
     "site_rows",

@@ -60,6 +60,16 @@ def nowhere(fn, x):
         pyro.sample("x", fn.to_event(1), obs=x)
 
 
+def scalar(fn, x):
+    with pyro.plate("data", N), poutine.mask(mask=torch.tensor(True)):
+        pyro.sample("x", fn.to_event(1), obs=x)
+
+
+def columns_of_plates(fn, x):
+    with pyro.plate("data", N, dim=-2), pyro.plate("time", T, dim=-1), poutine.mask(mask=MASK[2]):
+        pyro.sample("x", dist.Normal(0.0, 1.0).mask(MASK[:, 2:3]), obs=x)
+
+
 def expanded_by_the_plate(fn, x):
     with pyro.plate("data", N):
         pyro.sample("x", dist.Normal(torch.zeros(T), 2.0).mask(MASK[2]).to_event(1), obs=x)
@@ -72,7 +82,7 @@ def channels(fn, x):
 
 
 PROGRAMS = [in_plates, before_to_event, after_to_event, whole_rows, several, gaps, gaps_under_a_mask, one_row_for_all,
-            nowhere, expanded_by_the_plate, channels]  # fmt: skip
+            nowhere, scalar, columns_of_plates, expanded_by_the_plate, channels]  # fmt: skip
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
