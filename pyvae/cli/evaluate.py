@@ -32,7 +32,7 @@ def evaluate(run: str, num_particles: int = 100, seed: int = 0, output: str | No
     path = free_output(opened, "evaluation", ".json", output, (".json",))
     check_seed(seed)
     evaluation = evaluate_test_data(opened.load_pair(), opened.load_data(), num_particles, seed)
-    write_atomically(path, (json.dumps(evaluation.figures(), indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(evaluation.record(), indent=2) + "\n").encode())
     print_figures(Console(), evaluation, f"test data of {opened.data['data']}, nats per datapoint")
     print(path)
 
@@ -44,7 +44,9 @@ def evaluate_test_data(pair: nn.Module, data: DataSplits, num_particles: int, se
 
 def print_figures(console: Console, evaluation: Evaluation, title: str) -> None:
     """Show the figures of an evaluation as a table."""
-    table = Table("figure", "value", "Monte Carlo error", "test-set sampling error", title=title, title_justify="left")
+    heads = ("figure", "value", "Monte Carlo error", "test-set sampling error")
+    caption = f"bits: of {evaluation.bits_of}; nats: of x as the pair is given it"
+    table = Table(*heads, title=title, title_justify="left", caption=caption, caption_justify="left")
     figures = evaluation.figures()
     bounds = {"elbo": evaluation.elbo, "log_likelihood": evaluation.log_likelihood}
     for name, bound in bounds.items():

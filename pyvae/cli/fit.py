@@ -133,7 +133,7 @@ def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: Run
     told.print(f"trained: {result}; evaluating {len(data.test)} test datapoints")
     save(run.directory / "model.safetensors", pair)
     evaluation = evaluate_test_data(pair, data, options.evaluation_particles, derive_seed(seed, *_TEST))
-    run.write("evaluation.json", evaluation.figures())
+    run.write("evaluation.json", evaluation.record())
     ours = all_warnings(evaluation, [str(w.message) for w in noticed if issubclass(w.category, UserWarning)])
     page = write_report(run, pair, data, classes, result.history, evaluation, ours)
     console = Console()

@@ -40,7 +40,7 @@ def key_figures(evaluation: Evaluation, conditional: bool) -> list[dict[str, str
         {
             "name": "Bits per dimension",
             "value": f"{figures['bits_per_dimension']:.3f}",
-            "meaning": f"{'−log₂ p̂(x)' if weighted else '−ELBO / log 2'} per element of x, as preprocessed",
+            "meaning": f"{'−log₂ p̂(x)' if weighted else '−ELBO / log 2'} per observed element of {evaluation.bits_of}",
         },
         *(figure for site in evaluation.codes for figure in _code_figures(site, evaluation)),
     ]

@@ -14,6 +14,7 @@ from pyvae.datasets.preprocessing import (
     static_binarization,
 )
 from pyvae.datasets.sprites import Sprites, sprites
+from pyvae.datasets.units import Units
 from pyvae.datasets.vision import cifar10, fashion_mnist, image_folder, kmnist, mnist, read_picture
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "InMemory",
     "MemoryMapped",
     "Sprites",
+    "Units",
     "arrays",
     "audio_folder",
     "audio_rate",

@@ -9,6 +9,7 @@ from torch.utils.data import TensorDataset
 
 from pyvae.core.random_streams import isolated_rng
 from pyvae.datasets.factors import Factors
+from pyvae.datasets.units import Units
 from pyvae.errors import ArgumentError, DataError
 
 __all__ = ["DataSplits", "InMemory", "unit_interval"]
@@ -26,6 +27,7 @@ class InMemory(TensorDataset):
         tensors: x, and possibly labels y; rows first.
         transform: of the rows of x that are taken, such as a fresh binarization.
         factors: the ground-truth factors of the rows, if known; indexing does not return them.
+        units: what a density of the rows that are taken says of x.
 
     Example:
         >>> len(InMemory(torch.zeros(5, 2))[torch.tensor([0, 3])][0])
@@ -37,10 +39,12 @@ class InMemory(TensorDataset):
         *tensors: Tensor,
         transform: Callable[[Tensor], Tensor] = unit_interval,
         factors: Factors | None = None,
+        units: Units | None = None,
     ) -> None:
         super().__init__(*tensors)
         self.transform = transform
         self.factors = factors
+        self.units = units or Units()
 
     def __getitem__(self, index: Tensor | int | slice) -> tuple[Tensor, ...]:
         x, *labels = super().__getitem__(index)
@@ -53,13 +57,13 @@ class InMemory(TensorDataset):
     def rows(self, index: Tensor | slice) -> "InMemory":
         """The given rows, under the same transform."""
         factors = None if self.factors is None else self.factors.rows(index)
-        return InMemory(*(t[index] for t in self.tensors), transform=self.transform, factors=factors)
+        return InMemory(*(t[index] for t in self.tensors), transform=self.transform, factors=factors, units=self.units)
 
     def fixed(self, seed: int = 0) -> "InMemory":
         """The same rows with one sample of a random transform, so that figures on them can be compared."""
         with isolated_rng(seed):
             tensors = self[torch.arange(len(self))]
-        return InMemory(*tensors, transform=lambda x: x, factors=self.factors)
+        return InMemory(*tensors, transform=lambda x: x, factors=self.factors, units=self.units)
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(tuple(t.shape[1:])) for t in self.tensors)
@@ -67,7 +71,7 @@ class InMemory(TensorDataset):
 
     def without_labels(self) -> "InMemory":
         """The same data without labels: x alone."""
-        return InMemory(self.tensors[0], transform=self.transform, factors=self.factors)
+        return InMemory(self.tensors[0], transform=self.transform, factors=self.factors, units=self.units)
 
 
 @dataclass(frozen=True)
@@ -103,18 +107,29 @@ class DataSplits:
         return replace(self, train=self.train.without_labels(), test=self.test.without_labels())
 
     def transformed(
-        self, transform: Callable[[Tensor], Tensor], *, result_levels: int | None, **record: object
+        self,
+        transform: Callable[[Tensor], Tensor],
+        *,
+        result_levels: int | None,
+        units: Units | None = None,
+        **record: object,
     ) -> "DataSplits":
         """The same data with one more transform of x.
 
         Args:
             transform: of the rows of x that are taken.
             result_levels: the ``levels`` of the result; None if it is continuous.
+            units: what a density of the result says of x; by default nothing but of the result itself.
             record: what describes the transform, as JSON.
         """
 
+        result = units or Units(data="x as preprocessed")
+
         def chained(split: InMemory) -> InMemory:
-            return InMemory(*split.tensors, transform=lambda x: transform(split.transform(x)), factors=split.factors)
+            def both(x: Tensor) -> Tensor:
+                return transform(split.transform(x))
+
+            return InMemory(*split.tensors, transform=both, factors=split.factors, units=result)
 
         preprocessing = (*self.preprocessing, record)
         train, test = chained(self.train), chained(self.test)

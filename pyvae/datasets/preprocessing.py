@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from pyvae.datasets.data import DataSplits, InMemory
+from pyvae.datasets.units import Units
 from pyvae.errors import DataError
 
 __all__ = ["dequantization", "dynamic_binarization", "no_preprocessing", "standardization", "static_binarization"]
 
 _MOMENTS = ("mean", "scale")
+_BINARY = Units(data="x binarized, not of its intensities")
 
 
 def no_preprocessing(data: DataSplits) -> DataSplits:
@@ -26,7 +28,7 @@ def dynamic_binarization(data: DataSplits) -> DataSplits:
         DataError: if x is not in [0, 1], or holds NaN.
     """
     _require_intensities(data)
-    return data.transformed(torch.bernoulli, result_levels=2, name="dynamic_binarization")
+    return data.transformed(torch.bernoulli, result_levels=2, units=_BINARY, name="dynamic_binarization")
 
 
 def static_binarization(data: DataSplits, seed: int = 0) -> DataSplits:
@@ -41,7 +43,7 @@ def static_binarization(data: DataSplits, seed: int = 0) -> DataSplits:
     def drawn(split: InMemory) -> InMemory:
         parts = split.tensors[0].split(4096)
         binary = torch.cat([torch.bernoulli(split.transform(x), generator=generator).bool() for x in parts])
-        return InMemory(binary, *split.tensors[1:], transform=Tensor.float, factors=split.factors)
+        return InMemory(binary, *split.tensors[1:], transform=Tensor.float, factors=split.factors, units=_BINARY)
 
     preprocessing = (*data.preprocessing, {"name": "static_binarization", "seed": seed})
     return replace(data, train=drawn(data.train), test=drawn(data.test), levels=2, preprocessing=preprocessing)
@@ -73,7 +75,8 @@ def dequantization(data: DataSplits) -> DataSplits:
     def dequantize(x: Tensor) -> Tensor:
         return ((levels - 1) * x + torch.rand_like(x)) / levels
 
-    return data.transformed(dequantize, result_levels=None, name="dequantization", levels=levels)
+    units = data.train.units.rescaled(torch.tensor(float(levels)).log(), f"the {levels} levels of x, from above")
+    return data.transformed(dequantize, result_levels=None, units=units, name="dequantization", levels=levels)
 
 
 def standardization(data: DataSplits) -> DataSplits:
@@ -88,7 +91,10 @@ def standardization(data: DataSplits) -> DataSplits:
     mean, scale = _moments(train, dims)
     scale = torch.where(scale > 0, scale, 1.0)
     record = {"mean": mean.flatten().tolist(), "scale": scale.flatten().tolist()}
-    return data.transformed(lambda x: (x - mean) / scale, result_levels=None, name="standardization", **record)
+    units = data.train.units.rescaled(scale.log(), "x in the units that it had before it was standardized")
+    return data.transformed(
+        lambda x: (x - mean) / scale, result_levels=None, units=units, name="standardization", **record
+    )
 
 
 def _moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch.distributions import constraints
 from pyvae.batching.batches import Batches, Data, batches_for, inspect_data
 from pyvae.core.random_streams import seeded_rng
 from pyvae.errors import DataError, PairError
+from pyvae.inspection.elements import counted
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import has_support, stochastic_sites, unwrapped
 
@@ -25,6 +26,7 @@ class CodeUsage:
     Attributes:
         counts: (K,) int64.
         places: the number M of codes per datapoint.
+        share: of all codes, that of those which are not masked.
 
     Example:
         >>> usage = CodeUsage(torch.tensor([2, 2, 0, 0]), places=1)
@@ -36,6 +38,7 @@ class CodeUsage:
 
     counts: Tensor
     places: int
+    share: float = 1.0
 
     @property
     def num_codes(self) -> int:
@@ -59,15 +62,15 @@ class CodeUsage:
 
     @property
     def uniform_bits(self) -> float:
-        """The bits M log₂ K of a datapoint's codes where all are equally likely."""
-        return self.places * float(torch.tensor(self.num_codes).double().log2())
+        """The bits M log₂ K of a datapoint's codes where all are equally likely; those that are masked have none."""
+        return self.places * self.share * float(torch.tensor(self.num_codes).double().log2())
 
     @property
     def meaning_of_bits(self) -> str:
         """The meaning of the KL of these codes in bits, in words."""
         return (
-            f"for the {self.places} codes of a datapoint under the prior, less their entropy under the guide; "
-            f"{self.uniform_bits:.1f} if all were equally likely and none sampled"
+            f"for the {self.places * self.share:g} codes of a datapoint under the prior, less their entropy under the "
+            f"guide; {self.uniform_bits:.1f} if all were equally likely and none sampled"
         )
 
     @property
@@ -152,22 +155,21 @@ def count_codes(inspection: Inspection, batches: Batches, seed: int | None = Non
     """The :func:`code_usage` of a pair that has been inspected, and has codes."""
     sizes = sizes_of_codes(inspection)
     counts = {name: torch.zeros(size, dtype=torch.long) for name, size in sizes.items()}
-    places = dict.fromkeys(sizes, 0)
+    places, total = dict.fromkeys(sizes, 0), dict.fromkeys(sizes, 0)
     with seeded_rng(seed), inspection.at_rest():
         for batch in batches.in_order():
             trace = poutine.trace(inspection.pair.guide).get_trace(*batch)
             for name, size in sizes.items():
                 counts[name] += _counts(name, trace.nodes[name], size).cpu()
+                total[name] += trace.nodes[name]["value"].numel()
                 places[name] = trace.nodes[name]["value"].numel() // len(batch[0])
-    return {name: CodeUsage(counts[name], places[name]) for name in counts}
+    return {n: CodeUsage(counts[n], places[n], int(counts[n].sum()) / total[n]) for n in counts}
 
 
 def _counts(name: str, site: dict, size: int) -> Tensor:
     """How often each code occurs where the site is not masked."""
-    codes, mask = site["value"].long(), site["mask"]
+    codes, elements = site["value"].long(), counted(site)
+    codes = codes if elements is None else codes[elements]
     if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < size:
         raise DataError(f"the guide's {name!r} lies in [{codes.min()}, {codes.max()}]; expected 0 to {size - 1}")
-    if isinstance(mask, Tensor):
-        events = codes.dim() - len(site["fn"].batch_shape)
-        codes = codes[mask.reshape((*mask.shape, *[1] * events)).expand(codes.shape)]
     return codes.flatten().bincount(minlength=size)

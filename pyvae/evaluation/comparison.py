@@ -264,8 +264,8 @@ def _inspected(pairs: Mapping[str, nn.Module], data: Data) -> dict[str, Inspecti
     return inspections
 
 
-def _told(kinds: Mapping[str, int]) -> str:
-    return " and ".join(f"{kind} for {count} numbers" for kind, count in kinds.items())
+def _told(kinds: Mapping[str, float]) -> str:
+    return " and ".join(f"{kind} for {count:g} numbers" for kind, count in kinds.items())
 
 
 def _estimate(terms: LogTerms, weighted: bool) -> Estimate:

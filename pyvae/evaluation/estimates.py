@@ -141,19 +141,29 @@ class Evaluation:
     Attributes:
         elbo: the evidence lower bound.
         log_likelihood: the importance-weighted bound log p̂(x); None where the guide has no spread to weigh by.
-        dimensions: the number of observed numbers per datapoint.
+        dimensions: the mean number of observed elements per datapoint, without those that are masked or missing.
         codes: the usage of the codes, by site; empty for a pair without.
+        log_scale: the mean of log p(x') − log p(x), for data x that were preprocessed to x', in nats per datapoint.
+        bits_of: what x is, of which the bits per dimension tell.
     """
 
     elbo: ELBOEstimate
     log_likelihood: Estimate | None
-    dimensions: int
+    dimensions: float
     codes: dict[str, CodeUsage] = field(default_factory=dict)
+    log_scale: float = 0.0
+    bits_of: str = "x as it was given"
 
     @property
     def best(self) -> Estimate:
         """The tighter of the available bounds."""
         return self.log_likelihood or self.elbo
+
+    @property
+    def bits_per_dimension(self) -> float:
+        """The bits −log₂ p̂(x) per observed element of x, in the units of :attr:`bits_of`; NaN if none is observed."""
+        bits = (self.log_scale - self.best.value) / math.log(2)
+        return bits / self.dimensions if self.dimensions else math.nan
 
     def __str__(self) -> str:
         weighted = "" if self.log_likelihood is None else f", log p̂(x) {self.log_likelihood}"
@@ -171,8 +181,12 @@ class Evaluation:
             **{name: float(term.mean()) for name, term in self.elbo.layers.items()},
             **weighted,
             **{f"{n}_{site}": value for site in self.codes for n, value in self.of_codes(site).items()},
-            "bits_per_dimension": -self.best.value / (self.dimensions * math.log(2)),
+            "bits_per_dimension": self.bits_per_dimension,
         }
+
+    def record(self) -> dict[str, float | str]:
+        """The figures, and of what the bits per dimension are, as JSON."""
+        return {**self.figures(), "bits_of": self.bits_of}
 
     def of_codes(self, site: str) -> dict[str, float]:
         """The figures of a site of codes; its bits per datapoint under the prior, and under a uniform one."""

@@ -13,6 +13,7 @@ from pyvae.errors import PairError
 from pyvae.evaluation.code_usage import count_codes, sizes_of_codes
 from pyvae.evaluation.estimates import ELBOEstimate, Estimate, Evaluation, elbo_estimate, likelihood_estimate
 from pyvae.evaluation.log_weights import DEFAULT_MEMORY, LogTermsMap, T
+from pyvae.evaluation.observed import ObservedNumbers
 from pyvae.evaluation.particles import check_weights
 from pyvae.inspection.densities import LogTerms
 from pyvae.inspection.inspection import Inspection
@@ -129,6 +130,10 @@ def evaluate(
     A guide that puts all its mass on one code, such as that of a vector-quantized VAE, has an ELBO alone. The usage of
     codes (:func:`pyvae.code_usage`) is reported with it.
 
+    Bits per dimension are −log₂ p̂(x) over the number of elements of x that count: those that are neither masked nor
+    missing. Nats are of the data that the pair is given; the bits, of data of :mod:`pyvae.datasets`, are of x in its
+    own units, before a standardization or a dequantization. The attribute ``bits_of`` says of what.
+
     Args:
         pair: a module with ``model`` and ``guide``.
         data: as for :func:`pyvae.fit`.
@@ -150,17 +155,17 @@ def evaluate(
     batches = batches_for(pair, data, _ROWS)
     inspection = inspect_data(pair, batches)
     check_bound(inspection)
-    weighted, dimensions = has_weights(inspection), observed_numbers(inspection)
+    weighted, observed = has_weights(inspection), ObservedNumbers(inspection, data)
 
     def reduce(terms: LogTerms) -> tuple[ELBOEstimate, Estimate | None]:
         bound = likelihood_estimate(terms.log_weight) if weighted else None
         return elbo_estimate(terms.reconstruction, terms.latents), bound
 
     with seeded_rng(seed) as seed:
-        parts = over_data(reduce, inspection, batches, num_particles, seed, max_memory)
+        parts = over_data(reduce, inspection, batches, num_particles, seed, max_memory, observed.add)
         codes = count_codes(inspection, batches, seed) if sizes_of_codes(inspection) else {}
     bound = joined([p[1] for p in parts]) if weighted else None
-    return Evaluation(_join_elbo([p[0] for p in parts]), bound, dimensions, codes)
+    return observed.evaluation(_join_elbo([p[0] for p in parts]), bound, codes)
 
 
 def inspected_elbo(
@@ -192,11 +197,16 @@ def over_data(
     seed: int | None,
     max_memory: int,
     bounded: bool = True,
+    beside: Callable[[Sequence[Tensor]], None] = lambda batch: None,
 ) -> list[T]:
-    """``reduce`` of the log terms of every slice of the data."""
+    """``reduce`` of the log terms of every slice of the data; ``beside`` sees each batch in the same pass."""
+    parts: list[T] = []
     with seeded_rng(seed):
         terms = LogTermsMap(inspection, num_particles, max_memory, batches.size(), batches.in_memory, bounded)
-        return [part for batch in batches.in_order() for part in terms(reduce, batch)]
+        for batch in batches.in_order():
+            beside(batch)
+            parts += terms(reduce, batch)
+    return parts
 
 
 def has_weights(inspection: Inspection) -> bool:
@@ -216,12 +226,6 @@ def check_bound(inspection: Inspection) -> None:
     check_weights(inspection)
     points = _point_masses(inspection)
     _refuse([n for n in points if not inspection.model.nodes[n]["fn"].support.is_discrete])
-
-
-def observed_numbers(inspection: Inspection) -> int:
-    """The number of observed elements per datapoint."""
-    count = sum(inspection.model.nodes[name]["value"].numel() for name in inspection.observed)
-    return count // inspection.size
 
 
 def _point_masses(inspection: Inspection) -> list[str]:

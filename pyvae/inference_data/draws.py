@@ -10,6 +10,7 @@ from torch import Tensor
 from pyvae.core.rows import copies
 from pyvae.evaluation.particles import repeated_run
 from pyvae.inspection.densities import LogTerms, density
+from pyvae.inspection.elements import counted, marked
 from pyvae.inspection.generation import Unobserved
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import is_discrete, site_rows, stochastic_sites
@@ -80,9 +81,11 @@ class Drawer:
         return self._rows(trace, self._sites, count), self._rows(trace, self._observed, count)
 
     def _rows(self, trace: Trace, names: Collection[str], count: int) -> dict[str, Tensor]:
-        """The values of these sites, (S, N, …)."""
-        values = {name: site_rows(name, trace.nodes[name], self._plate[1])[0] for name in names}
-        return {
-            name: (value.long() if name in self._integers else value).unflatten(0, (count, -1))
-            for name, value in values.items()
-        }
+        """The values of these sites, (S, N, …), with NaN for elements that do not count."""
+        found = {}
+        for name in names:
+            site = trace.nodes[name]
+            value = site_rows(name, {**site, "value": marked(site["value"], site)}, self._plate[1])[0]
+            whole = name in self._integers and counted(site) is None
+            found[name] = (value.long() if whole else value).unflatten(0, (count, -1))
+        return found

@@ -16,8 +16,8 @@ from pyvae.core.arguments import check_int
 from pyvae.core.random_streams import seeded_rng
 from pyvae.errors import ArgumentError, PairError, errors_as
 from pyvae.evaluation.arviz_bridge import container
-from pyvae.evaluation.estimates import Evaluation
-from pyvae.evaluation.evaluate import check_bound, has_weights, observed_numbers
+from pyvae.evaluation.evaluate import check_bound, has_weights
+from pyvae.evaluation.observed import ObservedNumbers
 from pyvae.inference_data.dimensions import DimensionNames
 from pyvae.inference_data.draws import Drawer
 from pyvae.inference_data.groups import BOUND, DRAWING, GroupCollector, Options, constant_arguments
@@ -63,7 +63,9 @@ def to_inference_data(
     - ``figures``: of each datapoint the ELBO, its terms, the importance-weighted bound, Pareto's k̂ (of 25 draws or
       more) and the effective sample size (Σ w)² / Σ w², from the same draws; their means over the data are attributes.
 
-    Works on any pair whose sites lie in one data plate. Codes and other discrete latents are integers. A group
+    Works on any pair whose sites lie in one data plate. Codes and other discrete latents are integers. Elements that do
+    not count, as they are masked or, in the data, NaN, are NaN in all groups, new data at the places of the given ones;
+    integers of a site that has a mask are floats, as xarray makes of integers where some are missing. A group
     ``log_likelihood`` is not made unasked, as ArviZ would compare models by it, and of log p(x | z) that is wrong.
 
     Args:
@@ -128,17 +130,19 @@ def to_inference_data(
                 warnings.warn(f"{left_out}: {', '.join(_PREDICTIVE)} are left out", stacklevel=2)
                 options = replace(options, new_draws=0)
             collector = GroupCollector(pair, drawer, options, constants)
+            observed = ObservedNumbers(inspection, data)
             for batch in batches.in_order():
+                observed.add(batch)
                 collector.add(batch)
                 options.check_memory(inspection, collector.size)  # of a stream, the size is not known before
     origin = _origin()
     layout = replace(layout, size=collector.size, attributes=origin)
     settings = {"seed": seed, "num_samples": num_samples, "data_plate": plate[0], "left_out": left_out}
-    return container(_groups(collector, layout, inspection, options), {**origin, **_described(pair), **settings})
+    return container(_groups(collector, layout, observed, options), {**origin, **_described(pair), **settings})
 
 
 def _groups(
-    collector: GroupCollector, layout: DimensionNames, inspection: Inspection, options: Options
+    collector: GroupCollector, layout: DimensionNames, observed: ObservedNumbers, options: Options
 ) -> dict[str, Any]:
     """The groups as data sets, in ArviZ's order; those without variables are left out."""
     groups = {"posterior": layout.draws(collector.group("posterior"))}
@@ -156,7 +160,7 @@ def _groups(
     for name in ("observed_data", "constant_data"):
         groups[name] = layout.rows(collector.group(name))
     figures = collector.group("figures")
-    means = Evaluation(*collector.estimates(figures), observed_numbers(inspection)).figures()
+    means = observed.evaluation(*collector.estimates(figures)).record()
     # named as those of each datapoint; NetCDF has no truth values
     means = {n.replace("log_likelihood", BOUND): int(v) if v is True or v is False else v for n, v in means.items()}
     groups["figures"] = layout.rows(figures, **means, units="nats")

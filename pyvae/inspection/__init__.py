@@ -2,7 +2,7 @@
 
 from pyvae.inspection.checks import check_data, check_measures, check_shapes, validated_sites
 from pyvae.inspection.densities import LogTerms, density
-from pyvae.inspection.elements import check_masks, counted, holds_missing, marked
+from pyvae.inspection.elements import check_masks, counted, holds_missing, marked, observes
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing, trace_programs
 from pyvae.inspection.nonfinite import Culprit, first_nonfinite_site
@@ -54,6 +54,7 @@ __all__ = [
     "is_discrete",
     "is_factor",
     "marked",
+    "observes",
     "plate_factor",
     "plates_around",
     "reads_data",

@@ -1,5 +1,7 @@
 """Checks of a pair's data and shapes against its distributions."""
 
+from collections.abc import Mapping
+
 import torch
 from pyro.distributions import Delta
 from pyro.util import check_site_shape
@@ -7,10 +9,17 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyvae.errors import DataError, PairError, first_lines
+from pyvae.inspection.elements import counted
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import has_support, in_words, is_discrete, stochastic_sites, support_in_words, unwrapped
 
 __all__ = ["check_data", "check_measures", "check_shapes", "validated_sites"]
+
+_RESCALE = "rescale or binarize them, or choose another likelihood"
+_PADDING = (
+    "those outside are masked, but their densities are computed nevertheless, and then left out: put a number of the "
+    "support in their place, x.masked_fill(~mask, …)"
+)
 
 
 def check_data(inspection: Inspection) -> None:
@@ -32,15 +41,24 @@ def check_data(inspection: Inspection) -> None:
         if not distribution._validate_args:  # switched off, as Pyro's own VAE does to train on grey values
             continue
         try:
-            inside = bool(distribution.support.check(value).all())
+            outside = ~distribution.support.check(value)
         except NotImplementedError:
             continue
-        if not inside:
+        if outside.any():
             raise DataError(
                 f"the data lie in [{float(value.min()):g}, {float(value.max()):g}], outside of the support of site "
-                f"{name!r}, which is {type(distribution).__name__} with {support_in_words(distribution)}; rescale or "
-                "binarize them, or choose another likelihood"
+                f"{name!r}, which is {type(distribution).__name__} with {support_in_words(distribution)}; "
+                + (_RESCALE if _counts(outside, site) else _PADDING)
             )
+
+
+def _counts(outside: Tensor, site: Mapping) -> bool:
+    """Whether some of the elements, or events, that lie outside of a support are not masked."""
+    elements = counted(site)
+    if elements is None:
+        return True
+    events = elements.flatten(outside.dim()).all(-1) if elements.dim() > outside.dim() else elements
+    return bool((outside & events).any())
 
 
 def check_measures(inspection: Inspection) -> None:

@@ -14,7 +14,7 @@ from pyvae.distributions import PartiallyObserved
 from pyvae.errors import PairError
 from pyvae.inspection.sites import WRAPPERS, unwrapped
 
-__all__ = ["check_masks", "counted", "holds_missing", "marked"]
+__all__ = ["check_masks", "counted", "holds_missing", "marked", "observes"]
 
 
 def counted(site: Mapping) -> Tensor | None:
@@ -44,7 +44,7 @@ def _over_events(mask: bool | Tensor | None, fn: Distribution, value: Tensor) ->
     if mask is None or mask is True:
         return None
     mask = torch.as_tensor(mask, device=value.device)
-    return mask.reshape(*mask.shape, *[1] * len(fn.event_shape))
+    return mask.reshape((*mask.shape, *[1] * len(fn.event_shape)))
 
 
 def marked(values: Tensor, site: Mapping) -> Tensor:
@@ -56,6 +56,14 @@ def marked(values: Tensor, site: Mapping) -> Tensor:
     if elements is None:
         return values
     return (values if values.is_floating_point() else values.double()).masked_fill(~elements, torch.nan)
+
+
+def observes(site: Mapping, x: Tensor) -> bool:
+    """Whether a site has these data as its value, but for elements that do not count."""
+    if site["value"].shape != x.shape:
+        return False
+    elements, same = counted(site), site["value"].double() == x.double()
+    return bool((same if elements is None else same | ~elements).all())
 
 
 def holds_missing(name: str, trace: Trace) -> bool:

@@ -11,6 +11,7 @@ from pyvae.batching.batches import Data, batches_for, inspect_data
 from pyvae.batching.order import check_order
 from pyvae.core.random_streams import isolated_rng, seeded_rng
 from pyvae.errors import PairError
+from pyvae.inspection.elements import marked
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import as_matrix, check_latents, is_discrete, stochastic_sites, unwrapped
 
@@ -90,7 +91,7 @@ def posterior_means(
         seed: of the draws; without one, as for :func:`pyvae.fit`.
 
     Returns:
-        By site, (N, D), the dimensions of z flattened.
+        By site, (N, D), the dimensions of z flattened; NaN for elements that are masked.
 
     Raises:
         PairError: if the pair has no continuous latent, none of a name in ``sites``, or one without a mean; if a site
@@ -119,5 +120,6 @@ def posterior_means(
             trace = poutine.trace(pair.guide).get_trace(*batch)
             for name, means in parts.items():
                 site = trace.nodes[name]
-                means.append(as_matrix(centre(name, site["fn"]).expand_as(site["value"]), site, dim))
+                means_of = marked(centre(name, site["fn"]).expand_as(site["value"]), site)
+                means.append(as_matrix(means_of, site, dim))
     return {name: torch.cat(means) for name, means in parts.items()}

@@ -10,6 +10,7 @@ from torch import nn
 import pyvae
 from pyvae.distributions import PartiallyObserved
 from pyvae.inspection import Unobserved, counted, marked
+from pyvae.latent_space.posterior_means import posterior_means
 
 N, T = 7, 5
 MASK = torch.arange(T) < torch.tensor([5, 1, 3, 0, 4, 2, 5])[:, None]
@@ -60,6 +61,16 @@ def nowhere(fn, x):
         pyro.sample("x", fn.to_event(1), obs=x)
 
 
+def scalar(fn, x):
+    with pyro.plate("data", N), poutine.mask(mask=torch.tensor(True)):
+        pyro.sample("x", fn.to_event(1), obs=x)
+
+
+def columns_of_plates(fn, x):
+    with pyro.plate("data", N, dim=-2), pyro.plate("time", T, dim=-1), poutine.mask(mask=MASK[2]):
+        pyro.sample("x", dist.Normal(0.0, 1.0).mask(MASK[:, 2:3]), obs=x)
+
+
 def expanded_by_the_plate(fn, x):
     with pyro.plate("data", N):
         pyro.sample("x", dist.Normal(torch.zeros(T), 2.0).mask(MASK[2]).to_event(1), obs=x)
@@ -72,7 +83,7 @@ def channels(fn, x):
 
 
 PROGRAMS = [in_plates, before_to_event, after_to_event, whole_rows, several, gaps, gaps_under_a_mask, one_row_for_all,
-            nowhere, expanded_by_the_plate, channels]  # fmt: skip
+            nowhere, scalar, columns_of_plates, expanded_by_the_plate, channels]  # fmt: skip
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
@@ -158,3 +169,52 @@ def test_a_guide_without_what_obs_mask_splits_off_is_told_what_to_write():
     for tool in (pyvae.elbo, pyvae.diagnose, lambda *a: pyvae.fit(*a, progress=False)):
         with pytest.raises(pyvae.PairError, match=r"poutine.mask\(mask=mask\): pyro.sample\('x', …, obs=x\)` in place"):
             tool(pair, data)
+
+
+@pytest.mark.parametrize("kind", ["tokens", "one-hot"])
+def test_padding_outside_of_the_support_is_told_from_data_outside_of_it(kind):
+    class Tokens(Local):
+        def model(self, x, mask):
+            with pyro.plate("data", len(x)):
+                self.draw(torch.zeros(x.shape[:2]), False, mask)
+                p = dist.Categorical(torch.ones(3)) if kind == "tokens" else dist.OneHotCategorical(torch.ones(3))
+                pyro.sample("x", p.expand(x.shape[:2]).mask(mask).to_event(1), obs=x)
+
+        def guide(self, x, mask):
+            with pyro.plate("data", len(x)):
+                self.draw(self.shift.expand(x.shape[:2]), False, mask)
+
+    x = torch.randint(3, (N, T))
+    x = x if kind == "tokens" else torch.nn.functional.one_hot(x, 3).float()
+    pair, padded = Tokens(False, False), torch.where(MASK.reshape(N, T, *[1] * (x.dim() - 2)), x, -1)
+    pyvae.elbo(pair, (x, MASK))
+    with pytest.raises(pyvae.DataError, match=r"those outside are masked, .*: put a number of the support in their"):
+        pyvae.elbo(pair, (padded, MASK))
+    wrong = padded.clone()
+    wrong[0, 0] = 7
+    with pytest.raises(pyvae.DataError, match="rescale or binarize them"):
+        pyvae.elbo(pair, (wrong, MASK))
+
+
+@pytest.mark.parametrize("how", ["in the model", "in neither"])
+def test_posterior_means_of_masked_elements_are_none(how):
+    pair, x = Local(how == "in the model", how == "in the model"), torch.randn(N, T)
+    means = posterior_means(pair, (x, MASK))["z"]
+    assert torch.equal(means.isnan(), ~MASK if how == "in the model" else torch.zeros(N, T, dtype=torch.bool))
+    torch.testing.assert_close(means[MASK], x[MASK] / 2)
+
+
+def test_pairs_that_count_other_elements_are_not_compared():
+    """Each gives the same data a density, but of another number of them."""
+
+    class Unmasked(Local):
+        def model(self, x, mask):
+            super().model(x, torch.ones_like(mask))
+
+        def guide(self, x, mask):
+            super().guide(x, torch.ones_like(mask))
+
+    data = (torch.randn(N, T), MASK)
+    pyvae.compare({"a": Local(True, True), "b": Local(False, False)}, data, num_particles=2)
+    with pytest.raises(pyvae.PairError, match=r"a density for 2.85714 numbers, but 'b' a density for 5 numbers"):
+        pyvae.compare({"a": Local(True, True), "b": Unmasked(True, True)}, data, num_particles=2)

@@ -97,8 +97,8 @@ def _discrepancy(name: str, drawn: np.ndarray, expected: np.ndarray) -> Finding:
 
 def _by_dimension(drawn: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> pd.DataFrame:
     rows = []
-    for name in drawn:
-        for d, columns in enumerate(zip(drawn[name].T, expected[name].T, strict=True)):
+    for name, samples in drawn.items():
+        for d, columns in enumerate(zip(samples.T, expected[name].T, strict=True)):
             z, p = (column[~np.isnan(column)] for column in columns)
             if len(z) < FEWEST or len(p) < FEWEST:
                 continue

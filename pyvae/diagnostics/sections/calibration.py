@@ -58,7 +58,7 @@ def calibration(subject: Subject) -> Section:
 
 
 def _ranks(subject: Subject) -> dict[str, np.ndarray]:
-    """By site: how many of the guide's samples lie below the model's sample, (simulations, D); NaN of what is masked."""
+    """By site: how many of the guide's samples lie below the model's, (simulations, D); NaN of what is masked."""
     args = subject.rows(_SIMULATIONS)
     times = -(-_SIMULATIONS // len(args[0]))
     args = subject.copies(args, times)

@@ -43,10 +43,11 @@ def inference_gap(subject: Subject) -> Section:
     .. math:: \log p(x) - \mathrm{ELBO} = (\log p(x) - \mathrm{ELBO}^*) + (\mathrm{ELBO}^* - \mathrm{ELBO})
 
     ELBO* is that of a guide which is refined for each datapoint alone: every latent is shifted and rescaled, element by
-    element but for those that are masked, by rounds of Adam until a round wins less than 0.05 nats. For diagonal normal guides this is the best of
-    their family; for others, a part of what the family could give, so that the reported amortization gap is a lower
-    bound. log p(x) is bounded by importance weights of the refined guide, so that the other gaps are lower bounds, too.
-    Gaps of 0 are reported as slightly negative where the refined guide is not yet as good as the encoder's.
+    element but for those that are masked, by rounds of Adam until a round wins less than 0.05 nats. For diagonal normal
+    guides this is the best of their family; for others, a part of what the family could give, so that the reported
+    amortization gap is a lower bound. log p(x) is bounded by importance weights of the refined guide, so that the other
+    gaps are lower bounds, too. Gaps of 0 are reported as slightly negative where the refined guide is not yet as good
+    as the encoder's.
     """
     if reason := _unfit(subject):
         return Section(_TITLE, skipped=reason)

@@ -21,7 +21,7 @@ from pyvae.errors import DataError
 from pyvae.evaluation.evaluate import over_data
 from pyvae.evaluation.log_weights import T
 from pyvae.inspection.densities import LogTerms
-from pyvae.inspection.elements import counted, holds_missing, marked
+from pyvae.inspection.elements import counted, holds_missing, marked, observes
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, trace_programs
 from pyvae.inspection.sites import as_matrix, is_discrete, unwrapped
@@ -152,19 +152,11 @@ class Subject:
         if len(observed) != 1:
             return f"the model observes {list(observed)}; expected one site"
         with self.at_rest(0):
-            if not self._observes_first():
+            if not observes(self.inspection.model.nodes[observed[0]], self.inspection.arguments[0]):
                 return f"site {observed[0]!r} observes something else than the first argument as it is"
             if reads_data(self.pair, self.inspection.arguments):
                 return "the model reads its data other than to observe them, so it cannot draw data of its own"
         return ""
-
-    def _observes_first(self) -> bool:
-        """Whether the one observed site has the data as its value, but for what does not count."""
-        x, site = self.inspection.arguments[0], self.inspection.model.nodes[self.inspection.observed[0]]
-        if site["value"].shape != x.shape:
-            return False
-        elements, same = counted(site), site["value"].double() == x.double()
-        return bool((same if elements is None else same | ~elements).all())
 
     def too_few(self) -> str:
         """Why the variation of latents over the data cannot be estimated; empty if it can."""
