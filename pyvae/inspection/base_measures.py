@@ -4,13 +4,15 @@ from collections.abc import Mapping
 
 import torch
 from pyro.distributions import Bernoulli
+from torch import Tensor
+from torch.distributions import Distribution
 
 from pyvae.distributions import PartiallyObserved
 from pyvae.inspection.elements import counted
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import has_support, unwrapped
 
-__all__ = ["DENSITY", "kind_of", "observed_kinds"]
+__all__ = ["DENSITY", "kind_of", "observed_kinds", "what_counts"]
 
 DENSITY = "a density"
 
@@ -26,15 +28,20 @@ def observed_kinds(inspection: Inspection) -> dict[str, float]:
     return found
 
 
+def what_counts(site: Mapping) -> tuple[Distribution, Tensor]:
+    """The distribution of single elements or points of a site, and those of its value that count, in a row."""
+    distribution, value, elements = unwrapped(site["fn"]), site["value"], counted(site)
+    if isinstance(distribution, PartiallyObserved):
+        distribution = unwrapped(distribution.base_dist)
+    return distribution, value.flatten() if elements is None else value[elements]
+
+
 def kind_of(site: Mapping) -> str:
     """The kind of density or probability of a site, in words.
 
     A distribution with an attribute ``levels`` gives probabilities of that many levels.
     """
-    distribution, value, elements = unwrapped(site["fn"]), site["value"], counted(site)
-    value = value if elements is None else value[elements]
-    if isinstance(distribution, PartiallyObserved):
-        distribution = unwrapped(distribution.base_dist)
+    distribution, value = what_counts(site)
     if isinstance(distribution, Bernoulli):  # whose support may be widened, or unchecked, to train on intensities
         binary = bool(((value == 0) | (value == 1)).all())
         return "a probability of 2 levels" if binary else "a cross-entropy of intensities"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyvae.core.modules import at_rest
 from pyvae.errors import PairError, errors_as
+from pyvae.inspection.elements import observes
 from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.sites import stochastic_sites, unwrapped
 from pyvae.latent_space.posterior_means import centres, mean_of
@@ -106,16 +107,12 @@ def data_site(inspection: Inspection) -> str:
         PairError: if there is none.
     """
     names, x = inspection.observed, inspection.arguments[0]
-    found = names if len(names) == 1 else [n for n in names if _same(inspection.model.nodes[n]["value"], x)]
+    found = names if len(names) == 1 else [n for n in names if observes(inspection.model.nodes[n], x)]
     if len(found) != 1:
         raise PairError(
             f"the model observes {list(names)}; expected one site, or one of them that observes the first argument"
         )
     return found[0]
-
-
-def _same(value: Tensor, x: Tensor) -> bool:
-    return value.shape == x.shape and torch.equal(value.double().nan_to_num(), x.double().nan_to_num())
 
 
 def _returned_site(trace: Trace) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyvae.core.arguments import check_int
 from pyvae.errors import ArgumentError, PairError
+from pyvae.inspection.elements import counted
 from pyvae.inspection.plates import choose_plate
 from pyvae.inspection.sites import PARTICLES, guide_terms, stochastic_sites, unwrapped
 from pyvae.objectives.divergences import analytic_sites, site_kl
@@ -176,7 +177,7 @@ def refuse_mask(name: str, site: dict) -> None:
     Raises:
         PairError: naming the site.
     """
-    if site["mask"] is not None and site["mask"] is not True:
+    if counted(site) is not None:
         raise PairError(f"site {name!r} is masked, and what it shares with others cannot leave data out; leave it out")
 
 

@@ -18,10 +18,11 @@ from pyvae.core.random_streams import isolated_rng
 from pyvae.core.rows import rows_of
 from pyvae.distributions import ContinuousBernoulli
 from pyvae.errors import RUN_ERRORS, ArgumentError, DataError, PairError
+from pyvae.inspection.base_measures import what_counts
 from pyvae.inspection.checks import check_data, check_measures, check_shapes
 from pyvae.inspection.elements import check_masks
 from pyvae.inspection.inspection import Inspection, inspect_pair
-from pyvae.inspection.sites import stochastic_sites, unwrapped, without_obs_mask
+from pyvae.inspection.sites import stochastic_sites, without_obs_mask
 from pyvae.training.logs import tensorboard_class
 
 __all__ = ["check_arguments", "check_pair", "make_optimizer", "make_schedule"]
@@ -208,8 +209,9 @@ def _is_dense(distribution: torch.distributions.Distribution) -> bool:
 def _warn_of_kinds(inspection: Inspection) -> None:
     """Warn where a bound is no bound: intensities under a distribution of binary data, binary data under a density."""
     for name in inspection.observed:
-        site = inspection.model.nodes[name]
-        value, distribution = site["value"], unwrapped(site["fn"])
+        distribution, value = what_counts(inspection.model.nodes[name])
+        if not len(value):
+            continue
         binary = bool(((value == 0) | (value == 1)).all())
         message = None
         if isinstance(distribution, torch.distributions.Bernoulli) and not binary:

@@ -1,5 +1,7 @@
 """Which elements of a site count, however the rest is left out: told by the density itself."""
 
+import warnings
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -218,3 +220,53 @@ def test_pairs_that_count_other_elements_are_not_compared():
     pyvae.compare({"a": Local(True, True), "b": Local(False, False)}, data, num_particles=2)
     with pytest.raises(pyvae.PairError, match=r"a density for 2.85714 numbers, but 'b' a density for 5 numbers"):
         pyvae.compare({"a": Local(True, True), "b": Unmasked(True, True)}, data, num_particles=2)
+
+
+def test_warnings_are_of_what_counts():
+    """Binary data under a density, and intensities under a Bernoulli, are such whatever padding and gaps hold."""
+
+    class Observed(Local):
+        takes_missing = True
+
+        def __init__(self, fn):
+            super().__init__(False, False)
+            self.fn = fn
+
+        def model(self, x, mask):
+            with pyro.plate("data", len(x)):
+                self.draw(torch.zeros_like(x), False, mask)
+                pyro.sample("x", self.fn(x, mask).to_event(1), obs=x)
+
+        def guide(self, x, mask):
+            with pyro.plate("data", len(x)):
+                self.draw(self.shift.expand(x.shape), False, mask)
+
+    def told(fn, x):
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            pyvae.fit(Observed(fn), (x, MASK), epochs=1, seed=0, progress=False)
+        return " ".join(str(w.message) for w in found if w.category is UserWarning)
+
+    def normal(x, mask):
+        return dist.Normal(torch.zeros(x.shape), 1.0).mask(mask)
+
+    def coin(x, mask):
+        return dist.Bernoulli(0.5 * torch.ones(x.shape), validate_args=False).mask(mask)
+
+    def gaps_of(x, mask):
+        return PartiallyObserved(dist.Normal(torch.zeros(x.shape), 1.0))
+
+    binary, grey = torch.rand(N, T).round(), torch.rand(N, T)
+    for filler in (0.5, 1.0):
+        assert "the data are all 0 or 1" in told(normal, torch.where(MASK, binary, filler))
+        assert "strictly between 0 and 1" in told(coin, torch.where(MASK, grey, filler))
+        assert not told(normal, torch.where(MASK, grey, filler))
+        assert not told(coin, torch.where(MASK, binary, filler))
+    assert "the data are all 0 or 1" in told(gaps_of, binary.masked_fill(~MASK, torch.nan))
+    assert not told(gaps_of, grey.masked_fill(~MASK, torch.nan))
+
+
+def test_objectives_that_compare_datapoints_refuse_masks_of_any_kind():
+    data = (torch.randn(N, T), MASK)
+    with pytest.raises(pyvae.PairError, match="site 'z' is masked, and what it shares"):
+        pyvae.fit(Local(True, True), data, objective=pyvae.objectives.InfoVAE(), epochs=1, progress=False)

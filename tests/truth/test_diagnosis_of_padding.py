@@ -201,3 +201,26 @@ def test_data_that_do_not_fit_are_found_beside_padding():
     diagnosis = pyvae.diagnose(pair, (wide, mask), 25, 0, [sections.predictive], progress=False)
     assert diagnosis["Bayesian p-value, prior"].value < 0.01
     assert any("another" in line for line in diagnosis.advice)
+
+
+@pytest.mark.filterwarnings("error")
+def test_steps_that_no_datapoint_has_are_no_dimensions():
+    x, mask = Local.data()
+    mask[:, -1] = False
+    asked = [s for s in SECTIONS if s is not sections.inference_gap]
+    diagnosis = pyvae.diagnose(Local("events"), (x, mask), 25, 0, asked, progress=False)
+    assert not diagnosis.advice
+    for name in ("calibration", "latents", "aggregated_posterior"):
+        assert list(diagnosis.sections[name].table["dimension"]) == list(range(T - 1))
+    nothing = pyvae.diagnose(Local("events"), (x, torch.zeros_like(mask)), 25, 0, asked, progress=False)
+    assert not nothing.advice
+    skipped = {name: section.skipped for name, section in nothing.sections.items()}
+    assert "all elements of ['z'] are masked" in skipped["calibration"]
+    assert "all elements of the data are masked" in skipped["predictive"]
+    for name in ("latents", "aggregated_posterior"):
+        assert "fewer than 20 datapoints have a latent that is not masked" in skipped[name]
+
+
+def test_pages_of_padded_data_have_their_pictures():
+    diagnosis = pyvae.diagnose(Local("plates"), Local.data(), 25, 0, progress=False)
+    assert diagnosis.to_html().count("<img") == sum(len(s.pictures) for s in diagnosis.sections.values()) > 3

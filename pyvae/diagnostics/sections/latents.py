@@ -135,8 +135,8 @@ def _averaged(parts: list[Tensor | None]) -> Tensor | None:
 def _prior_variance(site: _Site, drawn: Tensor) -> Tensor:
     """Var_p z_d, (D,): by formula, averaged over contexts, or of samples (N, D); by their quartiles if p has none."""
     variance = _variance(drawn) if site.variance is None else site.variance.nanmean(0)
-    if not variance.isfinite().all():
-        variance = torch.where(variance.isfinite(), variance, robust_moments(drawn)[1].square())
+    if (unknown := ~variance.isfinite() & ~drawn.isnan().all(0)).any():
+        variance[unknown] = robust_moments(drawn[:, unknown])[1].square()
     return variance.clamp(min=torch.finfo(torch.float32).tiny)
 
 

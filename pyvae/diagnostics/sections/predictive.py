@@ -39,8 +39,11 @@ def predictive(subject: Subject) -> Section:
         return Section(_TITLE, skipped=reason)
     args = subject.rows(_ROWS)
     with subject.at_rest(6):
-        drawn = {kind: _drawn(subject, args, kind == "posterior") for kind in _KINDS}
         _, elements, _ = subject.drawn_data(args)
+    if not elements.any():
+        return Section(_TITLE, skipped="all elements of the data are masked or missing")
+    with subject.at_rest(6):
+        drawn = {kind: _drawn(subject, args, kind == "posterior") for kind in _KINDS}
     here = _told(args[0], elements)
     rows = []
     for kind, repeats in drawn.items():
