@@ -2,6 +2,7 @@
 
 from pyvae.inspection.checks import check_data, check_measures, check_shapes, validated_sites
 from pyvae.inspection.densities import LogTerms, density
+from pyvae.inspection.enumeration import enumerated_traces, marginal_terms, refuse_summed_out
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing, trace_programs
 from pyvae.inspection.nonfinite import Culprit, first_nonfinite_site
@@ -18,8 +19,10 @@ from pyvae.inspection.sites import (
     in_words,
     is_discrete,
     is_factor,
+    is_summed_out,
     site_rows,
     stochastic_sites,
+    sum_them_out,
     summed_but,
     support_in_words,
     unwrapped,
@@ -40,6 +43,7 @@ __all__ = [
     "density",
     "device_of",
     "elements",
+    "enumerated_traces",
     "first_nonfinite_site",
     "guide_observations",
     "guide_terms",
@@ -49,11 +53,15 @@ __all__ = [
     "inspect_pair",
     "is_discrete",
     "is_factor",
+    "is_summed_out",
+    "marginal_terms",
     "plate_factor",
     "plates_around",
     "reads_data",
+    "refuse_summed_out",
     "site_rows",
     "stochastic_sites",
+    "sum_them_out",
     "summed_but",
     "support_in_words",
     "takes_missing",

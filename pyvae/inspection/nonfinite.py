@@ -51,7 +51,8 @@ def first_nonfinite_site(
             density, value, fn = elements(site)
             bad = is_bad(density)
             dims = [f.dim for f in site["cond_indep_stack"] if f.name == plate and f.vectorized]
-            axis = len(site["fn"].batch_shape) + dims[0] if dims else -1  # negative where all rows share the density
+            events = len(fn.batch_shape) - len(site["fn"].batch_shape)
+            axis = bad.dim() - events + dims[0] if dims else -1  # negative where all rows share the density
             if row is not None and axis >= 0 and bad.shape[axis] > 1:
                 rows = torch.arange(bad.shape[axis], device=bad.device) % size == row
                 bad = bad & rows.reshape(-1, *[1] * (bad.dim() - axis - 1))

@@ -1,6 +1,6 @@
 """The sites of a traced program, and their densities."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from pyro.distributions import Unit
@@ -26,8 +26,10 @@ __all__ = [
     "in_words",
     "is_discrete",
     "is_factor",
+    "is_summed_out",
     "site_rows",
     "stochastic_sites",
+    "sum_them_out",
     "summed_but",
     "support_in_words",
     "unwrapped",
@@ -97,11 +99,16 @@ def summed_but(log_prob: Tensor, dims: Sequence[int]) -> Tensor:
     return log_prob.sum(others) if others else log_prob
 
 
-def check_latents(guide: dict[str, dict], model: dict[str, dict]) -> None:
+def is_summed_out(name: str, site: dict, guide: Mapping[str, dict]) -> bool:
+    """Whether a latent site of the model is one that is enumerated there, and that the guide does not draw."""
+    return not site["is_observed"] and name not in guide and site["infer"].get("enumerate") == "parallel"
+
+
+def check_latents(guide: dict[str, dict], model: dict[str, dict], sums: bool = False) -> None:
     """Refuse latent sites of one program alone, of which importance weights would be wrong.
 
     A guide may have factors, and latents that it marks by ``infer={"is_auxiliary": True}``, of which the model's
-    latents are functions.
+    latents are functions. ``sums`` says that the latents which the model enumerates are summed out.
 
     Raises:
         PairError: naming the sites.
@@ -113,10 +120,22 @@ def check_latents(guide: dict[str, dict], model: dict[str, dict]) -> None:
         raise PairError(
             f"the guide samples {sorted(extra)}, which the model does not; expected the same latents in both"
         )
-    if missing := latent - drawn:
+    missing = sorted(n for n in latent - drawn if not (sums and is_summed_out(n, model[n], guide)))
+    if missing:
         raise PairError(
-            f"the model samples {sorted(missing)}, which the guide does not; expected the same latents in both"
+            f"the model samples {missing}, which the guide does not; expected the same latents in both"
+            + sum_them_out(missing, model)
         )
+
+
+def sum_them_out(names: Sequence[str], model: Mapping[str, dict]) -> str:
+    """Advice on discrete latents of the model alone; empty if some are not."""
+    if not names or not all(model[n]["fn"].has_enumerate_support for n in names):
+        return ""
+    return (
+        '; or, as they are discrete, sum them out: pyro.sample(…, infer={"enumerate": "parallel"}) in the model, and '
+        "TraceEnum_ELBO() as the objective"
+    )
 
 
 def has_support(distribution: Distribution) -> bool:

@@ -20,7 +20,8 @@ from pyvae.distributions import ContinuousBernoulli
 from pyvae.errors import RUN_ERRORS, ArgumentError, DataError, PairError
 from pyvae.inspection.checks import check_data, check_measures, check_shapes
 from pyvae.inspection.inspection import Inspection, inspect_pair
-from pyvae.inspection.sites import stochastic_sites, unwrapped
+from pyvae.inspection.plates import refuse_loops
+from pyvae.inspection.sites import stochastic_sites, sum_them_out, unwrapped
 from pyvae.training.logs import tensorboard_class
 
 __all__ = ["check_arguments", "check_pair", "make_optimizer", "make_schedule"]
@@ -148,6 +149,8 @@ def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> I
         raise PairError(f"{type(pair).__name__} has no parameters that require gradients; there is nothing to train")
     if not inspection.observed:
         raise PairError("the model observes nothing when it is given data; expected a sample site with obs=x")
+    for program in ("guide", "model"):
+        refuse_loops(program, stochastic_sites(getattr(inspection, program)), inspection.size)
     guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
     missing = set(inspection.latents) - set(guide)
     extra = {n for n, s in guide.items() if not s["infer"].get("is_auxiliary")} - set(inspection.latents)
@@ -155,6 +158,7 @@ def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> I
         raise PairError(
             f"guide and model differ in their latent sites: {sorted(missing)} are in the model alone, "
             f"{sorted(extra)} in the guide alone; give them the same names"
+            + sum_them_out(sorted(missing), inspection.model.nodes)
         )
     check_data(inspection)
     check_measures(inspection)
