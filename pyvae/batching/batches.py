@@ -20,7 +20,7 @@ from pyvae.core.random_streams import isolated_rng
 from pyvae.core.rows import PROBE_ROWS, example_of, example_rows
 from pyvae.core.tensors import check_tensors
 from pyvae.errors import DataError, errors_as
-from pyvae.inspection.checks import check_data, check_measures
+from pyvae.inspection.checks import check_data, check_measures, check_shapes
 from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing
 
 __all__ = ["Batches", "Data", "as_batches", "batches_for", "inspect_data"]
@@ -250,6 +250,7 @@ def inspect_data(pair: nn.Module, batches: Batches, count: int = PROBE_ROWS) -> 
     inspection = inspect_pair(pair, example, columns)
     check_data(inspection)
     check_measures(inspection)
+    check_shapes(inspection)
     return inspection
 
 

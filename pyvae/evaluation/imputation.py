@@ -13,6 +13,7 @@ from pyvae.errors import DataError, PairError
 from pyvae.evaluation.evaluate import require_weights
 from pyvae.evaluation.particles import repeated_run
 from pyvae.inspection.checks import check_data
+from pyvae.inspection.enumeration import refuse_summed_out
 from pyvae.inspection.inspection import device_of, inspect_pair, takes_missing
 from pyvae.latent_space.posterior_means import mean_of
 
@@ -71,6 +72,7 @@ def impute(pair: nn.Module, x: Tensor, *args: Tensor, num_particles: int = 1000,
     inspection = inspect_pair(pair, rows_of(data, example_rows([data[i] for i in columns]), columns), columns)
     check_data(inspection)
     require_weights(inspection)
+    refuse_summed_out(inspection, "an imputation")
     _, dim = inspection.plate
     sites = [inspection.model.nodes[name] for name in inspection.observed]
     if len(sites) != 1 or sites[0]["value"].shape[1:] != inspection.datapoint_shape:

@@ -17,9 +17,11 @@ from pyvae.evaluation.compiled_runner import CompiledRunner
 from pyvae.evaluation.particles import Runner, check_weights, choose_runner
 from pyvae.inspection.checks import check_data, check_measures
 from pyvae.inspection.densities import LogTerms
+from pyvae.inspection.enumeration import enumerated_traces
 from pyvae.inspection.inspection import Inspection, inspect_pair, takes_missing
+from pyvae.inspection.memory import OutputMeter
 from pyvae.inspection.nonfinite import first_nonfinite_site
-from pyvae.inspection.sites import stochastic_sites
+from pyvae.inspection.sites import elements, stochastic_sites
 
 __all__ = ["DEFAULT_MEMORY", "LogTermsMap", "log_weights"]
 
@@ -103,14 +105,15 @@ class LogTermsMap:
         check_int("max_memory", max_memory)
         self._inspection, self._pair = inspection, inspection.pair
         self._num_particles, self._checked, self._bounded = num_particles, checked, bounded
-        bytes_each = (inspection.output_bytes + _site_bytes(inspection)) // inspection.size
+        bytes_each = _bytes(inspection) // inspection.size
         results = 32 * (1 + len(inspection.latents)) * num_particles
         # few data with all their draws: the guide's networks run once for each of them. Draws in parts of one size,
         # as only slices of full size are compiled
         parts = -(-num_particles // max(1, max_memory // bytes_each))
         self._particles = -(-num_particles // parts)
         self._rows = max(1, max_memory // (bytes_each * self._particles + results))
-        self._compiles = not inspection.stray and bytes_each * (size or 0) * num_particles >= _WORTH_COMPILING
+        runs_as_it_is = inspection.stray or inspection.summed_out
+        self._compiles = not runs_as_it_is and bytes_each * (size or 0) * num_particles >= _WORTH_COMPILING
         with inspection.at_rest():
             self._run = choose_runner(inspection, num_particles)
 
@@ -189,8 +192,16 @@ class LogTermsMap:
         return LogTerms(block[0], dict(zip(names, block[1:], strict=True)))
 
 
-def _site_bytes(inspection: Inspection) -> int:
-    """Four float64 numbers per element of each site: its value, parameters, log density and the terms of that."""
-    traces = (inspection.guide, inspection.model)
+def _bytes(inspection: Inspection) -> int:
+    """What a run takes: the outputs of modules, and four float64 numbers per element of each site.
+
+    These are its value, parameters, log density and the terms of that.
+    """
+    traces, outputs = (inspection.guide, inspection.model), inspection.output_bytes
+    if inspection.summed_out:
+        with inspection.at_rest(), OutputMeter(inspection.pair) as meter:
+            traces = enumerated_traces(inspection.pair, inspection.arguments, inspection.max_plate_nesting)
+            sizes = [elements(s)[0].numel() for t in traces for s in stochastic_sites(t).values()]
+        return meter.bytes + 32 * sum(sizes)
     values = (s["value"] for t in traces for s in stochastic_sites(t).values())
-    return sum(32 * v.numel() for v in values if isinstance(v, Tensor))
+    return outputs + sum(32 * v.numel() for v in values if isinstance(v, Tensor))

@@ -14,6 +14,7 @@ from pyvae.core.rows import copies
 from pyvae.distributions import Weighted
 from pyvae.errors import RUN_ERRORS, PairError
 from pyvae.inspection.densities import LogTerms, density, log_terms
+from pyvae.inspection.enumeration import enumerated_traces, marginal_terms
 from pyvae.inspection.inspection import Inspection, trace_programs
 from pyvae.inspection.sites import stochastic_sites
 
@@ -79,6 +80,18 @@ def _repeated(dim: int, columns: Collection[int]) -> Runner:
     return run
 
 
+def _summed(dim: int, nesting: int, columns: Collection[int]) -> Runner:
+    """Particles as copies of the data, with the latents that the model enumerates summed out."""
+
+    def run(pair: nn.Module, args: Sequence[Tensor], num_particles: int, look: Look | None = None) -> LogTerms:
+        guide, model = enumerated_traces(pair, copies(args, num_particles, columns), nesting)
+        if look:
+            look(guide, model)
+        return _checked(marginal_terms(guide, model, dim), num_particles, len(args[0]))
+
+    return run
+
+
 def repeated_run(
     pair: nn.Module,
     args: Sequence[Tensor],
@@ -102,6 +115,8 @@ def choose_runner(inspection: Inspection, num_particles: int) -> Runner:
     run is compared with that of a run of one particle alone.
     """
     _, dim = inspection.plate
+    if inspection.summed_out:
+        return _summed(dim, inspection.max_plate_nesting, inspection.columns)
     if num_particles == 1:
         return _repeated(dim, inspection.columns)
     nesting = inspection.max_plate_nesting

@@ -21,6 +21,7 @@ from pyvae.evaluation.observed import ObservedNumbers
 from pyvae.inference_data.dimensions import DimensionNames
 from pyvae.inference_data.draws import Drawer
 from pyvae.inference_data.groups import BOUND, DRAWING, GroupCollector, Options, constant_arguments
+from pyvae.inspection.enumeration import refuse_summed_out
 from pyvae.inspection.generation import reads_data
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import site_rows
@@ -114,6 +115,7 @@ def to_inference_data(
     check_order(data, "coordinates of obs_id" if named else "data, numbered by obs_id,", stream=not named)
     batches = batches_for(pair, data, _ROWS)
     inspection = inspect_data(pair, batches)
+    refuse_summed_out(inspection, "the posterior")
     check_bound(inspection)
     with seeded_rng(seed) as seed:
         plate = inspection.plate

@@ -3,6 +3,7 @@
 from pyvae.inspection.checks import check_data, check_measures, check_shapes, validated_sites
 from pyvae.inspection.densities import LogTerms, density
 from pyvae.inspection.elements import check_masks, counted, holds_missing, marked, observes
+from pyvae.inspection.enumeration import enumerated_traces, marginal_terms, refuse_summed_out
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing, trace_programs
 from pyvae.inspection.nonfinite import Culprit, first_nonfinite_site
@@ -11,14 +12,16 @@ from pyvae.inspection.sites import (
     PARTICLES,
     as_matrix,
     check_latents,
-    elements,
+    element_log_probs,
     guide_observations,
     guide_terms,
     has_density,
     has_support,
     in_words,
+    instead_of_latents,
     is_discrete,
     is_factor,
+    is_summed_out,
     site_rows,
     stochastic_sites,
     summed_but,
@@ -42,7 +45,8 @@ __all__ = [
     "counted",
     "density",
     "device_of",
-    "elements",
+    "element_log_probs",
+    "enumerated_traces",
     "first_nonfinite_site",
     "guide_observations",
     "guide_terms",
@@ -51,13 +55,17 @@ __all__ = [
     "holds_missing",
     "in_words",
     "inspect_pair",
+    "instead_of_latents",
     "is_discrete",
     "is_factor",
+    "is_summed_out",
+    "marginal_terms",
     "marked",
     "observes",
     "plate_factor",
     "plates_around",
     "reads_data",
+    "refuse_summed_out",
     "site_rows",
     "stochastic_sites",
     "summed_but",

@@ -11,6 +11,7 @@ from torch.distributions import Distribution, constraints
 from pyvae.errors import DataError, PairError, first_lines
 from pyvae.inspection.elements import counted
 from pyvae.inspection.inspection import Inspection
+from pyvae.inspection.plates import to_event_advice
 from pyvae.inspection.sites import has_support, in_words, is_discrete, stochastic_sites, support_in_words, unwrapped
 
 __all__ = ["check_data", "check_measures", "check_shapes", "validated_sites"]
@@ -35,7 +36,7 @@ def check_data(inspection: Inspection) -> None:
             raise DataError(
                 f"site {name!r} observes data of shape {tuple(value.shape)}, where a draw of its distribution has "
                 f"shape {tuple(distribution.shape())}: one row per datapoint, of event shape "
-                f"{tuple(distribution.event_shape)}"
+                f"{tuple(distribution.event_shape)}{to_event_advice(site)}"
             )
         distribution = unwrapped(distribution)
         if not distribution._validate_args:  # switched off, as Pyro's own VAE does to train on grey values
@@ -126,4 +127,6 @@ def check_shapes(inspection: Inspection) -> None:
                 try:
                     check_site_shape(site, max_plate_nesting=float("inf"))
                 except ValueError as error:
-                    raise PairError(f"site {name!r}: {first_lines(error)}") from error
+                    advice, message = to_event_advice(site), first_lines(error)
+                    message = message.split("\n  Try")[0] if advice else message  # Pyro's own advice is longer
+                    raise PairError(f"site {name!r}: {message}{advice}") from error

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyvae.inspection.sites import guide_terms, stochastic_sites, summed_but
 
-__all__ = ["LogTerms", "density"]
+__all__ = ["LogTerms", "density", "log_density", "log_terms"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,12 @@ class LogTerms:
 
 
 def density(site: dict, dims: Sequence[int]) -> Tensor:
-    """The log density of a site, unscaled, summed in float64 over all batch dimensions but ``dims``.
+    """The log density of a site, unscaled, summed in float64 over all batch dimensions but ``dims``."""
+    return summed_but(log_density(site), dims)
+
+
+def log_density(site: dict) -> Tensor:
+    """The log density of a site, unscaled, for each element of its batch, in float64.
 
     Independent event dimensions are summed here, not in the distribution: a float32 sum over the pixels of an image
     loses the digits in which the importance weights of a good guide differ.
@@ -45,7 +50,7 @@ def density(site: dict, dims: Sequence[int]) -> Tensor:
     log_prob = fn.log_prob(value)
     if events:
         log_prob = _summed(log_prob.flatten(-events))
-    return summed_but(scale_and_mask(log_prob.double(), mask=site["mask"]), dims)
+    return scale_and_mask(log_prob.double(), mask=site["mask"])
 
 
 def _summed(log_prob: Tensor) -> Tensor:

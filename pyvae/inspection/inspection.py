@@ -1,5 +1,6 @@
 """The structure of a pair, found by running it once: its sites, its data plate, its parameters."""
 
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,8 +19,8 @@ from pyvae.core.rows import columns_of
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError, first_lines
 from pyvae.inspection.elements import check_masks
 from pyvae.inspection.memory import OutputMeter
-from pyvae.inspection.plates import plate_of_all, plates_around
-from pyvae.inspection.sites import check_latents, guide_terms, is_factor, stochastic_sites, unwrapped
+from pyvae.inspection.plates import plate_of_all, plates_around, to_event_advice
+from pyvae.inspection.sites import check_latents, guide_terms, is_factor, is_summed_out, stochastic_sites, unwrapped
 
 __all__ = ["Inspection", "device_of", "inspect_pair", "takes_missing", "trace_programs"]
 
@@ -73,7 +74,7 @@ class Inspection:
             PairError: if there is none, or guide and model do not have the same latent sites, or mask them otherwise.
         """
         guide, model = stochastic_sites(self.guide), stochastic_sites(self.model)
-        check_latents(guide, model)
+        check_latents(guide, model, sums=True)
         points = [n for n in self.latents if isinstance(unwrapped(guide[n]["fn"]), Delta)]
         if self.auxiliary and not points:
             warnings.warn(
@@ -89,8 +90,15 @@ class Inspection:
 
     @property
     def latents(self) -> tuple[str, ...]:
-        """The names of the model's latent sites, in order."""
-        return tuple(n for n, s in stochastic_sites(self.model).items() if not s["is_observed"])
+        """The names of the model's latent sites, in order, but those that are summed out."""
+        sites = stochastic_sites(self.model).items()
+        return tuple(n for n, s in sites if not s["is_observed"] and n not in self.summed_out)
+
+    @cached_property
+    def summed_out(self) -> tuple[str, ...]:
+        """The names of the latents that the model enumerates and the guide does not draw."""
+        guide = stochastic_sites(self.guide)
+        return tuple(n for n, s in stochastic_sites(self.model).items() if is_summed_out(n, s, guide))
 
     @property
     def auxiliary(self) -> tuple[str, ...]:
@@ -211,5 +219,14 @@ def _traced(pair: nn.Module, args: Sequence[object]) -> tuple[Trace, Trace]:
         hint = " (the data hold NaN; networks that see them must know, as networks.ObservedOnly does)" if gaps else ""
         raise PairError(
             f"{type(pair).__name__}.{started[-1]} failed on a batch of shapes {_describe(args)}{hint}: "
-            f"{first_lines(error)}"
+            f"{first_lines(error)}{_advice(error)}"
         ) from error
+
+
+def _advice(error: Exception) -> str:
+    """What to write where a site does not fit into its plates, which Pyro's message does not say."""
+    if "Shape mismatch inside plate" not in str(error):
+        return ""
+    messages = [frame.f_locals.get("msg") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    sites = [m for m in messages if isinstance(m, dict) and "cond_indep_stack" in m]
+    return to_event_advice(sites[-1]) if sites else ""

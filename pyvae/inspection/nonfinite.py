@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from pyvae.core.tensors import numbers_of
-from pyvae.inspection.sites import elements, has_support, in_words, stochastic_sites, support_in_words, unwrapped
+from pyvae.inspection.sites import (
+    element_log_probs,
+    has_support,
+    in_words,
+    stochastic_sites,
+    support_in_words,
+    unwrapped,
+)
 
 __all__ = ["Culprit", "first_nonfinite_site"]
 
@@ -48,10 +55,11 @@ def first_nonfinite_site(
     sites = [(program, name, s) for program, trace in programs for name, s in stochastic_sites(trace).items()]
     for is_bad in (lambda d: ~(d < torch.inf), lambda d: d == -torch.inf):
         for program, name, site in sites:
-            density, value, fn = elements(site)
+            density, value, fn = element_log_probs(site)
             bad = is_bad(density)
             dims = [f.dim for f in site["cond_indep_stack"] if f.name == plate and f.vectorized]
-            axis = len(site["fn"].batch_shape) + dims[0] if dims else -1  # negative where all rows share the density
+            events = len(fn.batch_shape) - len(site["fn"].batch_shape)
+            axis = bad.dim() - events + dims[0] if dims else -1  # negative where all rows share the density
             if row is not None and axis >= 0 and bad.shape[axis] > 1:
                 rows = torch.arange(bad.shape[axis], device=bad.device) % size == row
                 bad = bad & rows.reshape(-1, *[1] * (bad.dim() - axis - 1))

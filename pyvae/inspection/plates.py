@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 
 from pyvae.errors import PairError
-from pyvae.inspection.sites import PARTICLES
+from pyvae.inspection.sites import PARTICLES, unwrapped
 
-__all__ = ["choose_plate", "plate_factor", "plate_of_all", "plates_around"]
+__all__ = ["choose_plate", "plate_factor", "plate_of_all", "plates_around", "refuse_loops", "to_event_advice"]
 
 Plate = tuple[str, int, int, int]
 
@@ -32,12 +32,46 @@ def plates_around(
     common: set[Plate] | None = None
     for key, site in sites:
         frames = [f for f in site["cond_indep_stack"] if f.vectorized and f.name != PARTICLES]
-        here = {(f.name, f.dim, f.size, f.full_size or f.size) for f in frames}
+        sizes = [(f.size, f.full_size or f.size) if f.size > 0 else (_length(site, f.dim),) * 2 for f in frames]
+        here = {(f.name, f.dim, *size) for f, size in zip(frames, sizes, strict=True)}
         here = set(filter(keep, here))
         common = here if common is None else common & here
         if not common:
             return set(), key
     return common or set(), None
+
+
+def _length(site: Mapping, dim: int) -> int:
+    """The length of a site in a plate that was declared without a size."""
+    shape = site["fn"].batch_shape
+    return shape[dim] if len(shape) >= -dim else 1
+
+
+def refuse_loops(program: str, sites: Mapping[str, Mapping], size: int) -> None:
+    """Refuse sites that a program draws one datapoint at a time, outside of all vectorized plates.
+
+    Raises:
+        PairError: naming the site, and the lines to write.
+    """
+    for name, site in sites.items():
+        frames = site["cond_indep_stack"]
+        loops = [f.name for f in frames if not f.vectorized and size in (f.size, f.full_size)]
+        if loops and not any(f.vectorized and size in (f.size, f.full_size, _length(site, f.dim)) for f in frames):
+            raise PairError(
+                f"site {name!r} of the {program} is one of a loop over the data, for … in pyro.plate({loops[0]!r}, …): "
+                f"vectorize it, with pyro.plate({loops[0]!r}, len(x)): and one pyro.sample of all rows together"
+            )
+
+
+def to_event_advice(site: Mapping) -> str:
+    """What to write where a site has more batch dimensions than plates around it; empty if it has not."""
+    fn = site["fn"]
+    shape = tuple(site["value"].shape if site["is_observed"] else fn.shape())
+    plates = max((-f.dim for f in site["cond_indep_stack"] if f.vectorized), default=0)
+    events = len(shape) - plates - len(unwrapped(fn).event_shape)
+    if not plates or len(fn.batch_shape) <= plates or events < 1:
+        return ""
+    return f". Its values have shape {shape}: use .to_event({events}), so that {shape[plates:]} is the event"
 
 
 def choose_plate(plates: set[tuple]) -> tuple:
@@ -65,6 +99,8 @@ def plate_of_all(guide: Mapping[str, Mapping], model: Mapping[str, Mapping], siz
     """
     sites = {("guide", name): site for name, site in guide.items()}
     sites |= {("model", name): site for name, site in model.items()}
+    for program, its in (("guide", guide), ("model", model)):
+        refuse_loops(program, its, size)
     plates, outside = plates_around(sites.items(), lambda plate: plate[2] == size)
     if outside:
         program, name = outside
@@ -72,6 +108,6 @@ def plate_of_all(guide: Mapping[str, Mapping], model: Mapping[str, Mapping], siz
         raise PairError(
             f"site {name!r} of the {program} lies outside of the data plate: batch shape {tuple(fn.batch_shape)} and "
             f"event shape {tuple(fn.event_shape)} for {size} data. Weights per datapoint exist only if one pyro.plate "
-            "over the data holds every site"
+            f"over the data holds every site{to_event_advice(sites[program, name])}"
         )
     return choose_plate({plate[:2] for plate in plates})

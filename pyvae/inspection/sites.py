@@ -1,6 +1,6 @@
 """The sites of a traced program, and their densities."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from pyro.distributions import Unit
@@ -19,20 +19,21 @@ __all__ = [
     "WRAPPERS",
     "as_matrix",
     "check_latents",
-    "elements",
+    "element_log_probs",
     "guide_observations",
     "guide_terms",
     "has_density",
     "has_support",
     "in_words",
+    "instead_of_latents",
     "is_discrete",
     "is_factor",
+    "is_summed_out",
     "site_rows",
     "stochastic_sites",
     "summed_but",
     "support_in_words",
     "unwrapped",
-    "without_obs_mask",
 ]
 
 PARTICLES = "num_particles_vectorized"  # the plate that Pyro's objectives put around the programs
@@ -75,7 +76,7 @@ def unwrapped(distribution: Distribution) -> Distribution:
     return distribution
 
 
-def elements(site: dict) -> tuple[Tensor, Tensor, Distribution]:
+def element_log_probs(site: dict) -> tuple[Tensor, Tensor, Distribution]:
     """The log densities of the elements of a site's value, unscaled and 0 where masked; the value; their distribution.
 
     Independent event dimensions are not summed.
@@ -97,11 +98,16 @@ def summed_but(log_prob: Tensor, dims: Sequence[int]) -> Tensor:
     return log_prob.sum(others) if others else log_prob
 
 
-def check_latents(guide: dict[str, dict], model: dict[str, dict]) -> None:
+def is_summed_out(name: str, site: dict, guide: Mapping[str, dict]) -> bool:
+    """Whether a latent site of the model is one that is enumerated there, and that the guide does not draw."""
+    return not site["is_observed"] and name not in guide and site["infer"].get("enumerate") == "parallel"
+
+
+def check_latents(guide: dict[str, dict], model: dict[str, dict], sums: bool = False) -> None:
     """Refuse latent sites of one program alone, of which importance weights would be wrong.
 
     A guide may have factors, and latents that it marks by ``infer={"is_auxiliary": True}``, of which the model's
-    latents are functions.
+    latents are functions. ``sums`` says that the latents which the model enumerates are summed out.
 
     Raises:
         PairError: naming the sites.
@@ -109,16 +115,22 @@ def check_latents(guide: dict[str, dict], model: dict[str, dict]) -> None:
     latent = {n for n, site in model.items() if not site["is_observed"]}
     drawn = {n for n, site in guide.items() if not site["is_observed"]}
     extra = {n for n in drawn - latent if n in model or not guide[n]["infer"].get("is_auxiliary")}
-    for one, other, names in (("guide", "model", extra), ("model", "guide", latent - drawn)):
+    missing = {n for n in latent - drawn if not (sums and is_summed_out(n, model[n], guide))}
+    for one, other, names in (("guide", "model", extra), ("model", "guide", missing)):
         if names:
             raise PairError(
                 f"the {one} samples {sorted(names)}, which the {other} does not; expected the same latents in both"
-                + (without_obs_mask(names) if one == "model" else "")
+                + (instead_of_latents(names, model) if one == "model" else "")
             )
 
 
-def without_obs_mask(latents: Collection[str]) -> str:
-    """What to write where the guide lacks these latents, if Pyro has made one of them of a site with an obs_mask."""
+def instead_of_latents(missing: Collection[str], model: Mapping[str, dict]) -> str:
+    """What to write where the guide lacks these latents of the model, as the end of a message; may be empty."""
+    return _without_obs_mask(missing) or _sum_them_out(missing, model)
+
+
+def _without_obs_mask(latents: Collection[str]) -> str:
+    """Advice on the latents that Pyro makes of a site with an obs_mask."""
     for split in sorted(latents):
         if (name := split.removesuffix("_unobserved")) != split:
             return (
@@ -127,6 +139,16 @@ def without_obs_mask(latents: Collection[str]) -> str:
                 "guide, under pyro.poutine.mask(mask=~mask)"
             )
     return ""
+
+
+def _sum_them_out(names: Collection[str], model: Mapping[str, dict]) -> str:
+    """Advice on discrete latents of the model alone; empty if some are not."""
+    if not names or not all(model[n]["fn"].has_enumerate_support for n in names):
+        return ""
+    return (
+        '; or, as they are discrete, sum them out: pyro.sample(…, infer={"enumerate": "parallel"}) in the model, and '
+        "TraceEnum_ELBO() as the objective"
+    )
 
 
 def has_support(distribution: Distribution) -> bool:

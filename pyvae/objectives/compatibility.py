@@ -3,7 +3,7 @@
 import warnings
 
 from pyro.contrib.cevae import TraceCausalEffect_ELBO
-from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceMeanField_ELBO, TraceTailAdaptive_ELBO
+from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceEnum_ELBO, TraceMeanField_ELBO, TraceTailAdaptive_ELBO
 
 from pyvae.errors import PairError
 from pyvae.inspection.inspection import Inspection
@@ -30,6 +30,11 @@ def check_objective(objective: ELBO, inspection: Inspection) -> None:
         PairError: naming the site, and the objective to use instead.
     """
     guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
+    if inspection.summed_out and not isinstance(objective, TraceEnum_ELBO):
+        raise PairError(
+            f"the model sums {list(inspection.summed_out)} out, which {type(objective).__name__} cannot; use "
+            "TraceEnum_ELBO(), or let the guide sample them"
+        )
     if isinstance(objective, PerDatapointELBO | WeightedELBO):
         for name in set(guide) & set(inspection.latents):
             objective.check_site(name, guide[name], inspection.model.nodes[name])

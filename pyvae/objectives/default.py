@@ -16,13 +16,13 @@ __all__ = ["default_objective", "with_plate_nesting"]
 def default_objective(inspection: Inspection) -> ELBO:
     """The default objective: ``TraceMeanField_ELBO`` where every KL(q ‖ p) has a closed form, else ``Trace_ELBO``.
 
-    ``TraceEnum_ELBO`` if the guide asks for a site to be enumerated; ``TraceCausalEffect_ELBO`` if it observes, as it
-    adds the log probability of what the guide observes to the ELBO, where others would subtract it or leave it out.
+    ``TraceEnum_ELBO`` if a site is to be enumerated, in the guide or in the model alone; ``TraceCausalEffect_ELBO`` if
+    the guide observes, as it adds the log probability of that to the ELBO, where others subtract it or leave it out.
 
     Which closed forms count is said at :func:`pyvae.objectives.divergences.analytic_sites`.
     """
     guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
-    if any(site["infer"].get("enumerate") for site in guide.values()):
+    if inspection.summed_out or any(site["infer"].get("enumerate") for site in guide.values()):
         return TraceEnum_ELBO(max_plate_nesting=inspection.max_plate_nesting)
     if guide_observations(inspection.guide):
         return TraceCausalEffect_ELBO()

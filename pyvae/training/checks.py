@@ -22,7 +22,8 @@ from pyvae.inspection.base_measures import what_counts
 from pyvae.inspection.checks import check_data, check_measures, check_shapes
 from pyvae.inspection.elements import check_masks
 from pyvae.inspection.inspection import Inspection, inspect_pair
-from pyvae.inspection.sites import stochastic_sites, without_obs_mask
+from pyvae.inspection.plates import refuse_loops
+from pyvae.inspection.sites import instead_of_latents, stochastic_sites
 from pyvae.training.logs import tensorboard_class
 
 __all__ = ["check_arguments", "check_pair", "make_optimizer", "make_schedule"]
@@ -150,13 +151,16 @@ def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> I
         raise PairError(f"{type(pair).__name__} has no parameters that require gradients; there is nothing to train")
     if not inspection.observed:
         raise PairError("the model observes nothing when it is given data; expected a sample site with obs=x")
+    for program in ("guide", "model"):
+        refuse_loops(program, stochastic_sites(getattr(inspection, program)), inspection.size)
     guide = {n: s for n, s in stochastic_sites(inspection.guide).items() if not s["is_observed"]}
     missing = set(inspection.latents) - set(guide)
     extra = {n for n, s in guide.items() if not s["infer"].get("is_auxiliary")} - set(inspection.latents)
     if missing or extra:
         raise PairError(
             f"guide and model differ in their latent sites: {sorted(missing)} are in the model alone, "
-            f"{sorted(extra)} in the guide alone; give them the same names{without_obs_mask(missing)}"
+            f"{sorted(extra)} in the guide alone; give them the same names"
+            + instead_of_latents(missing, inspection.model.nodes)
         )
     check_masks(guide, stochastic_sites(inspection.model))
     check_data(inspection)

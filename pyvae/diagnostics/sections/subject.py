@@ -22,6 +22,7 @@ from pyvae.evaluation.evaluate import over_data
 from pyvae.evaluation.log_weights import T
 from pyvae.inspection.densities import LogTerms
 from pyvae.inspection.elements import counted, holds_missing, marked, observes
+from pyvae.inspection.enumeration import refuse_summed_out
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, trace_programs
 from pyvae.inspection.sites import as_matrix, is_discrete, unwrapped
@@ -68,7 +69,9 @@ class Subject:
     @cached_property
     def inspection(self) -> Inspection:
         """A run on a few of the data."""
-        return inspect_data(self.pair, self.batches)
+        inspection = inspect_data(self.pair, self.batches)
+        refuse_summed_out(inspection, "a diagnosis")
+        return inspection
 
     @cached_property
     def dim(self) -> int:
