@@ -21,7 +21,7 @@ from pyvae.inspection.enumeration import enumerated_traces
 from pyvae.inspection.inspection import Inspection, inspect_pair, takes_missing
 from pyvae.inspection.memory import OutputMeter
 from pyvae.inspection.nonfinite import first_nonfinite_site
-from pyvae.inspection.sites import elements, stochastic_sites
+from pyvae.inspection.sites import element_log_probs, stochastic_sites
 
 __all__ = ["DEFAULT_MEMORY", "LogTermsMap", "log_weights"]
 
@@ -201,7 +201,7 @@ def _bytes(inspection: Inspection) -> int:
     if inspection.summed_out:
         with inspection.at_rest(), OutputMeter(inspection.pair) as meter:
             traces = enumerated_traces(inspection.pair, inspection.arguments, inspection.max_plate_nesting)
-            sizes = [elements(s)[0].numel() for t in traces for s in stochastic_sites(t).values()]
+            sizes = [element_log_probs(s)[0].numel() for t in traces for s in stochastic_sites(t).values()]
         return meter.bytes + 32 * sum(sizes)
     values = (s["value"] for t in traces for s in stochastic_sites(t).values())
     return outputs + sum(32 * v.numel() for v in values if isinstance(v, Tensor))
