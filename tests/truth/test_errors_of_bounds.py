@@ -169,6 +169,8 @@ def test_draws_behind_the_error_of_a_data_set():
 def test_without_draws_to_count_the_error_is_a_number():
     estimate = Estimate(torch.zeros(2), torch.tensor([0.3, 0.4]), 10)
     assert (estimate.draws_behind_error, estimate.error_is_at_least, estimate.caution) == (math.inf, False, "")
+    exact = Estimate(torch.zeros(2), torch.zeros(2), 10, draws_behind=torch.full((2,), math.inf))
+    assert exact.draws_behind_error == math.inf
     single = likelihood_estimate(torch.zeros(1, 4).double())
     assert math.isnan(single.standard_error)
     assert not single.error_is_at_least

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from pyvae.errors import ArgumentError
+from pyvae.errors import ArgumentError, PairError
 from pyvae.quantizers import FiniteScalarQuantizer, ResidualQuantizer, SoftmaxQuantizer, VectorQuantizer
+from pyvae.quantizers.quantizer import checksum
 from tests.truth.quantizers import with_codebook
 
 
@@ -84,6 +85,49 @@ def test_averages_follow_the_dtype_of_32_bits_and_more():
     assert quantizer.averages.dtype == torch.float32
 
 
+def test_moving_one_module_alone_and_to_a_device_without_memory():
+    quantizer = VectorQuantizer(4, 3, decay=0.9, code_dim=2)
+    quantizer._apply(lambda t: t.double(), recurse=False)
+    assert (quantizer.averages.dtype, quantizer.project_in.weight.dtype) == (torch.float64, torch.float32)
+    quantizer.to("meta", torch.bfloat16)
+    assert {b.device.type for b in quantizer.buffers()} == {"meta"}
+    half = FiniteScalarQuantizer([4, 5]).bfloat16()
+    assert half(torch.randn(3, 2).bfloat16()).vectors.dtype == torch.bfloat16
+
+
+def test_states_of_the_older_layout_that_are_not_whole_are_left_alone():
+    quantizer = VectorQuantizer(4, 3, decay=0.9)
+    state = {"counts": torch.full((4,), 257.0), "sums": torch.ones(4, 3).bfloat16()}
+    quantizer.renew_state(state, "")
+    assert state["averages"].tolist() == [[257.0, 1.0, 1.0, 1.0]] * 4  # which has no digit for 257 in 16 bits
+    for broken in (
+        {"counts": torch.ones(4)},
+        {"sums": torch.ones(4, 3)},
+        {"counts": torch.ones(3), "sums": torch.ones(4, 3)},
+    ):
+        kept = dict(broken)
+        quantizer.renew_state(broken, "")
+        assert broken.keys() == kept.keys()
+
+
+def test_a_checksum_sees_both_parts_of_complex_numbers():
+    z = torch.tensor([1 + 2j, 3 - 1j])
+    sums = {int(checksum([t])) for t in (z, z + 1e-6, z + 1e-6j)}
+    assert len(sums) == 3
+    expected = sum(torch.tensor([1.0, 2.0, 3.0, -1.0]).view(torch.int32).tolist())
+    assert int(checksum([z])) == expected
+    with pytest.raises(ArgumentError, match=r"^watched is empty; expected the tensors that the optimizer changes$"):
+        checksum([])
+
+
+def test_codes_of_another_number_of_levels():
+    quantizer = ResidualQuantizer([VectorQuantizer(4, 3, decay=0.9) for _ in range(2)])
+    with pytest.raises(ValueError, match="shorter"):
+        quantizer.embed(torch.zeros(5, 1, dtype=torch.int64))
+    with pytest.raises(PairError, match=r"^ResidualQuantizer was given codes of shape \(5, 1\); expected \(5, 2\)$"):
+        quantizer.update(torch.zeros(5, 3), torch.zeros(5, 1, dtype=torch.int64))
+
+
 def test_scales_count_and_length_of_a_new_codebook():
     """Uniform over ±1 / K, each counted once."""
     for kwargs in ({}, {"decay": 0.9}):
@@ -93,7 +137,7 @@ def test_scales_count_and_length_of_a_new_codebook():
     assert quantizer.counts.tolist() == [1.0] * 50
     assert torch.equal(quantizer.sums, quantizer.codebook)
     assert not quantizer.pending.any()
-    assert int(quantizer.pending_checksum) == 0
+    assert (int(quantizer.pending_checksum), quantizer.pending_checksum.dtype) == (0, torch.int64)
     torch.testing.assert_close(VectorQuantizer(6, 4, cosine=True).codebook.norm(dim=-1), torch.ones(6))
     small = VectorQuantizer(6, 4, code_dim=2)
     assert (small.codebook.shape, small.project_in.weight.shape, small.project_out.weight.shape) == (
