@@ -14,7 +14,7 @@ from pyvae.diagnostics import SECTIONS, sections
 from pyvae.distributions import PartiallyObserved
 
 N, T = 400, 5
-JUNK = 3.0
+JUNK, PADDING = 3.0, -50.0
 
 
 def lengths(count=N):
@@ -35,7 +35,9 @@ class Local(nn.Module):
             self.draw("x", dist.Normal(z, 1.0), mask, obs=x)
 
     def guide(self, x, mask):
-        loc = torch.where(mask, self.weight * x + self.shift, JUNK)
+        # as of a network that knows no other padding
+        strange = torch.where(mask, 0.0, x - PADDING).abs().sum(-1, keepdim=True)
+        loc = torch.where(mask, self.weight * x + self.shift + strange, JUNK)
         with pyro.plate("data", len(x), dim=-2 if self.how == "plates" else -1):
             self.draw("z", dist.Normal(loc, self.width), mask)
 
@@ -48,7 +50,7 @@ class Local(nn.Module):
     @staticmethod
     def data():
         mask = lengths()
-        return torch.where(mask, 2**0.5 * torch.randn(N, T), -50.0), mask
+        return torch.where(mask, 2**0.5 * torch.randn(N, T), PADDING), mask
 
 
 class Path(nn.Module):
@@ -103,7 +105,7 @@ class Path(nn.Module):
             z = z if t == 0 else 0.8 * z + 0.7 * torch.randn(N)
             path.append(z + 0.8 * torch.randn(N))
         mask = lengths() if self.masked else torch.rand(N, T) < 0.6
-        return torch.stack(path, -1).masked_fill(~mask, -50.0 if self.masked else torch.nan), mask
+        return torch.stack(path, -1).masked_fill(~mask, PADDING if self.masked else torch.nan), mask
 
 
 class Split(nn.Module):
@@ -154,6 +156,24 @@ def test_an_exact_posterior_of_padded_data_has_no_advice(name):
     assert len(diagnosis.sections["latents"].table) == (1 if name == "obs_mask" else T)
 
 
+def test_the_kl_of_a_step_is_what_the_elbo_has_of_it():
+    pair = Path(masked=True)
+    data = pair.data()
+    diagnosis = pyvae.diagnose(pair, data, 25, 0, [sections.latents], progress=False)
+    for name, term in pyvae.elbo(pair, data, num_particles=300, seed=0).kl_terms.items():
+        assert diagnosis[f"KL of {name}"].value == pytest.approx(float(term.mean()), abs=0.02)
+
+
+@pytest.mark.parametrize("how", ["plates", "events"])
+def test_a_collapse_shows_beside_padding(how):
+    x, mask = Local.data()
+    pair = Local(how, width=1.0)
+    with torch.no_grad():
+        pair.weight.zero_()
+    diagnosis = pyvae.diagnose(pair, (x, mask), 25, 0, [sections.latents], progress=False)
+    assert (diagnosis["collapsed dimensions"].value, diagnosis["active dimensions"].value) == (T, 0)
+
+
 @pytest.mark.parametrize("how", ["plates", "events"])
 def test_figures_of_latents_are_those_of_what_counts(how):
     pair, (x, mask) = Local(how, width=0.6), Local.data()
@@ -196,9 +216,12 @@ def test_the_refinement_leaves_alone_what_is_masked():
 
 
 def test_data_that_do_not_fit_are_found_beside_padding():
-    pair, (x, mask) = Local("plates"), Local.data()
-    wide = torch.where(mask, 2 * x, x)
+    pair, (x, mask) = Local("plates"), (part[:150] for part in Local.data())
+    wide = torch.where(mask, 1.5 * x, x)
     diagnosis = pyvae.diagnose(pair, (wide, mask), 25, 0, [sections.predictive], progress=False)
+    table = diagnosis.sections["predictive"].table.groupby("statistic")["data"].first()
+    assert table["mean"] == pytest.approx(float(wide[mask].mean()), abs=1e-6)
+    assert table["standard deviation"] == pytest.approx(float(wide[mask].std(correction=0)), rel=1e-5)
     assert diagnosis["Bayesian p-value, prior"].value < 0.01
     assert any("another" in line for line in diagnosis.advice)
 
@@ -206,13 +229,14 @@ def test_data_that_do_not_fit_are_found_beside_padding():
 @pytest.mark.filterwarnings("error")
 def test_steps_that_no_datapoint_has_are_no_dimensions():
     x, mask = Local.data()
-    mask[:, -1] = False
+    x[:, -1], mask[:, -1] = PADDING, False
     asked = [s for s in SECTIONS if s is not sections.inference_gap]
     diagnosis = pyvae.diagnose(Local("events"), (x, mask), 25, 0, asked, progress=False)
     assert not diagnosis.advice
     for name in ("calibration", "latents", "aggregated_posterior"):
         assert list(diagnosis.sections[name].table["dimension"]) == list(range(T - 1))
-    nothing = pyvae.diagnose(Local("events"), (x, torch.zeros_like(mask)), 25, 0, asked, progress=False)
+    none = (torch.full_like(x, PADDING), torch.zeros_like(mask))
+    nothing = pyvae.diagnose(Local("events"), none, 25, 0, asked, progress=False)
     assert not nothing.advice
     skipped = {name: section.skipped for name, section in nothing.sections.items()}
     assert "all elements of ['z'] are masked" in skipped["calibration"]

@@ -174,6 +174,14 @@ def test_probabilities_have_no_units_and_only_x_has_those_of_x():
     assert figure == pytest.approx(float(nats / 3 / math.log(2)), rel=1e-5)
 
 
+def test_probabilities_of_counts_are_not_changed_by_a_scale():
+    x, units = torch.poisson(torch.full((N, D), 3.0)), datasets.Units(torch.tensor(2.0).log(), "pairs of x")
+    pair = Constant(lambda x: pyro.sample("x", dist.Poisson(torch.full((D,), 3.0)).to_event(1), obs=x))
+    figure, told = bits(pair, InMemory(x, units=units))
+    assert figure == pytest.approx(float(-dist.Poisson(3.0).log_prob(x).mean() / math.log(2)), rel=1e-5)
+    assert told == "x as preprocessed"
+
+
 def test_a_pair_that_observes_no_site_of_the_data_as_they_are_is_told_of_as_preprocessed():
     data = datasets.standardization(splits(torch.randn(N, D) * 4))
     pair = Constant(lambda x: pyro.sample("x", dist.Normal(torch.zeros(D), 1.0).to_event(1), obs=x.flip(1)))
