@@ -15,11 +15,13 @@ for copy in (HERE / "tutorials").glob("*.md"):
 for tutorial in (HERE.parent / "tutorials").glob("*.md"):
     shutil.copy2(tutorial, HERE / "tutorials")
 
-# The table of compatibility is made by the tests.
+# The tables of compatibility are made by the tests.
 sys.path.insert(0, str(HERE.parent))
+from tests.clients import pyro_examples_table  # noqa: E402
 from tests.conformance.matrix import page  # noqa: E402
 
 (HERE / "reference" / "combinations.md").write_text(page())
+(HERE / "reference" / "pyro_examples.md").write_text(pyro_examples_table.page())
 
 project = "pyvae"
 author = "the pyvae authors"

@@ -8,7 +8,7 @@ from pyro.util import check_site_shape
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from pyvae.errors import DataError, PairError, first_lines
+from pyvae.errors import DataError, PairError, errors_as, first_lines
 from pyvae.inspection.elements import counted
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.plates import to_event_advice
@@ -74,11 +74,11 @@ def check_measures(inspection: Inspection) -> None:
     guide, model = stochastic_sites(inspection.guide), stochastic_sites(inspection.model)
     for name in (n for n in inspection.latents if n in guide):
         q, p, value = unwrapped(guide[name]["fn"]), unwrapped(model[name]["fn"]), model[name]["value"]
-        if isinstance(q, Delta) or isinstance(p, Delta):
+        if isinstance(p, Delta):
             continue
         kinds = ["probabilities" if is_discrete(fn) else "a density" for fn in (q, p)]
         ours, theirs = type(q).__name__, type(p).__name__
-        if kinds[0] != kinds[1] and has_support(q) and has_support(p):
+        if kinds[0] != kinds[1] and not isinstance(q, Delta) and has_support(q) and has_support(p):
             raise PairError(
                 f"site {name!r} has {kinds[0]} in the guide ({ours}) and {kinds[1]} in the model ({theirs}), whose "
                 "ratio means nothing: relax both, as by RelaxedOneHotCategorical or RelaxedBernoulli, or have a "
@@ -122,7 +122,8 @@ def check_shapes(inspection: Inspection) -> None:
     """
     with torch.no_grad():
         for trace in (inspection.guide, inspection.model):
-            trace.compute_log_prob()
+            with errors_as(PairError, "a density cannot be computed"):
+                trace.compute_log_prob()
             for name, site in stochastic_sites(trace).items():
                 try:
                     check_site_shape(site, max_plate_nesting=float("inf"))

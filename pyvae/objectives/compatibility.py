@@ -7,7 +7,7 @@ from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceEnum_ELBO, Tra
 
 from pyvae.errors import PairError
 from pyvae.inspection.inspection import Inspection
-from pyvae.inspection.sites import guide_observations, stochastic_sites, unwrapped
+from pyvae.inspection.sites import guide_observations, guide_terms, stochastic_sites, unwrapped
 from pyvae.objectives.per_datapoint import PerDatapointELBO
 from pyvae.objectives.weighted import WeightedELBO
 
@@ -60,7 +60,8 @@ def check_objective(objective: ELBO, inspection: Inspection) -> None:
             "objectives.VariationalRenyiBound"
         )
     if type(objective) is TraceMeanField_ELBO:
-        _refuse_unreparametrized(guide, "TraceMeanField_ELBO", "Trace_ELBO or TraceGraph_ELBO")
+        alone = {n: inspection.guide.nodes[n] for n in guide_terms(inspection.guide, inspection.model)}
+        _refuse_unreparametrized(guide | alone, "TraceMeanField_ELBO", "Trace_ELBO or TraceGraph_ELBO")
         order = [n for n in guide if n in inspection.latents]
         for ours, theirs in zip(order, inspection.latents, strict=False):
             if ours != theirs:

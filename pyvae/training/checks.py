@@ -146,6 +146,7 @@ def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> I
         raise PairError(
             f"the parameters {list(inspection.stray)} live in Pyro's param store alone, where fit does not see them; "
             "make them attributes of the pair: nn.Parameter, or pyro.nn.PyroParam for constrained ones"
+            f"{_line(inspection)}"
         )
     if not any(p.requires_grad for p in pair.parameters()):
         raise PairError(f"{type(pair).__name__} has no parameters that require gradients; there is nothing to train")
@@ -172,6 +173,22 @@ def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> I
         _ = inspection.plate
     _warn_of_kinds(inspection)
     return inspection
+
+
+def _line(inspection: Inspection) -> str:
+    """The line that makes an attribute of the first parameter that lives in Pyro's store alone."""
+    name = inspection.stray[0]
+    found = [t.nodes[name] for t in (inspection.guide, inspection.model) if name in t.nodes]
+    if not found:
+        return ""
+    shape = tuple(found[0]["value"].shape)
+    constraint = found[0]["kwargs"].get("constraint", constraints.real)
+    attribute = name.split(".")[-1] if name.split(".")[-1].isidentifier() else "parameter"
+    if constraint is constraints.real:
+        line = f"self.{attribute} = torch.nn.Parameter(…)"
+    else:
+        line = f"self.{attribute} = pyro.nn.PyroParam(…, constraint={constraint}), in a pyro.nn.PyroModule,"
+    return f". In __init__ write {line} with the first value, of shape {shape}; then use self.{attribute}"
 
 
 def _examples(batches: Batches, held_out: Batches | None) -> list[Example]:

@@ -161,3 +161,28 @@ def test_a_latent_without_its_event_dimension():
 
     with pytest.raises(pyvae.PairError, match=r"(?s)site z .*use .to_event\(1\)"):
         pyvae.fit(Flat(), torch.randn(20, 4), epochs=1, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            {},
+            r"write self\.bias = torch\.nn\.Parameter\(…\) with the first value, of shape \(4,\); then use self\.bias",
+        ),
+        (
+            {"constraint": dist.constraints.positive},
+            r"write self\.bias = pyro\.nn\.PyroParam\(…, constraint=GreaterThan.*of shape \(4,\); then use self\.bias",
+        ),
+    ],
+)
+def test_parameters_by_pyro_param_are_told_to_be_attributes(arguments, line):
+    class Bare(Pair):
+        def model(self, x):
+            bias = pyro.param("bias", torch.ones(4), **arguments)
+            with self.plate(x):
+                z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(z @ self.w + bias, 1.0).to_event(1), obs=x)
+
+    with pytest.raises(pyvae.PairError, match=rf"\['bias'\] live in Pyro's param store alone.*{line}"):
+        pyvae.fit(Bare(), torch.randn(20, 4), epochs=1, progress=False)
