@@ -7,22 +7,8 @@ import torch
 
 import pyvae
 
-from . import pyro_examples as images
-from . import pyro_examples_counts as counts
-from . import pyro_examples_sequences as sequences
+from .pyros_programs import programs
 
-EXAMPLES = {
-    "vae": images.ImageVAE,
-    "ss_vae_M2": images.SemiSupervised,
-    "dmm": sequences.DeepMarkov,
-    "cvae": images.Conditional,
-    "air": images.AttendInferRepeat,
-    "contrib.cevae": images.CausalEffect,
-    "scanvi": counts.AnnotatedCounts,
-    "prodlda": counts.Topics,
-    "sparse_gamma_def": counts.SparseGamma,
-    "hmm": sequences.HiddenMarkov,
-}
 TOOLS = {
     "fit": lambda pair, data: pyvae.fit(pair, data, epochs=1, seed=0, progress=False),
     "elbo": lambda pair, data: pyvae.elbo(pair, data, num_particles=20, seed=0),
@@ -36,11 +22,11 @@ def outcome(example, tool):
     """ "✓", or the reason why not."""
     torch.manual_seed(0)
     pyro.clear_param_store()
-    pair = EXAMPLES[example]()
+    pair, data = programs()[example]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            TOOLS[tool](pair, pair.data())
+            TOOLS[tool](pair, data)
     except pyvae.PyvaeError as error:
         return str(error)
     return "✓"
@@ -49,20 +35,29 @@ def outcome(example, tool):
 def page():
     """The table, as a page of the documentation."""
     notes, lines = {}, []
-    for example in EXAMPLES:
+    for example, (pair, _) in programs().items():
         cells = []
         for tool in TOOLS:
             found = outcome(example, tool)
             cells.append(found if found == "✓" else f"[{notes.setdefault(found, len(notes) + 1)}](#notes)")
-        lines.append(f"| `{example}` | {EXAMPLES[example].__doc__.split(': ', 1)[-1]} | " + " | ".join(cells) + " |")
+        lines.append(f"| {example} | {pair.__doc__.splitlines()[0]} | " + " | ".join(cells) + " |")
     head = "| example | what is in it | " + " | ".join(f"`{tool}`" for tool in TOOLS) + " |"
     rule = "| --- | --- |" + " :-: |" * len(TOOLS)
-    told = [f"{number}. {reason}" for reason, number in notes.items()]
-    return "\n".join([_INTRODUCTION, head, rule, *lines, "\n## Notes\n", *told, ""])
+    said = [f"{number}. {reason}" for reason, number in notes.items()]
+    return "\n".join([_INTRODUCTION, head, rule, *lines, _REMARKS, "## Notes\n", *said, ""])
 
 
 _INTRODUCTION = """# Pyro's examples
 
 What each tool makes of the programs of Pyro's examples and tutorials, written small. This table is made by the tests. A
 number leads to the reason why a tool refuses.
+"""
+
+_REMARKS = """
+- `dmm, annealed`: training minimizes the weighted loss, which `fit` logs as `train_loss`; all figures called ELBO or KL
+  are without the weight.
+- `contrib.cevae`: the probability of what the guide observes belongs to no bound.
+- `scanvi`: a factor of the guide counts as part of log q, as in Pyro's objectives; it is no density here, and so the
+  figures are no bound on log p(x, y).
+- `prodlda`: batch norm takes the statistics of the batch in training; all figures are computed in evaluation mode.
 """
