@@ -20,6 +20,7 @@ from pyvae.objectives.compatibility import check_objective
 from pyvae.objectives.default import default_objective, with_plate_nesting
 from pyvae.training.checkpoints import save_epoch, start_or_resume
 from pyvae.training.checks import check_arguments, check_pair, make_optimizer, make_schedule
+from pyvae.training.cutting import BatchShapes
 from pyvae.training.eager_step import EagerStep, Loss, Update
 from pyvae.training.epochs import Epochs
 from pyvae.training.logs import tensorboard_writer
@@ -147,7 +148,10 @@ def fit(
     directory = None if checkpoint_dir is None else Path(checkpoint_dir)
     start_or_resume(state, directory, resume, processes)
     step = EagerStep(Loss(pair, objective, inspection, precision), Update(pair, made, clip_norm, processes))
-    trainer = Trainer(step, _traced_rows(inspection, batches, epochs, compile), None if compile else _MOST_OPERATIONS)
+    shapes = BatchShapes(inspection)
+    trainer = Trainer(
+        step, shapes, _traced_rows(inspection, batches, epochs, compile), None if compile else _MOST_OPERATIONS
+    )
     run = Epochs(trainer, state, batches, held_out, processes, inspection)
     with (
         restored_modes(pair),
