@@ -1,7 +1,7 @@
 """The forms in which data come, and the batches that a training loop takes from them."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,18 +16,22 @@ from torch.utils.data import (
 
 from pyvae.batching.sharding import Shard, ShardedSampler
 from pyvae.core.arguments import check_int
+from pyvae.core.modules import as_before_on_error
 from pyvae.core.random_streams import isolated_rng
 from pyvae.core.rows import PROBE_ROWS, example_of, example_rows
 from pyvae.core.tensors import check_tensors
 from pyvae.errors import DataError, errors_as
 from pyvae.inspection.checks import check_data, check_measures, check_shapes
 from pyvae.inspection.inspection import Inspection, device_of, inspect_pair, takes_missing
+from pyvae.inspection.own_rows import rows_explained
+from pyvae.inspection.rows import check_rows
 
 __all__ = ["Batches", "Data", "as_batches", "batches_for", "inspect_data"]
 
 Data = Tensor | Sequence[Tensor] | Dataset | DataLoader
 Batch = tuple[Tensor, ...]
 _MEASURED_ROWS = 4096  # of a batch that is evaluated
+_TOLD = 4  # of many things in an error
 _FORMS = "; expected tensors of equal shapes, or tuples of them"
 
 
@@ -90,8 +94,17 @@ class Batches:
         except TypeError:
             return None
 
+    def last_size(self) -> int | None:
+        """The number of rows of the last batch of a pass, if it is known."""
+        rows, source = self.size(), self.source
+        if not isinstance(source, DataLoader):
+            return self.shard.sizes(rows, self.batch_size)[-1] // self.shard.count
+        if rows is None or source.batch_size is None:
+            return None
+        return source.batch_size if source.drop_last else rows % source.batch_size or source.batch_size
+
     def shuffled(self, seed: int) -> Iterator[Batch]:
-        """This process's part of one pass in the random order of ``seed``.
+        """This process's part of one pass in the random order of ``seed``; one batch of all rows is in their own order.
 
         A ``DataLoader`` keeps its own sampler, reseeded.
 
@@ -100,7 +113,10 @@ class Batches:
         """
         if isinstance(self.source, DataLoader):
             return self._load(self._reseeded(self.source, seed))
-        order = torch.randperm(len(self.source), generator=torch.Generator().manual_seed(seed))
+        size = len(self.source)
+        if size <= self.batch_size and self.shard.count == 1:  # as a program over all rows may know them by their place
+            return self.in_order()
+        order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
         rows = self.shard.rows(order, self.batch_size)
         return map(self._take, rows) if self.takes_rows else self._fetch(rows)
 
@@ -186,7 +202,8 @@ def _as_tuple(batch: object) -> Batch:
     parts = (batch,) if isinstance(batch, Tensor) else batch
     if not isinstance(parts, tuple | list) or not parts or not all(isinstance(p, Tensor) for p in parts):
         kinds = ", ".join(type(p).__name__ for p in parts) if isinstance(parts, tuple | list) else type(batch).__name__
-        raise DataError(f"a batch consists of {kinds}; expected a tensor or a tuple of tensors")
+        hint = "; let the Dataset, or the loader's collate_fn, give one: (d['a'], d['b'])" if "dict" in kinds else ""
+        raise DataError(f"a batch consists of {kinds}; expected a tensor or a tuple of tensors{hint}")
     return tuple(parts)
 
 
@@ -219,9 +236,7 @@ def as_batches(data: Data, batch_size: int, device: torch.device, name: str = "d
         if not data:
             raise DataError(f"{name}: the Dataset is empty; expected at least one datapoint")
         return Batches(data, batch_size, device)
-    hint = "; convert an array with torch.from_numpy" if type(data).__module__ == "numpy" else ""
-    if hasattr(data, "train") and hasattr(data, "test"):
-        hint = "; pass one of its splits, .train or .test"
+    hint = _conversion(data)
     kind = type(data).__name__ if not inspect.isclass(data) else f"the class {data.__name__}"
     raise DataError(
         f"{name} is {kind}; expected a tensor, a tuple of tensors, a map-style torch Dataset or a DataLoader{hint}"
@@ -242,21 +257,42 @@ def inspect_data(pair: nn.Module, batches: Batches, count: int = PROBE_ROWS) -> 
     """The inspection of a pair on about so many of the data, whose smallest and largest numbers are among them.
 
     Raises:
-        PairError: as :func:`pyvae.inspection.inspect_pair`.
+        PairError: as :func:`pyvae.inspection.inspect_pair`; and if what it says of a row depends on other rows.
         DataError: if there are no data, or they do not fit what observes them.
     """
     with isolated_rng():
         example, columns = batches.example(count)
-    inspection = inspect_pair(pair, example, columns)
-    check_data(inspection)
-    check_measures(inspection)
-    check_shapes(inspection)
+    with as_before_on_error(pair), rows_explained(pair, batches.size()):
+        inspection = inspect_pair(pair, example, columns)
+        check_data(inspection)
+        check_measures(inspection)
+        check_shapes(inspection)
+        check_rows(inspection)
     return inspection
+
+
+def _conversion(data: object) -> str:
+    """The line that makes tensors of other forms of data, as the end of an error."""
+    if type(data).__module__.split(".")[0] == "numpy":
+        return "; convert an array with torch.from_numpy(x).float()"
+    if hasattr(data, "toarray"):
+        return "; of a sparse matrix, pass torch.from_numpy(x.toarray()).float()"
+    if hasattr(data, "to_numpy"):
+        return "; of a table, pass torch.from_numpy(x.to_numpy()).float()"
+    if hasattr(data, "train") and hasattr(data, "test"):
+        return "; pass one of its splits, .train or .test"
+    if isinstance(data, Mapping):
+        return "; pass a tuple of its tensors, in the order of the programs' arguments: (d['a'], d['b'])"
+    if isinstance(data, Iterator):
+        return "; of an iterator over batches, pass torch.cat(list(batches))"
+    return ""
 
 
 def _tensor_dataset(tensors: Sequence[Tensor], name: str, missing: bool) -> TensorDataset:
     if not tensors or not all(isinstance(t, Tensor) for t in tensors):
-        kinds = ", ".join(type(t).__name__ for t in tensors) or "nothing"
-        raise DataError(f"{name} is a {type(tensors).__name__} of {kinds}; expected tensors")
+        kinds = ", ".join(type(t).__name__ for t in tensors[:_TOLD]) + (", …" if len(tensors) > _TOLD else "")
+        kinds = kinds or "nothing"
+        hint = _conversion(tensors[0]) if tensors else ""
+        raise DataError(f"{name} is a {type(tensors).__name__} of {kinds}; expected tensors{hint}")
     check_tensors(tensors, name, missing)
     return TensorDataset(*tensors)

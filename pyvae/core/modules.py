@@ -9,7 +9,7 @@ from torch import nn
 
 from pyvae.core.random_streams import isolated_rng
 
-__all__ = ["at_rest", "evaluation_mode", "isolated_param_store", "restored_modes"]
+__all__ = ["as_before_on_error", "at_rest", "evaluation_mode", "isolated_param_store", "restored_modes"]
 
 
 @contextmanager
@@ -21,6 +21,23 @@ def restored_modes(module: nn.Module) -> Iterator[None]:
     finally:
         for submodule, mode in modes.items():
             submodule.training = mode
+
+
+@contextmanager
+def as_before_on_error(module: object) -> Iterator[None]:
+    """If the block fails, forget the attributes, parameters and submodules that modules have taken on in it.
+
+    Guides such as Pyro's make their parameters at their first run, for as many rows as they see there.
+    """
+    modules = list(module.modules()) if isinstance(module, nn.Module) else []
+    kept = [{name: dict(value) if type(value) is dict else value for name, value in vars(m).items()} for m in modules]
+    try:
+        yield
+    except BaseException:
+        for m, attributes in zip(modules, kept, strict=True):
+            vars(m).clear()
+            vars(m).update(attributes)
+        raise
 
 
 @contextmanager

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from pyvae.core.tensors import extreme_rows
+from pyvae.errors import DataError
 
-__all__ = ["PROBE_ROWS", "columns_of", "copies", "example_of", "example_rows", "rows_of"]
+__all__ = ["PROBE_ROWS", "check_alike", "columns_of", "copies", "described", "example_of", "example_rows", "rows_of"]
 
 PROBE_ROWS = 11  # of a trial run: few, and unlikely to be the size of another plate
 
@@ -52,3 +53,22 @@ def example_of(args: Sequence[Tensor], count: int = PROBE_ROWS) -> tuple[list[Te
     """The arguments for about so many rows (see :func:`example_rows`), and which of them have rows."""
     columns = columns_of(args)
     return rows_of(args, example_rows([args[i] for i in columns], count), columns), columns
+
+
+def described(args: Sequence[Tensor]) -> str:
+    """Shapes and types, for people."""
+    return ", ".join(f"{tuple(a.shape)} {str(a.dtype).removeprefix('torch.')}" for a in args)
+
+
+def check_alike(args: Sequence[Tensor], first: Sequence[Tensor], where: str) -> None:
+    """Refuse a batch whose tensors are of another number, type or number of dimensions than those of the first.
+
+    Raises:
+        DataError: naming the batch, and the shapes of both.
+    """
+    kinds = [[(a.dtype, a.dim()) for a in tensors] for tensors in (args, first)]
+    if kinds[0] != kinds[1]:
+        raise DataError(
+            f"{where} is {described(args)}, where the first is {described(first)}; expected the same number of "
+            "tensors, types and dimensions in each batch"
+        )

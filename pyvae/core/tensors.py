@@ -1,6 +1,7 @@
 """Checks of tensors before they are used."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,6 +11,7 @@ from pyvae.errors import DataError
 
 __all__ = ["check_tensors", "extreme_rows", "numbers_of"]
 
+_LOG_HINT = "; it holds −inf, as the logarithm of 0 is: leave out what is empty, or take torch.log1p"
 _HINT = ", or where values are missing use likelihoods.MissingAtRandom"
 
 
@@ -50,7 +52,7 @@ def check_tensors(tensors: Sequence[Tensor], name: str, missing: bool = False) -
         DataError: saying what is wrong, and in which row.
     """
     if any(t.layout != torch.strided for t in tensors):
-        raise DataError(f"{name}: sparse tensors cannot be cut into batches; use x.to_dense()")
+        raise DataError(f"{name}: sparse tensors cannot be cut into batches; pass x.to_dense()")
     if any(t.dim() == 0 for t in tensors) or not len(tensors[0]):
         shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
         raise DataError(f"{name} has shape {shapes}; expected at least one row per datapoint")
@@ -58,6 +60,8 @@ def check_tensors(tensors: Sequence[Tensor], name: str, missing: bool = False) -
         raise DataError(
             f"{name}: the tensors have {', '.join(str(len(t)) for t in tensors)} rows; expected equally many"
         )
+    if missing and tensors[0].is_floating_point() and tensors[0].dim() > 1:
+        _warn_of_empty_rows(tensors[0], name)
     for index, tensor in enumerate(tensors):
         if tensor.is_floating_point():
             for start, rows in zip(range(0, len(tensor), 4096), tensor.split(4096), strict=False):
@@ -67,6 +71,19 @@ def check_tensors(tensors: Sequence[Tensor], name: str, missing: bool = False) -
                     row = start + int(bad.nonzero()[0])
                     what = "infinity" if missing and index == 0 else "NaN or infinity"
                     hint = _HINT if index == 0 and rows.isnan().any() else ""
+                    hint += _LOG_HINT if rows.isneginf().any() else ""
                     raise DataError(
                         f"{name}: tensor {index} holds {what}, first in row {row}; clean the data first{hint}"
                     )
+
+
+def _warn_of_empty_rows(tensor: Tensor, name: str) -> None:
+    """Warn of rows of which nothing was observed: they count in means per datapoint."""
+    empty = torch.cat([rows.isnan().flatten(1).all(1) for rows in tensor.split(4096)])
+    if empty.any():
+        warnings.warn(
+            f"{name}: nothing was observed of {int(empty.sum())} of {len(tensor)} rows, first of row "
+            f"{int(empty.nonzero()[0])}: their densities are 0, and they count in all figures per datapoint; leave "
+            "them out, x[~x.isnan().flatten(1).all(1)]",
+            stacklevel=6,
+        )

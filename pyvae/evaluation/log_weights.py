@@ -9,8 +9,8 @@ from pyro.poutine import Trace
 from torch import Tensor, nn
 
 from pyvae.core.arguments import check_int
-from pyvae.core.modules import evaluation_mode, isolated_param_store
-from pyvae.core.rows import columns_of, example_of, rows_of
+from pyvae.core.modules import as_before_on_error, evaluation_mode, isolated_param_store
+from pyvae.core.rows import check_alike, columns_of, example_of, rows_of
 from pyvae.core.tensors import check_tensors, extreme_rows
 from pyvae.errors import DataError, NonFiniteError, PairError, errors_as
 from pyvae.evaluation.compiled_runner import CompiledRunner
@@ -21,6 +21,7 @@ from pyvae.inspection.enumeration import enumerated_traces
 from pyvae.inspection.inspection import Inspection, inspect_pair, takes_missing
 from pyvae.inspection.memory import OutputMeter
 from pyvae.inspection.nonfinite import first_nonfinite_site
+from pyvae.inspection.rows import check_rows
 from pyvae.inspection.sites import element_log_probs, stochastic_sites
 
 __all__ = ["DEFAULT_MEMORY", "LogTermsMap", "log_weights"]
@@ -69,11 +70,13 @@ def log_weights(pair: nn.Module, *args: Tensor, num_particles: int = 1, max_memo
         raise DataError("got no data; expected as first argument a tensor with one row per datapoint")
     check_int("num_particles", num_particles)
     check_tensors([args[i] for i in columns_of(args)], "the data", takes_missing(pair))
-    inspection = inspect_pair(pair, *example_of(args))
-    check_data(inspection)
-    check_measures(inspection)
-    check_weights(inspection)
-    terms = LogTermsMap(inspection, num_particles, max_memory, len(args[0]), checked=True)
+    with as_before_on_error(pair):
+        inspection = inspect_pair(pair, *example_of(args))
+        check_data(inspection)
+        check_measures(inspection)
+        check_weights(inspection)
+        terms = LogTermsMap(inspection, num_particles, max_memory, len(args[0]), checked=True)
+        check_rows(inspection, whole=len(args[0]) <= terms.rows)
     return torch.cat(terms(lambda terms: terms.log_weight, args), 1)
 
 
@@ -87,6 +90,9 @@ class LogTermsMap:
         size: how many data there will be, if that is known; where they are many, the run of a slice is compiled.
         checked: whether the inspection has seen the most extreme of all data; else those of each batch are tried.
         bounded: whether each draw must have a density above zero, as the ELBO needs; else one of each datapoint's must.
+
+    Attributes:
+        rows: how many data there are in a slice.
 
     Raises:
         PairError: if a site lies outside of the data plate, or guide and model do not have the same latent sites.
@@ -111,7 +117,7 @@ class LogTermsMap:
         # as only slices of full size are compiled
         parts = -(-num_particles // max(1, max_memory // bytes_each))
         self._particles = -(-num_particles // parts)
-        self._rows = max(1, max_memory // (bytes_each * self._particles + results))
+        self.rows = max(1, max_memory // (bytes_each * self._particles + results))
         runs_as_it_is = inspection.stray or inspection.summed_out
         self._compiles = not runs_as_it_is and bytes_each * (size or 0) * num_particles >= _WORTH_COMPILING
         with inspection.at_rest():
@@ -126,7 +132,7 @@ class LogTermsMap:
         columns, size = self._inspection.columns, len(args[0])
         if not self._checked:
             self._check(args)
-        rows = min(self._rows, size)
+        rows = min(self.rows, size)
         if self._compiles and not isinstance(self._run, CompiledRunner):
             self._run = CompiledRunner(self._pair, self._run, rows, self._particles)
         with evaluation_mode(self._pair), isolated_param_store(self._inspection.stray):
@@ -136,6 +142,7 @@ class LogTermsMap:
     def _check(self, args: Sequence[Tensor]) -> None:
         """Try the pair on the most extreme rows of a batch, to refuse those that do not fit it."""
         columns = self._inspection.columns
+        check_alike(args, self._inspection.arguments, "a batch")
         data = [args[i] for i in columns]
         check_tensors(data, "the data", takes_missing(self._pair))
         check_data(inspect_pair(self._pair, rows_of(args, extreme_rows(data), columns), columns))

@@ -24,6 +24,8 @@ from pyvae.inspection.sites import check_latents, guide_terms, is_factor, is_sum
 
 __all__ = ["Inspection", "device_of", "inspect_pair", "takes_missing", "trace_programs"]
 
+_TOLD = 4  # arguments in an error
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -137,7 +139,8 @@ class Inspection:
 
 
 def _describe(args: Sequence[object]) -> str:
-    return ", ".join(f"{tuple(a.shape)} ({a.dtype})" if isinstance(a, Tensor) else type(a).__name__ for a in args)
+    told = [f"{tuple(a.shape)} ({a.dtype})" if isinstance(a, Tensor) else type(a).__name__ for a in args]
+    return ", ".join(told) if len(told) <= _TOLD else f"{', '.join(told[:_TOLD])}, … ({len(told)} tensors)"
 
 
 def device_of(pair: nn.Module) -> torch.device:
@@ -190,8 +193,10 @@ def inspect_pair(pair: nn.Module, args: Sequence[object], columns: Sequence[int]
         PairError: if ``pair`` is no model/guide pair, or a program fails on these arguments.
     """
     device_of(pair)
+    dtype = torch.get_default_dtype()
     with at_rest(pair), OutputMeter(pair) as meter:
         guide, model = _traced(pair, args)
+        _check_default_dtype(pair, dtype)
         own = {id(p) for p in pair.parameters()}
         store = pyro.get_param_store()
         stray = tuple(n for n in store if id(store[n].unconstrained()) not in own)
@@ -200,6 +205,28 @@ def inspect_pair(pair: nn.Module, args: Sequence[object], columns: Sequence[int]
             guide, model = _traced(pair, args)
     columns = columns_of(args) if columns is None else tuple(columns)
     return Inspection(pair, tuple(args), columns, guide, model, stray, meter.bytes)
+
+
+def _check_default_dtype(pair: nn.Module, before: torch.dtype) -> None:
+    after = torch.get_default_dtype()
+    if after != before:
+        torch.set_default_dtype(before)
+        raise PairError(
+            f"a program of {type(pair).__name__} changes torch's default dtype from {before} to {after}, for the whole "
+            f"process; leave out torch.set_default_dtype, and make its tensors with dtype={after}, or like x"
+        )
+
+
+def _data_hint(pair: nn.Module, args: Sequence[object], error: Exception) -> str:
+    """What to write if a program fails on the form or the type of the data."""
+    x, parameter = next(iter(args), None), next(pair.parameters(), None)
+    if len(args) > _TOLD:
+        return " (of rows in a list, pass one tensor: torch.stack(x))"
+    if "type" not in str(error) or not isinstance(x, Tensor) or parameter is None or x.dtype == parameter.dtype:
+        return ""
+    kind = str(parameter.dtype).removeprefix("torch.")
+    call = "float()" if kind == "float32" else f"to(torch.{kind})"
+    return f" (the data are {x.dtype}, the parameters {parameter.dtype}: pass x.{call})"
 
 
 def _traced(pair: nn.Module, args: Sequence[object]) -> tuple[Trace, Trace]:
@@ -219,7 +246,7 @@ def _traced(pair: nn.Module, args: Sequence[object]) -> tuple[Trace, Trace]:
         hint = " (the data hold NaN; networks that see them must know, as networks.ObservedOnly does)" if gaps else ""
         raise PairError(
             f"{type(pair).__name__}.{started[-1]} failed on a batch of shapes {_describe(args)}{hint}: "
-            f"{first_lines(error)}{_advice(error)}"
+            f"{first_lines(error)}{_advice(error)}{_data_hint(pair, args, error)}"
         ) from error
 
 

@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from pyvae.errors import PairError
 from pyvae.inspection.sites import PARTICLES, unwrapped
 
-__all__ = ["choose_plate", "plate_factor", "plate_of_all", "plates_around", "refuse_loops", "to_event_advice"]
+__all__ = [
+    "check_plates",
+    "choose_plate",
+    "plate_factor",
+    "plate_of_all",
+    "plates_around",
+    "refuse_loops",
+    "to_event_advice",
+]
 
 Plate = tuple[str, int, int, int]
 
@@ -111,3 +119,34 @@ def plate_of_all(guide: Mapping[str, Mapping], model: Mapping[str, Mapping], siz
             f"over the data holds every site{to_event_advice(sites[program, name])}"
         )
     return choose_plate({plate[:2] for plate in plates})
+
+
+def check_plates(guide: Mapping[str, Mapping], model: Mapping[str, Mapping]) -> None:
+    """Refuse plates by which the two programs would scale their densities differently; no ELBO is a sum of such.
+
+    Args:
+        guide: the sites of the guide that have a density.
+        model: those of the model.
+
+    Raises:
+        PairError: naming the plate, or the site.
+    """
+    plates = [
+        {f.name: f for s in sites.values() for f in s["cond_indep_stack"] if f.vectorized} for sites in (guide, model)
+    ]
+    for name in plates[0].keys() & plates[1].keys():
+        here, there = (p[name] for p in plates)
+        for what, q, p in (("size", *(f.full_size or f.size for f in (here, there))), ("dim", here.dim, there.dim)):
+            if q != p and -1 not in (q, p):  # that of a plate without a size, which scales nothing
+                raise PairError(
+                    f"plate {name!r} has {what} {p} in the model and {what} {q} in the guide, which scales their "
+                    f"densities differently; write the same in both: pyro.plate({name!r}, len(x)) or, with the "
+                    f"number N of all data, pyro.plate({name!r}, N, subsample=x)"
+                )
+    for name in guide.keys() & model.keys():
+        q, p = (plate_factor(sites[name]) for sites in (guide, model))
+        if not math.isclose(q, p, rel_tol=1e-6):
+            raise PairError(
+                f"plates multiply the density of site {name!r} by {p:g} in the model and by {q:g} in the guide; put it "
+                "into plates of the same size and the same subsample in both"
+            )

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from pyvae.batching.batches import Batches
 from pyvae.core.arguments import check_int, check_positive, check_seed
 from pyvae.core.files import as_path
+from pyvae.core.modules import as_before_on_error
 from pyvae.core.random_streams import isolated_rng
 from pyvae.core.rows import rows_of
 from pyvae.distributions import ContinuousBernoulli
@@ -22,9 +23,12 @@ from pyvae.inspection.base_measures import what_counts
 from pyvae.inspection.checks import check_data, check_measures, check_shapes
 from pyvae.inspection.elements import check_masks
 from pyvae.inspection.inspection import Inspection, inspect_pair
-from pyvae.inspection.plates import refuse_loops
+from pyvae.inspection.own_rows import rows_explained
+from pyvae.inspection.plates import check_plates, refuse_loops
 from pyvae.inspection.sites import instead_of_latents, stochastic_sites
+from pyvae.training.cutting import check_batches
 from pyvae.training.logs import tensorboard_class
+from pyvae.training.nonfinite import first_nonfinite_buffer
 
 __all__ = ["check_arguments", "check_pair", "make_optimizer", "make_schedule"]
 
@@ -139,6 +143,11 @@ def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> I
             if guide and model do not have the same latent sites.
         DataError: if observed data lie outside of the support of their distribution.
     """
+    with as_before_on_error(pair), rows_explained(pair, batches.size()):
+        return _checked(pair, batches, held_out)
+
+
+def _checked(pair: nn.Module, batches: Batches, held_out: Batches | None) -> Inspection:
     with isolated_rng():
         first, *others = _examples(batches, held_out)
     inspection = inspect_pair(pair, *first)
@@ -150,6 +159,9 @@ def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> I
         )
     if not any(p.requires_grad for p in pair.parameters()):
         raise PairError(f"{type(pair).__name__} has no parameters that require gradients; there is nothing to train")
+    where = first_nonfinite_buffer(pair)
+    if where:
+        raise PairError(f"{where} of {type(pair).__name__} is not finite; give it numbers before fit")
     if not inspection.observed:
         raise PairError("the model observes nothing when it is given data; expected a sample site with obs=x")
     for program in ("guide", "model"):
@@ -164,9 +176,11 @@ def check_pair(pair: nn.Module, batches: Batches, held_out: Batches | None) -> I
             + instead_of_latents(missing, inspection.model.nodes)
         )
     check_masks(guide, stochastic_sites(inspection.model))
+    check_plates(stochastic_sites(inspection.guide), stochastic_sites(inspection.model))
     check_data(inspection)
     check_measures(inspection)
     check_shapes(inspection)
+    check_batches(inspection, batches, held_out)
     for example in others:
         _check_validation(pair, *example)
     if held_out is not None:

@@ -20,6 +20,7 @@ from pyvae.objectives.compatibility import check_objective
 from pyvae.objectives.default import default_objective, with_plate_nesting
 from pyvae.training.checkpoints import save_epoch, start_or_resume
 from pyvae.training.checks import check_arguments, check_pair, make_optimizer, make_schedule
+from pyvae.training.cutting import BatchShapes
 from pyvae.training.eager_step import EagerStep, Loss, Update
 from pyvae.training.epochs import Epochs
 from pyvae.training.logs import tensorboard_writer
@@ -94,7 +95,7 @@ def fit(
         optimizer: makes the torch optimizer over all parameters.
         schedule: makes a learning-rate schedule, stepped once per epoch; ReduceLROnPlateau watches the loss.
         epochs: passes over the data, those before a resumption included.
-        batch_size: rows per step, of each process.
+        batch_size: rows per step, of each process; one batch of all rows has them in their own order.
         clip_norm: largest norm of the whole gradient of the mean loss per datapoint.
         patience: stop after so many epochs without a better validation ELBO.
         seed: of all randomness. Here and wherever pyvae takes ``seed=None``, one is drawn from torch's global stream,
@@ -115,7 +116,9 @@ def fit(
     Raises:
         ArgumentError: if an argument is out of range.
         DataError: if the data are empty, not finite, of unequal lengths, or outside the likelihood's support.
-        PairError: if the pair fails on a batch, has nothing to train, or its guide and model do not match.
+        PairError: if the pair fails on a batch, has nothing to train, its guide and model do not match, or batches
+            would train something else than all rows: what it says of a row depends on other rows or their order (but
+            for batch norm, which looks at the batch while it trains), or a latent is one for all data.
         NonFiniteError: if NaN or infinity appears; the last checkpoint stands.
         CheckpointError: if a checkpoint cannot be written, read, or belongs to other settings.
         RunError: if one of several processes is lost, or lightning-fabric is not installed for them.
@@ -147,7 +150,10 @@ def fit(
     directory = None if checkpoint_dir is None else Path(checkpoint_dir)
     start_or_resume(state, directory, resume, processes)
     step = EagerStep(Loss(pair, objective, inspection, precision), Update(pair, made, clip_norm, processes))
-    trainer = Trainer(step, _traced_rows(inspection, batches, epochs, compile), None if compile else _MOST_OPERATIONS)
+    shapes = BatchShapes(inspection)
+    trainer = Trainer(
+        step, shapes, _traced_rows(inspection, batches, epochs, compile), None if compile else _MOST_OPERATIONS
+    )
     run = Epochs(trainer, state, batches, held_out, processes, inspection)
     with (
         restored_modes(pair),

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pyvae.batching.batches import Batch, Batches
-from pyvae.errors import RUN_ERRORS, NonFiniteError, PairError, PyvaeError, TraceError, first_lines
+from pyvae.errors import RUN_ERRORS, ArgumentError, NonFiniteError, PairError, PyvaeError, TraceError, first_lines
 from pyvae.inspection.nonfinite import Culprit
 from pyvae.training.compiled_step import TracedStep
+from pyvae.training.cutting import BatchShapes
 from pyvae.training.eager_step import EagerStep
-from pyvae.training.nonfinite import first_nonfinite, first_nonfinite_parameter
+from pyvae.training.nonfinite import first_nonfinite, first_nonfinite_buffer, first_nonfinite_parameter
 from pyvae.training.progress import TrainingProgress
 from pyvae.training.state import Row
+from pyvae.training.untrained import warn_of_untrained
 
 __all__ = ["Trainer"]
 
@@ -46,11 +48,13 @@ class Trainer:
 
     Attributes:
         eager: the step as Pyro makes it.
+        shapes: looks at each batch.
         traced_rows: batches of this number of rows take a step that is traced, where the pair allows; 0 for none.
         most_operations: how many a step may make that is still worth tracing; None for any number.
     """
 
     eager: EagerStep
+    shapes: BatchShapes
     traced_rows: int = 0
     most_operations: int | None = None
 
@@ -58,23 +62,29 @@ class Trainer:
         self._step: EagerStep | TracedStep = self.eager
         self._traces = 0
         self._pair, self._optimizer = self.eager.loss.pair, self.eager.update.optimizer
+        self._trained = {name: id(p) for name, p in self._pair.named_parameters()}
 
     def epoch(self, batches: Batches, seed: int, number: int, progress: TrainingProgress) -> Row:
         """One pass over the data in the order of ``seed``; the metrics of it.
 
         Raises:
+            DataError: if a batch is unlike the first.
             NonFiniteError: naming the first site or parameter that is not finite, the epoch and the batch.
             PairError: if the pair fails on a batch, or no parameter receives a gradient.
         """
+        self._check_rates(number)
         self._pair.train()
         if isinstance(self._step, TracedStep) and self._step.outdated():
             self._step = self.eager
         sums = _Sums([0.0] * len(self.eager.loss.terms))
         pending: list[tuple[int, Batch, Tensor]] = []
         for index, batch in enumerate(batches.shuffled(seed), 1):
+            self.shapes.check(batch, f"{index} of epoch {number}")
             # the first step of all is eager: it makes the optimizer's state
             wanted = len(batch[0]) == self.traced_rows and (number, index) > (1, 1)
             pending.append((index, batch, self._made(batch, wanted, f"in epoch {number}, batch {index}")))
+            if (number, index) == (1, 1):
+                warn_of_untrained(self.shapes.inspection, batch)
             if batches.device.type == "cpu" or len(pending) == _LOOK_EVERY:
                 self._look(pending, number, sums)
             progress.batch()
@@ -82,10 +92,27 @@ class Trainer:
         self._step.flush()
         if not sums.rows:
             raise PairError("the data gave no batch in this epoch; a DataLoader must be able to start again")
-        where = first_nonfinite_parameter(self._pair)
+        self._check_state(number)
+        return self._row(number, sums)
+
+    def _check_rates(self, number: int) -> None:
+        for rate in (float(group["lr"]) for group in self._optimizer.param_groups):
+            if not rate >= 0:
+                raise ArgumentError(
+                    f"the learning rate of epoch {number} is {rate:g}; expected a schedule of rates of at least 0"
+                )
+
+    def _check_state(self, number: int) -> None:
+        """Refuse parameters and buffers that are not finite, and parameters that the optimizer does not know."""
+        where = first_nonfinite_parameter(self._pair) or first_nonfinite_buffer(self._pair)
         if where:
             raise NonFiniteError(f"{where} is not finite after epoch {number}")
-        return self._row(number, sums)
+        added = [n for n, p in self._pair.named_parameters() if self._trained.get(n) != id(p) and p.requires_grad]
+        if added:
+            raise PairError(
+                f"{type(self._pair).__name__} has made the parameters {added} in epoch {number}, when the optimizer "
+                "was there already, so that they would never be trained; make all of them before fit, in __init__"
+            )
 
     def _made(self, batch: Batch, traced: bool, where: str) -> Tensor:
         """The figures of a step."""

@@ -13,7 +13,7 @@ from pyvae.errors import RUN_ERRORS
 from pyvae.inspection.inspection import takes_missing, trace_programs
 from pyvae.inspection.nonfinite import Culprit, first_nonfinite_site
 
-__all__ = ["first_nonfinite", "first_nonfinite_parameter"]
+__all__ = ["first_nonfinite", "first_nonfinite_buffer", "first_nonfinite_parameter"]
 
 
 def first_nonfinite(pair: nn.Module, batch: Batch, plate: str | None) -> Culprit | None:
@@ -43,6 +43,12 @@ def first_nonfinite(pair: nn.Module, batch: Batch, plate: str | None) -> Culprit
 def first_nonfinite_parameter(pair: nn.Module) -> str | None:
     """The first parameter that is not finite, or None."""
     return next((f"parameter {n!r}" for n, p in pair.named_parameters() if _bad(p)), None)
+
+
+def first_nonfinite_buffer(pair: nn.Module) -> str | None:
+    """The first buffer that is not finite, or None; −∞ is welcome, as in a mask of attention."""
+    floats = ((n, numbers_of(b)) for n, b in pair.named_buffers() if b.is_floating_point())
+    return next((f"buffer {n!r}" for n, b in floats if b.isnan().any() or b.isposinf().any()), None)
 
 
 def _bad(tensor: Tensor) -> bool:
