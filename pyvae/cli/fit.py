@@ -88,7 +88,7 @@ def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: Run
     check_test_data(pair, data.test)
     made = processes.by_first(lambda: start_run(run, options.resume))
     told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=processes.rank > 0)
-    told.print(f"run directory: {run.directory}")
+    told.print(f"run directory: {run.directory}; computing on {device}")
     with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("default")
         try:
@@ -131,11 +131,13 @@ def check_test_data(pair: nn.Module, test: InMemory) -> None:
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of this name.
+    """The device of this name, or for "auto" the accelerator if there is one, else the CPU.
 
     Raises:
         ArgumentError: if there is none, or it cannot be used.
     """
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

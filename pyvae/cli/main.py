@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 2 after a user's mistake, which is reported on standard error; 1 if nobody reads the output to its end.
     """
     keep_memory()
+    # a CUDA build of torch on a machine without a GPU says so when it compiles; the run says what it computes on
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     words = underscored(list(sys.argv[1:] if arguments is None else arguments))
     try:
         _run(words)

@@ -18,11 +18,11 @@ class RunOptions:
         resume: go on with the run in run_dir.
         validation: the part of the training data that is held out to choose the best epoch; 0 for none.
         evaluation_particles: importance samples per test datapoint.
-        device: where to compute, such as cpu or cuda.
+        device: where to compute, such as cpu or cuda; auto takes the accelerator if there is one.
     """
 
     run_dir: str | None = None
     resume: bool = False
     validation: float = 0.1
     evaluation_particles: int = 100
-    device: str = "cpu"
+    device: str = "auto"

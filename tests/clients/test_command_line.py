@@ -14,6 +14,7 @@ import torch
 
 import pyvae
 from pyvae.cli import commands
+from pyvae.cli.fit import usable_device
 from pyvae.cli.main import _parsers, main
 from pyvae.cli.parser import underscored
 
@@ -234,3 +235,7 @@ def test_the_help_lists_every_recipe_and_command(words, module, capsys):
         if inspect.isfunction(function):
             summary = inspect.getdoc(function).splitlines()[0]
             assert re.search(rf"\b{name}\s+{re.escape(summary[:30])}", shown), name
+
+
+def test_the_device_is_the_accelerator_if_there_is_one():
+    assert usable_device("auto") == (torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu"))
