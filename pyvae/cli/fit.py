@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from pyvae.checkpoint import save
 from pyvae.cli.data import absolute_paths, load_data
 from pyvae.cli.evaluate import evaluate_test_data, print_figures
 from pyvae.cli.key_figures import all_warnings
+from pyvae.cli.options import FROM_DATA, FROM_RUN, RunOptions
 from pyvae.cli.parser import parameters_of
 from pyvae.cli.report import write_report
 from pyvae.cli.runs import Run, discard_run, free_path, start_run, versions
@@ -27,33 +27,10 @@ from pyvae.recipes.loading import build
 from pyvae.training.fit import fit
 from pyvae.training.processes import Processes, processes_on
 
-__all__ = ["FROM_DATA", "FROM_RUN", "RunOptions", "fit_recipe"]
-
-#: parameters of a recipe, and of :func:`pyvae.fit`, that are no options: the data and the run say them
-FROM_DATA = frozenset({"shape", "num_classes"})
-FROM_RUN = frozenset({"pair", "data", "validation", "checkpoint_dir", "resume"})
+__all__ = ["fit_recipe"]
 
 _INITIALIZATION = (0, 1)  # streams of the seed; those of the epochs are (1), (2), …
 _TEST = (0, 2)
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Where and how to run.
-
-    Args:
-        run_dir: where everything goes; by default the first free one of runs/RECIPE-1, runs/RECIPE-2, …
-        resume: go on with the run in run_dir.
-        validation: the part of the training data that is held out to choose the best epoch; 0 for none.
-        evaluation_particles: importance samples per test datapoint.
-        device: where to compute, such as cpu or cuda.
-    """
-
-    run_dir: str | None = None
-    resume: bool = False
-    validation: float = 0.1
-    evaluation_particles: int = 100
-    device: str = "cpu"
 
 
 def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any]) -> None:
@@ -111,7 +88,7 @@ def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: Run
     check_test_data(pair, data.test)
     made = processes.by_first(lambda: start_run(run, options.resume))
     told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=processes.rank > 0)
-    told.print(f"run directory: {run.directory}")
+    told.print(f"run directory: {run.directory}; computing on {device}")
     with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("default")
         try:
@@ -154,11 +131,13 @@ def check_test_data(pair: nn.Module, test: InMemory) -> None:
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of this name.
+    """The device of this name, or for "auto" the accelerator if there is one, else the CPU.
 
     Raises:
         ArgumentError: if there is none, or it cannot be used.
     """
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

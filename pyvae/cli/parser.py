@@ -12,7 +12,6 @@ from typing import Any, NoReturn, Union, get_args, get_origin
 import yaml
 from docstring_parser import parse
 from jsonargparse import ActionYesNo, ArgumentParser
-from torch import nn
 
 from pyvae.errors import ArgumentError
 
@@ -146,6 +145,8 @@ def _list_arguments(component: type) -> list[str]:
 
 def _components(parameter: inspect.Parameter) -> list[type]:
     """The classes that the parameter's type, or what it makes, has, and that can be named without their path."""
+    from torch import nn  # it takes seconds to import, and the help of all commands needs none of it
+
     found: list[type] = []
     for kind in _kinds(parameter.annotation):
         if kind is nn.Module:

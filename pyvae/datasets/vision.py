@@ -1,5 +1,6 @@
 """Image datasets through torchvision."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -68,10 +69,11 @@ def _torchvision(name: str, root: str, download: bool) -> DataSplits:
 
 
 def image_folder(root: str, image_size: int = 32) -> DataSplits:
-    """The images of a folder with one subfolder per class, as bytes in memory: 3×image_size×image_size.
+    """The images of a folder with one subfolder per class, as bytes in memory.
 
-    If the folder has the subfolders ``train`` and ``test``, they are the splits; else each class gives its last tenth
-    to the test data, in the order of the file names.
+    They have shape 3×image_size×image_size or, if all of them are grey, 1×image_size×image_size. If the folder has the
+    subfolders ``train`` and ``test``, they are the splits; else each class gives its last tenth to the test data, in
+    the order of the file names.
 
     Args:
         root: the folder.
@@ -83,13 +85,13 @@ def image_folder(root: str, image_size: int = 32) -> DataSplits:
     """
     check_int("image_size", image_size)
     if (Path(root) / "train").is_dir() and (Path(root) / "test").is_dir():
-        (*train, classes), (*test, others) = (
-            _read_images(str(Path(root) / split), image_size) for split in ("train", "test")
-        )
+        folders = [str(Path(root) / split) for split in ("train", "test")]
+        mode = "L" if all(map(_is_grey, folders)) else "RGB"
+        (*train, classes), (*test, others) = (_read_images(folder, image_size, mode) for folder in folders)
         if classes != others:
             raise DataError(f"{root!r}: train has the classes {classes}, test has {others}; expected the same folders")
     else:
-        x, y, classes = _read_images(root, image_size)
+        x, y, classes = _read_images(root, image_size, "L" if _is_grey(root) else "RGB")
         rank = torch.stack([(y[: i + 1] == y[i]).sum() for i in range(len(y))])
         last = rank > (0.9 * torch.bincount(y)[y]).ceil()
         train, test = (x[~last], y[~last]), (x[last], y[last])
@@ -119,12 +121,23 @@ def read_picture(path: str | Path, mode: Literal["L", "RGB"], size: tuple[int, i
     return pil_to_tensor(fitted)
 
 
-def _read_images(root: str, image_size: int) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+def _is_grey(root: str) -> bool:
+    """Whether all images of a folder are grey; files that are no images do not count."""
+    from PIL import Image, UnidentifiedImageError
+
+    grey = []
+    for path in filter(Path.is_file, Path(root).rglob("*")):
+        with suppress(UnidentifiedImageError, OSError), Image.open(path) as image:
+            grey.append(image.mode in ("1", "L", "LA"))
+    return bool(grey) and all(grey)
+
+
+def _read_images(root: str, image_size: int, mode: Literal["L", "RGB"]) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """Images as bytes, labels, and the names of the classes."""
     from torchvision.datasets import ImageFolder
 
     try:
-        folder = ImageFolder(root, loader=lambda path: read_picture(path, "RGB", (image_size, image_size)))
+        folder = ImageFolder(root, loader=lambda path: read_picture(path, mode, (image_size, image_size)))
         images, labels = zip(*folder, strict=True)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read images from {root!r}: {error}; expected one subfolder per class") from error

@@ -57,10 +57,10 @@ class CapacityELBO(WeightedELBO):
         super().__init__(num_particles=num_particles, vectorize_particles=vectorize_particles)
         self.settings = f"capacity: {getattr(capacity, '__qualname__', repr(capacity))}"
 
-    def at_epoch(self, epoch: int) -> None:
+    def at_epoch(self, epoch: int, total: int | None = None) -> None:
         """Take the capacity of this epoch, counted from 1."""
-        super().at_epoch(epoch)
-        self._capacity.fill_(at_epoch("capacity", self.capacity, epoch))
+        super().at_epoch(epoch, total)
+        self._capacity.fill_(at_epoch("capacity", self.capacity, epoch, total))
 
     def divergence(self, terms: Mapping[str, KLTerm]) -> Tensor:
         """The penalty γ abs(Σ_i KL_i − C), summed over the batch."""

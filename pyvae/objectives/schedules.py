@@ -1,7 +1,7 @@
 """Weights as functions of the epoch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 
 from pyvae.core.arguments import check_int, check_positive
@@ -20,7 +20,7 @@ class WarmUp:
         \qquad e \ge 1
 
     Args:
-        epochs: how many it takes to reach 1.
+        epochs: how many it takes to reach 1; a number below 1 is a part of all epochs of :func:`pyvae.fit`.
         delay: how many pass before it rises.
         floor: what it starts from, more than 0.
 
@@ -32,20 +32,33 @@ class WarmUp:
         [0.25, 0.5, 1.0, 1.0]
     """
 
-    epochs: int
+    epochs: int | float
     delay: int = 0
     floor: float = 1e-3
 
     def __post_init__(self) -> None:
         numbers = all(isinstance(v, Real) for v in (self.epochs, self.delay, self.floor))
-        if not (numbers and self.epochs >= 1 and self.delay >= 0 and 0 < self.floor <= 1):
+        if not (numbers and self.epochs > 0 and self.delay >= 0 and 0 < self.floor <= 1):
             raise ArgumentError(
-                f"got epochs={self.epochs!r}, delay={self.delay!r}, floor={self.floor!r}; expected at least one epoch, "
+                f"got epochs={self.epochs!r}, delay={self.delay!r}, floor={self.floor!r}; expected a positive number, "
                 "no negative delay, and a floor in (0, 1]"
             )
 
+    def over(self, total: int) -> "WarmUp":
+        """The warm-up of a run of so many epochs."""
+        return self if self.epochs >= 1 else replace(self, epochs=max(1.0, self.epochs * total))
+
     def __call__(self, epoch: int) -> float:
-        """The weight β in this epoch, counted from 1."""
+        """The weight β in this epoch, counted from 1.
+
+        Raises:
+            ArgumentError: if ``epochs`` is a part of a run whose length is not known.
+        """
+        if self.epochs < 1:
+            raise ArgumentError(
+                f"epochs={self.epochs} is a part of a run of unknown length: in a loop of your own, call "
+                "objective.at_epoch(epoch, total), or give a number of epochs"
+            )
         return min(1.0, max(self.floor, (epoch - self.delay) / self.epochs))
 
 

@@ -18,7 +18,7 @@ from pyvae.inspection.elements import counted
 from pyvae.inspection.plates import choose_plate
 from pyvae.inspection.sites import PARTICLES, guide_terms, stochastic_sites, unwrapped
 from pyvae.objectives.divergences import analytic_sites, site_kl
-from pyvae.objectives.schedules import Schedule
+from pyvae.objectives.schedules import Schedule, WarmUp
 
 __all__ = ["KLTerm", "WeightedELBO", "at_epoch", "checked_weight", "penalized_site", "refuse_mask"]
 
@@ -98,12 +98,12 @@ class WeightedELBO(Trace_ELBO):
         self.settings = ", ".join(f"{n}: {getattr(b, '__qualname__', repr(b))}" for n, b in self.schedules.items())
         # tensors, so that a compiled step reads them anew, and copies of the objective share them
         self._betas = {name: torch.tensor(0.0) for name in self.schedules}
-        self.at_epoch(1)
+        self.at_epoch(1, total=1)
 
-    def at_epoch(self, epoch: int) -> None:
-        """Take the weights of this epoch, counted from 1."""
+    def at_epoch(self, epoch: int, total: int | None = None) -> None:
+        """Take the weights of this epoch, counted from 1, of a run of ``total`` epochs."""
         for name, beta in self.schedules.items():
-            self._betas[name].fill_(at_epoch("beta", beta, epoch))
+            self._betas[name].fill_(at_epoch("beta", beta, epoch, total))
 
     def _beta(self, name: str) -> Tensor | float:
         return self._betas.get(name, self._betas.get(None, 1.0))
@@ -192,11 +192,13 @@ def checked_weight(name: str, value: float, hint: str = "") -> float:
     return float(value)
 
 
-def at_epoch(name: str, schedule: Schedule, epoch: int) -> float:
-    """The value of a schedule in an epoch.
+def at_epoch(name: str, schedule: Schedule, epoch: int, total: int | None = None) -> float:
+    """The value of a schedule in an epoch of a run of ``total`` epochs.
 
     Raises:
         ArgumentError: if it is no number that is not negative, nor a function to such.
     """
+    if total is not None and isinstance(schedule, WarmUp):
+        schedule = schedule.over(total)
     value = schedule(epoch) if callable(schedule) and not isinstance(schedule, type) else schedule
     return checked_weight(name, value, ", or a function from the epoch to such a number")

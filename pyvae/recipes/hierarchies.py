@@ -66,7 +66,10 @@ def hierarchical(
     clip_norm=20.0,
     objective={
         "class_path": "pyvae.objectives.WeightedELBO",
-        "init_args": {"beta": {"class_path": "pyvae.objectives.WarmUp", "init_args": {"epochs": 15}}, "free_bits": 0.5},
+        "init_args": {
+            "beta": {"class_path": "pyvae.objectives.WarmUp", "init_args": {"epochs": 0.3}},
+            "free_bits": 0.5,
+        },
     },
 )
 def ladder(
@@ -81,8 +84,8 @@ def ladder(
 
     .. math:: q(z_{1:T} \mid x) = q(z_1 \mid x) \prod_t q(z_{t+1} \mid z_t, x)
 
-    The command line trains it with a warm-up of the KL over 15 epochs and half a nat of free bits for each level, by
-    which upper levels stay active; in Python, pass such an objective to :func:`pyvae.fit`.
+    The command line trains it with a warm-up of the KL over 0.3 of the epochs and half a nat of free bits for each
+    level, by which upper levels stay active; in Python, pass such an objective to :func:`pyvae.fit`.
 
     Args:
         shape: event shape of x.

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch.distributions import constraints
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyvae.batching.batches import Batches
-from pyvae.core.arguments import check_int, check_positive, check_seed
+from pyvae.core.arguments import check_choice, check_int, check_positive, check_seed
 from pyvae.core.files import as_path
 from pyvae.core.modules import as_before_on_error
 from pyvae.core.random_streams import isolated_rng
@@ -26,6 +27,7 @@ from pyvae.inspection.inspection import Inspection, inspect_pair
 from pyvae.inspection.own_rows import rows_explained
 from pyvae.inspection.plates import check_plates, refuse_loops
 from pyvae.inspection.sites import instead_of_latents, stochastic_sites
+from pyvae.training import schedules
 from pyvae.training.cutting import check_batches
 from pyvae.training.logs import tensorboard_class
 from pyvae.training.nonfinite import first_nonfinite_buffer
@@ -107,14 +109,17 @@ def make_optimizer(optimizer: object, parameters: Sequence[Tensor]) -> torch.opt
     return made
 
 
-def make_schedule(schedule: object, optimizer: torch.optim.Optimizer) -> LRScheduler | None:
-    """The learning-rate schedule that a factory makes.
+def make_schedule(schedule: object, optimizer: torch.optim.Optimizer, epochs: int) -> LRScheduler | None:
+    """The learning-rate schedule of a name, over so many epochs, or that a factory makes.
 
     Raises:
-        ArgumentError: if it is not a factory of torch schedules.
+        ArgumentError: if there is none of that name, or it is not a factory of torch schedules.
     """
     if schedule is None:
         return None
+    if isinstance(schedule, str):
+        check_choice("schedule", schedule, schedules.__all__)
+        schedule = partial(getattr(schedules, schedule), epochs=epochs)
     advice = (
         "expected a function from an optimizer to a torch schedule, such as "
         "functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)"

@@ -33,6 +33,7 @@ class Epochs:
         held_out: the data to validate on.
         processes: those that train the pair.
         inspection: of the pair.
+        total: how many epochs the run has, which schedules of weights may depend on.
     """
 
     trainer: Trainer
@@ -41,13 +42,14 @@ class Epochs:
     held_out: Batches | None
     processes: Processes
     inspection: Inspection
+    total: int
 
     def next(self, shown: TrainingProgress) -> Row:
         """Train for one epoch, measure, and add it to the state."""
         seed, number = self.state.settings["seed"], self.state.epoch + 1
         objective = self.trainer.eager.loss.objective
         if weighs_terms(objective):
-            objective.at_epoch(number)
+            objective.at_epoch(number, self.total)
         with isolated_rng(derive_seed(seed, number, *self._path())):
             row = self.trainer.epoch(self.batches, derive_seed(seed, number, 1), number, shown)
         if self.held_out is not None:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from pyro.infer import ELBO
@@ -18,6 +18,7 @@ from pyvae.core.random_streams import isolated_rng
 from pyvae.inspection.inspection import Inspection, device_of
 from pyvae.objectives.compatibility import check_objective
 from pyvae.objectives.default import default_objective, with_plate_nesting
+from pyvae.training import schedules
 from pyvae.training.checkpoints import save_epoch, start_or_resume
 from pyvae.training.checks import check_arguments, check_pair, make_optimizer, make_schedule
 from pyvae.training.cutting import BatchShapes
@@ -65,7 +66,7 @@ def fit(
     validation: Data | None = None,
     objective: ELBO | None = None,
     optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer] = lambda p: torch.optim.Adam(p, lr=1e-3, fused=True),
-    schedule: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
+    schedule: Literal[*schedules.__all__] | Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
     epochs: int = 10,
     batch_size: int = 128,
     clip_norm: float | None = None,
@@ -93,7 +94,8 @@ def fit(
         objective: a Pyro ELBO; by default one with analytic KL where that exists, else Trace_ELBO(). Ask for more
             Monte Carlo particles with its num_particles.
         optimizer: makes the torch optimizer over all parameters.
-        schedule: makes a learning-rate schedule, stepped once per epoch; ReduceLROnPlateau watches the loss.
+        schedule: makes a learning-rate schedule, stepped once per epoch; ReduceLROnPlateau watches the loss. By name,
+            "cosine" or "linear", it falls to 0 over all epochs.
         epochs: passes over the data, those before a resumption included.
         batch_size: rows per step, of each process; one batch of all rows has them in their own order.
         clip_norm: largest norm of the whole gradient of the mean loss per datapoint.
@@ -143,7 +145,7 @@ def fit(
     check_objective(objective, inspection)
     made = make_optimizer(optimizer, [p for p in pair.parameters() if p.requires_grad])
     settings = _settings(pair, objective, made, batches, held_out)
-    scheduler = make_schedule(schedule, made)
+    scheduler = make_schedule(schedule, made, epochs)
     settings |= {"seed": seed, "clip_norm": clip_norm, "schedule": scheduler and type(scheduler).__name__}
     settings |= {"precision": precision, "processes": processes.count}
     state = TrainingState(pair, made, scheduler, settings)
@@ -154,7 +156,7 @@ def fit(
     trainer = Trainer(
         step, shapes, _traced_rows(inspection, batches, epochs, compile), None if compile else _MOST_OPERATIONS
     )
-    run = Epochs(trainer, state, batches, held_out, processes, inspection)
+    run = Epochs(trainer, state, batches, held_out, processes, inspection, epochs)
     with (
         restored_modes(pair),
         isolated_param_store(),

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,10 @@ class TrainingState:
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
             for row in self.history:
                 self._step_schedule(row)
+        replayed = [float(group["lr"]) for group in self.optimizer.param_groups]
         read_optimizer(self.optimizer, tensors, header["optimizer"])
+        if self.schedule is not None:  # of a longer run, it may be elsewhere by now
+            _set_rates(self.optimizer, replayed)
 
     def _compare(self, path: Path, written: Mapping[str, Any]) -> None:
         here = json.loads(json.dumps(self.settings))
@@ -154,3 +157,11 @@ class TrainingState:
                 "batches are others from here on, and so is the result",
                 stacklevel=2,
             )
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float]) -> None:
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

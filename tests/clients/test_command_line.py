@@ -1,6 +1,7 @@
 """The command line, used as a person would."""
 
 import csv
+import inspect
 import json
 import re
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 import pyvae
+from pyvae.cli import commands
+from pyvae.cli.fit import usable_device
 from pyvae.cli.main import _parsers, main
 from pyvae.cli.parser import underscored
 
@@ -195,7 +198,7 @@ LISTS = {
 @pytest.mark.parametrize(("words", "name", "expected"), LISTS.values(), ids=LISTS)
 def test_lists_of_numbers_need_no_brackets(words, name, expected):
     recipe, *options = underscored(words)
-    parser = _parsers()[1][recipe]
+    parser = _parsers(["fit", recipe])[1][recipe]
     value = parser.parse_args(options).as_dict()[name]
     if isinstance(value, dict):
         value["init_args"] = {n: value["init_args"][n] for n in expected["init_args"]}
@@ -203,5 +206,36 @@ def test_lists_of_numbers_need_no_brackets(words, name, expected):
 
 
 def test_labels_need_no_brackets():
-    parser = _parsers()[0]
-    assert parser.parse_args(["sample", "run", "--labels", "3,7"]).sample.labels == [3, 7]
+    words = ["sample", "run", "--labels", "3,7"]
+    assert _parsers(words)[0].parse_args(words).sample.labels == [3, 7]
+
+
+@pytest.mark.parametrize(
+    ("words", "slow"),
+    [
+        ("--version", {"torch", "pyro"}),
+        ("--help", {"torch", "pyro"}),
+        ("fit --help", {"torch", "pyro"}),
+        ("fit gaussian --help", {"matplotlib", "sklearn", "arviz", "scipy"}),
+    ],
+)
+def test_help_does_not_wait_for_what_it_does_not_need(words, slow):
+    program = "import sys\nfrom pyvae.cli.main import main\ntry: main(sys.argv[1:])\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program, *words.split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not slow & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(("words", "module"), [(["--help"], commands), (["fit", "--help"], pyvae.recipes)])
+def test_the_help_lists_every_recipe_and_command(words, module, capsys):
+    with pytest.raises(SystemExit):
+        main(words)
+    shown = capsys.readouterr().out
+    for name, function in vars(module).items():
+        if inspect.isfunction(function):
+            summary = inspect.getdoc(function).splitlines()[0]
+            assert re.search(rf"\b{name}\s+{re.escape(summary[:30])}", shown), name
+
+
+def test_the_device_is_the_accelerator_if_there_is_one():
+    assert usable_device("auto") == (torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu"))

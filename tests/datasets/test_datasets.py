@@ -130,6 +130,18 @@ def test_image_folder(tmp_path):
     assert y.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(("modes", "channels"), [(("L", "L"), 1), (("L", "1"), 1), (("L", "RGB"), 3), (("P", "P"), 3)])
+def test_grey_images_stay_grey(tmp_path, modes, channels):
+    for folder, mode in zip(("cats", "dogs"), modes, strict=True):
+        (tmp_path / folder).mkdir()
+        for i in range(10):
+            Image.new("L", (8, 8), 255 * (i > 8)).convert(mode).save(tmp_path / folder / f"{i}.png")
+    (tmp_path / "cats" / "notes.txt").write_text("no image")
+    data = datasets.image_folder(str(tmp_path), image_size=8)
+    assert data.shape == (channels, 8, 8)
+    assert torch.equal(data.test[torch.arange(2)][0], torch.ones(2, channels, 8, 8))
+
+
 def test_torchvisions_layout_is_read(tmp_path):
     """MNIST's own file format, in a tiny edition of our own."""
     raw = tmp_path / "MNIST" / "raw"

@@ -179,3 +179,23 @@ def test_grey_values_under_a_bernoulli_are_warned_of():
     vae = recipes.gaussian((5,), 2, [4])
     with pytest.warns(UserWarning, match="strictly between 0 and 1"):
         fit(vae, torch.rand(10, 5))
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"), [("cosine", lambda t: (1 + math.cos(math.pi * t)) / 2), ("linear", lambda t: 1 - t)]
+)
+def test_schedules_by_name_fall_to_zero_over_all_epochs(name, factor, tmp_path):
+    def rates(epochs, **more):
+        result = fit(linear_vae(), torch.full((4, 5), 0.5), schedule=name, epochs=epochs, **more)
+        return [row["learning_rate"] for row in result.history]
+
+    assert rates(8) == pytest.approx([1e-3 * factor(e / 8) for e in range(8)], abs=1e-12)
+    rates(4, checkpoint_dir=tmp_path)  # a run that goes on for longer falls to zero later
+    assert rates(8, checkpoint_dir=tmp_path, resume=True)[4:] == pytest.approx(
+        [1e-3 * factor(e / 8) for e in range(4, 8)], abs=1e-12
+    )
+
+
+def test_a_schedule_of_an_unknown_name_is_refused():
+    with pytest.raises(pyvae.ArgumentError, match="schedule is 'cosinus'; expected one of cosine, linear"):
+        fit(linear_vae(), torch.zeros(4, 5), schedule="cosinus")

@@ -86,6 +86,18 @@ def test_schedules():
             make()
 
 
+def test_a_warm_up_may_be_a_part_of_the_run(x):
+    pair, objective = Plain(), WeightedELBO(WarmUp(0.5))
+    assert_same(eager_results(pair, objective, x), eager_results(pair, WeightedELBO(), x))  # of one epoch, at its end
+    pyvae.fit(pair, x, objective=objective, epochs=8, seed=0, progress=False)
+    assert_same(eager_results(pair, objective, x), eager_results(pair, WeightedELBO(), x))
+    for epoch, beta in ((1, 0.25), (2, 0.5), (4, 1.0), (7, 1.0)):
+        objective.at_epoch(epoch, total=8)
+        assert_same(eager_results(pair, objective, x), eager_results(pair, WeightedELBO(beta), x))
+    with pytest.raises(pyvae.ArgumentError, match=r"epochs=0.5 is a part of a run of unknown length.*at_epoch"):
+        objective.at_epoch(2)
+
+
 @pytest.mark.parametrize("schedule", [WarmUp(10), Cyclical(4), Ramp(0.5, 10)], ids=lambda s: type(s).__name__)
 def test_every_schedule_may_be_a_beta_and_leaves_evaluations_alone(schedule, x):
     pair, objective = Plain(), WeightedELBO(schedule)

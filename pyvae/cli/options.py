@@ -1,0 +1,28 @@
+"""The options of ``fit`` that concern the run."""
+
+from dataclasses import dataclass
+
+__all__ = ["FROM_DATA", "FROM_RUN", "RunOptions"]
+
+#: parameters of a recipe, and of :func:`pyvae.fit`, that are no options: the data and the run say them
+FROM_DATA = frozenset({"shape", "num_classes"})
+FROM_RUN = frozenset({"pair", "data", "validation", "checkpoint_dir", "resume"})
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how to run.
+
+    Args:
+        run_dir: where everything goes; by default the first free one of runs/RECIPE-1, runs/RECIPE-2, …
+        resume: go on with the run in run_dir.
+        validation: the part of the training data that is held out to choose the best epoch; 0 for none.
+        evaluation_particles: importance samples per test datapoint.
+        device: where to compute, such as cpu or cuda; auto takes the accelerator if there is one.
+    """
+
+    run_dir: str | None = None
+    resume: bool = False
+    validation: float = 0.1
+    evaluation_particles: int = 100
+    device: str = "auto"
