@@ -1,4 +1,7 @@
-"""The layout in which convolutions are recorded."""
+"""The layout in which convolutions are recorded.
+
+Without it, a convolutional VAE trains at 0.81 of the speed on an AMD EPYC (benchmarks/README.md).
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
