@@ -1,7 +1,7 @@
 """The step of torch.optim.Adam and AdamW as tensor operations, to be recorded with the gradients that it needs.
 
-In one graph with the gradients it makes a training step 1.2 times as fast as with torch's fused Adam after the graph, and
-1.2 to 1.4 times as fast as with Adam under ``torch.compile`` (benchmarks/README.md).
+In one graph with the gradients it makes training 1.2 times as fast as torch's fused Adam after the graph does, and 1.2
+to 1.4 times as fast as Adam under ``torch.compile`` (benchmarks/README.md).
 """
 
 import math
