@@ -12,6 +12,7 @@ import torch
 from pyro import poutine
 from pyro.distributions import Delta
 from pyro.poutine import Trace
+from pyro.poutine.guide import GuideMessenger
 from torch import Tensor, nn
 
 from pyvae.core.modules import at_rest
@@ -147,13 +148,19 @@ def device_of(pair: nn.Module) -> torch.device:
     """The device of a pair's parameters.
 
     Raises:
-        PairError: if ``pair`` is no module with the methods ``model`` and ``guide``.
+        PairError: if ``pair`` is no module with the methods ``model`` and ``guide``, or the guide runs the model.
     """
     programs = [getattr(pair, name, None) for name in ("model", "guide")]
     if not isinstance(pair, nn.Module) or not all(callable(p) for p in programs):
         raise PairError(
             f"got a {type(pair).__name__}; expected a torch.nn.Module with the methods model and guide, such as "
             "pyvae.VAE or a module of your own"
+        )
+    if isinstance(poutine.unwrap(pair.guide), GuideMessenger):
+        kind = type(poutine.unwrap(pair.guide)).__name__
+        raise PairError(
+            f"the guide of {type(pair).__name__} is a {kind}, which runs the model itself, so that the terms of the "
+            f"ELBO cannot be told apart; use a guide that runs alone, such as {kind.removesuffix('Messenger')}"
         )
     return next((p.device for p in pair.parameters()), torch.device("cpu"))
 

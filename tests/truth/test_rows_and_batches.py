@@ -323,10 +323,11 @@ def test_guides_made_by_pyro(kind):
 
 
 @pytest.mark.parametrize("name", ["AutoNormalMessenger", "AutoHierarchicalNormalMessenger", "AutoRegressiveMessenger"])
-def test_messengers_in_batches(name):
+@pytest.mark.parametrize("call", [fit, pyvae.elbo, pyvae.log_likelihood, pyvae.diagnose])
+def test_messengers_run_the_model_and_are_no_guides_of_a_pair(name, call):
     pair = Auto(getattr(autoguide, name))
-    with pytest.raises(pyvae.PairError, match=r"takes 16 rows together, but not.*batch_size=48"):
-        fit(pair, data())
+    with pytest.raises(pyvae.PairError, match=rf"a {name}, which runs the model itself.*such as Auto"):
+        call(pair, data())
     assert not list(pair.parameters())
 
 
