@@ -24,8 +24,9 @@ def extreme_rows(tensors: Sequence[Tensor]) -> Tensor:
     """The rows that hold the smallest and the largest number of each tensor."""
     rows = [torch.tensor(0)]
     for tensor in tensors:
-        if tensor.numel() and not tensor.is_complex() and tensor.dtype != torch.bool:
+        if tensor.numel() and not tensor.is_complex():
             matrix = tensor.reshape(len(tensor), -1)
+            matrix = matrix.to(torch.uint8) if matrix.dtype == torch.bool else matrix
             rows += [_extreme(matrix, torch.argmin, torch.amin, math.inf)]
             rows += [_extreme(matrix, torch.argmax, torch.amax, -math.inf)]
     return torch.stack(rows)

@@ -162,7 +162,7 @@ def evaluate(
         return elbo_estimate(terms.reconstruction, terms.latents), bound
 
     with seeded_rng(seed) as seed:
-        parts = over_data(reduce, inspection, batches, num_particles, seed, max_memory, observed.add)
+        parts = over_data(reduce, inspection, batches, num_particles, seed, max_memory, beside=observed.add)
         codes = count_codes(inspection, batches, seed) if sizes_of_codes(inspection) else {}
     bound = joined([p[1] for p in parts]) if weighted else None
     return observed.evaluation(_join_elbo([p[0] for p in parts]), bound, codes)
@@ -196,6 +196,7 @@ def over_data(
     num_particles: int,
     seed: int | None,
     max_memory: int,
+    *,
     bounded: bool = True,
     beside: Callable[[Sequence[Tensor]], None] = lambda batch: None,
 ) -> list[T]:
