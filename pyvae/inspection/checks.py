@@ -57,7 +57,7 @@ def _counts(outside: Tensor, site: Mapping) -> bool:
     """Whether some of the elements, or events, that lie outside of a support are not masked."""
     elements = counted(site)
     if elements is None:
-        return True
+        return bool(outside.any())
     events = elements.flatten(outside.dim()).all(-1) if elements.dim() > outside.dim() else elements
     return bool((outside & events).any())
 
@@ -84,7 +84,8 @@ def check_measures(inspection: Inspection) -> None:
                 "ratio means nothing: relax both, as by RelaxedOneHotCategorical or RelaxedBernoulli, or have a "
                 'discrete site in both and sum it out by infer={"enumerate": "parallel"} and TraceEnum_ELBO'
             )
-        if not _inside(p, value):
+        outside = _outside(p, value)
+        if outside is not None and _counts(outside, model[name]):
             instead = (
                 f"by {theirs}"
                 if is_discrete(p)
@@ -96,16 +97,16 @@ def check_measures(inspection: Inspection) -> None:
             )
 
 
-def _inside(distribution: Distribution, value: Tensor) -> bool:
-    """Whether values lie in the support, as far as it is known; points of a simplex may miss it by rounding."""
+def _outside(distribution: Distribution, value: Tensor) -> Tensor | None:
+    """The values that lie outside of the support, if it is known; points of a simplex may miss it by rounding."""
     if not has_support(distribution) or (value.is_floating_point() and value.isnan().any()):  # which says more later
-        return True
+        return None
     if distribution.support is constraints.simplex:
-        return bool((value >= 0).all()) and torch.allclose(value.sum(-1), torch.ones_like(value[..., 0]), atol=1e-4)
+        return (value < 0).any(-1) | ((value.sum(-1) - 1).abs() > 1e-4)
     try:
-        return bool(distribution.support.check(value).all())
+        return ~distribution.support.check(value)
     except (NotImplementedError, RuntimeError):
-        return True
+        return None
 
 
 def validated_sites(inspection: Inspection) -> frozenset[str]:

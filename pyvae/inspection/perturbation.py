@@ -31,7 +31,9 @@ def perturbed(parameters: Sequence[Tensor], seed: int) -> Iterator[None]:
 
 
 def is_repeated(parameter: Tensor) -> bool:
-    """Whether it holds several numbers that are the same along a dimension."""
-    if parameter.numel() < 2 or not parameter.is_floating_point() or parameter.layout != torch.strided:
+    """Whether it holds several numbers that are the same along a dimension, or is a single zero, as a gate may be."""
+    if not parameter.is_floating_point() or parameter.layout != torch.strided:
         return False
+    if parameter.numel() < 2:
+        return bool((parameter == 0).all())
     return any(bool((parameter == parameter.narrow(d, 0, 1)).all()) for d in range(parameter.dim()))

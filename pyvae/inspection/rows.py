@@ -75,8 +75,12 @@ def global_latents(inspection: Inspection) -> list[str]:
     names = [n for n in inspection.latents if not _in_plate(inspection.model.nodes[n], inspection.data_plate)]
     if not names or inspection.size < 2:
         return names
-    with inspection.at_rest():
-        few = program_sites(trace_programs(inspection.pair, rows_of(inspection.arguments, some, inspection.columns)))
+    try:
+        with inspection.at_rest():
+            args = rows_of(inspection.arguments, some, inspection.columns)
+            few = program_sites(trace_programs(inspection.pair, args))
+    except RUN_ERRORS:  # it takes all rows alone, as a Gaussian process does
+        return names
     shapes = {name: site["value"].shape for (_, name), site in few.items()}
     return [n for n in names if shapes.get(n) == inspection.model.nodes[n]["value"].shape]
 
@@ -90,7 +94,7 @@ def _compared(inspection: Inspection, seed: int) -> Dependence | None:
     """What runs on some of the rows show; without the noise, if the programs do not stand it."""
     store = pyro.get_param_store()
     with inspection.at_rest(seed), pyro.validation_enabled(False):
-        own = [*inspection.pair.parameters(), *(store[name].unconstrained() for name in inspection.stray)]
+        own = [*inspection.pair.parameters(), *(store[n].unconstrained() for n in inspection.stray if n in store)]
         for noisy in ([p for p in own if is_repeated(p)], []):
             with suppress(*RUN_ERRORS), perturbed(noisy, seed):
                 return _difference(inspection)

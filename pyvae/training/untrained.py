@@ -5,14 +5,11 @@ import warnings
 import torch
 
 from pyvae.batching.batches import Batch
-from pyvae.core.rows import rows_of
 from pyvae.inspection.inspection import Inspection, trace_programs
 from pyvae.inspection.perturbation import perturbed
 from pyvae.inspection.row_runs import Sites, conditioned_run, program_sites
 
 __all__ = ["warn_of_untrained"]
-
-_ROWS = 4
 
 
 def warn_of_untrained(inspection: Inspection, batch: Batch) -> None:
@@ -23,15 +20,14 @@ def warn_of_untrained(inspection: Inspection, batch: Batch) -> None:
     without = {n: p for n, p in inspection.pair.named_parameters() if p.requires_grad and p.grad is None}
     if not without:
         return
-    args = rows_of(batch, slice(_ROWS), inspection.columns)
     with inspection.at_rest(seed=0):
-        drawn = program_sites(trace_programs(inspection.pair, args))
+        drawn = program_sites(trace_programs(inspection.pair, batch))
         latents = {name: site["value"] for (_, name), site in drawn.items() if not site["is_observed"]}
-        before = _densities(conditioned_run(inspection.pair, args, latents))
+        before = _densities(conditioned_run(inspection.pair, batch, latents))
         names = []
         for name, parameter in without.items():
             with perturbed([parameter], seed=0):
-                after = _densities(conditioned_run(inspection.pair, args, latents))
+                after = _densities(conditioned_run(inspection.pair, batch, latents))
             if not torch.equal(before, after):
                 names.append(name)
     if names:

@@ -126,7 +126,7 @@ WORDS = {
     "unknown optimizer": (["fit", "gaussian", "--optimizer", "Adamm"], "optimizer.*Adamm"),
     "optimizer that makes none": (["fit", "gaussian", "--optimizer", "os.getcwd"], "optimizer.*os.getcwd"),
     "unknown objective": (["fit", "gaussian", "--objective", "ELBOO"], "objective.*ELBO.*ELBOO"),
-    "unknown schedule": (["fit", "gaussian", "--schedule", "cosine"], "schedule.*cosine"),
+    "unknown schedule": (["fit", "gaussian", "--schedule", "cosinus"], "schedule.*cosinus"),
     "unknown activation": (["fit", "gaussian", "--activation", "relu"], "activation.*relu.*one of .*GELU.*ReLU"),
     "scale in words": (["fit", "gaussian", "--likelihood", "Normal", "--likelihood.scale", "x"], "scale.*float"),
     "likelihood that is a network": (["fit", "gaussian", "--likelihood", "pyvae.networks.MLP"], "likelihood.*MLP"),

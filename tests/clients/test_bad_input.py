@@ -231,7 +231,7 @@ BAD_ARGUMENTS = {
         "optimizer.*parameters",
     ),
     "lbfgs": ({"optimizer": torch.optim.LBFGS}, "LBFGS needs a closure.*first-order"),
-    "schedule string": ({"schedule": "cosine"}, "schedule is .*str|schedule is 'cosine'"),
+    "schedule string": ({"schedule": "cosinus"}, "schedule is 'cosinus'; expected one of cosine, linear"),
     "schedule instance": (
         {
             "schedule": torch.optim.lr_scheduler.ConstantLR(

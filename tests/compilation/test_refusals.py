@@ -41,16 +41,16 @@ def _add_name(pair, x):
     pair.names.add(len(pair.names))
 
 
-#: by name: what the guide does, and a word of the reason that the refusal must give
+#: by name: what the guide does, which changes no row by the others, and a word of the reason that the refusal must give
 ACTS = {
-    "item": (lambda p, x: x.mean().item(), "item"),
-    "tolist": (lambda p, x: x.mean().tolist(), "item"),
-    "if": (lambda p, x: 1.0 if x.mean() > 0 else 2.0, "value"),
-    "float": (lambda p, x: float(x.mean()), "value"),
-    "int": (lambda p, x: int(x.sum()), "value"),
+    "item": (lambda p, x: 1 + 0 * x.mean().item(), "item"),
+    "tolist": (lambda p, x: 1 + 0 * x.mean().tolist(), "item"),
+    "if": (lambda p, x: 1.0 if x.mean() > 0 else 1.0 + 0, "value"),
+    "float": (lambda p, x: 1 + 0 * float(x.mean()), "value"),
+    "int": (lambda p, x: 1 + 0 * int(x.sum()), "value"),
     "assert": (lambda p, x: _assert_small(x), "value"),
     "parameter": (lambda p, x: float(p.encoder.bias[0]), "value"),
-    "numpy": (lambda p, x: float(x.numpy().mean()), "value"),
+    "numpy": (lambda p, x: 1 + 0 * float(x.numpy().mean()), "value"),
     "python random": (lambda p, x: random.random(), "random"),
     "numpy random": (lambda p, x: np.random.rand(), "random"),
     "counts calls": (_count, "'count'"),

@@ -112,7 +112,7 @@ def test_buffers_of_every_type_are_compared():
             self.register_buffer("mask", torch.tensor([True, False, True, True]))
             self.register_buffer("index", torch.tensor([3, 2, 1, 0]))
             self.register_buffer("empty", torch.zeros(0))
-            self.register_buffer("nan", torch.tensor(torch.nan))
+            self.register_buffer("infinite", torch.tensor(-torch.inf))
             self.register_buffer("calls", torch.zeros((), dtype=torch.long))
 
         def encode(self, x):

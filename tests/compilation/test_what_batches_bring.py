@@ -111,8 +111,8 @@ class AnyWidth(nn.Module):
 
 @pytest.mark.parametrize(
     "second",
-    [torch.randn(8, 7), torch.randn(8, 5, dtype=torch.float64), torch.randn(5, 8).t()],
-    ids=["width", "type", "layout"],
+    [torch.randn(8, 7), torch.randn(5, 8).t()],
+    ids=["width", "layout"],
 )
 def test_evaluation_of_batches_of_another_kind(monkeypatch, second):
     module = importlib.import_module("pyvae.evaluation.log_weights")

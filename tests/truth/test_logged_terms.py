@@ -77,18 +77,25 @@ class ScaledChain(Scaled):
                 pyro.sample("y", dist.Normal(z + self.w * x, 0.5))
 
 
-MASKS = {n: torch.arange(n) % 2 == 0 for n in (11, 64, 2000)}  # one object for both programs
+_last = {}
+
+
+def positive(x):
+    """Whether x is positive: one object for both programs, as their masks are compared by identity."""
+    if _last.get("x") is not x:
+        _last.update(x=x, mask=x > 0)
+    return _last["mask"]
 
 
 class ScaledMask(Scaled):
-    """Every second datapoint is masked."""
+    """Datapoints that are not positive are masked."""
 
     def model(self, x):
-        with poutine.mask(mask=MASKS[len(x)]):
+        with poutine.mask(mask=positive(x)):
             super().model(x)
 
     def guide(self, x):
-        with poutine.mask(mask=MASKS[len(x)]):
+        with poutine.mask(mask=positive(x)):
             super().guide(x)
 
 
