@@ -111,6 +111,7 @@ class LogTermsMap:
         check_int("max_memory", max_memory)
         self._inspection, self._pair = inspection, inspection.pair
         self._num_particles, self._checked, self._bounded = num_particles, checked, bounded
+        self._passed = 0  # rows of earlier calls, by which errors name a row
         bytes_each = _bytes(inspection) // inspection.size
         results = 32 * (1 + len(inspection.latents)) * num_particles
         # few data with all their draws: the guide's networks run once for each of them. Draws in parts of one size,
@@ -137,7 +138,9 @@ class LogTermsMap:
             self._run = CompiledRunner(self._pair, self._run, rows, self._particles)
         with evaluation_mode(self._pair), isolated_param_store(self._inspection.stray):
             slices = [slice(start, start + rows) for start in range(0, size, rows)]
-            return [reduce(self._slice(rows_of(args, some, columns), some)) for some in slices]
+            results = [reduce(self._slice(rows_of(args, some, columns), some)) for some in slices]
+        self._passed += size
+        return results
 
     def _check(self, args: Sequence[Tensor]) -> None:
         """Try the pair on the most extreme rows of a batch, to refuse those that do not fit it."""
@@ -173,21 +176,22 @@ class LogTermsMap:
 
         def look(guide: Trace, model: Trace) -> None:
             plate, size = self._inspection.plate[0], len(batch[0])
-            if culprit := first_nonfinite_site(guide, model, plate, size, row, rows.start):
+            if culprit := first_nonfinite_site(guide, model, plate, size, row, self._passed + rows.start):
                 raise NonFiniteError(str(culprit))
 
         self._terms(batch, rows, partial(run, look=look))
-        raise NonFiniteError(f"the weights of row {row + rows.start} are not finite in some draws")
+        raise NonFiniteError(f"the weights of row {row + self._passed + rows.start} are not finite in some draws")
 
     def _terms(self, batch: Sequence[Tensor], rows: slice, run: Runner) -> LogTerms:
         """The terms of these rows, so many particles at a time as memory allows."""
         size, total, particles = len(batch[0]), self._num_particles, self._particles
         block: Tensor | None = None
         names: list[str] = []
-        last = rows.start + size - 1
-        with errors_as(PairError, f"{type(self._pair).__name__} failed on rows {rows.start} to {last}"):
-            for first in range(0, total, particles):
-                some = slice(first, min(first + particles, total))
+        first = self._passed + rows.start
+        last = first + size - 1
+        with errors_as(PairError, f"{type(self._pair).__name__} failed on rows {first} to {last}"):
+            for start in range(0, total, particles):
+                some = slice(start, min(start + particles, total))
                 part = run(self._pair, batch, some.stop - some.start)
                 if block is None:
                     # one for all results: small ones, kept between large ones that are freed, would fragment the memory

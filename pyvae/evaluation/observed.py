@@ -33,9 +33,8 @@ class ObservedNumbers:
         sites = {name: inspection.model.nodes[name] for name in inspection.observed}
         x = inspection.arguments[0]
         self._x = [n for n, site in sites.items() if kind_of(site) == DENSITY and observes(site, x)]
-        flags = any(
-            isinstance(a, Tensor) and a.dtype == torch.bool for a in inspection.arguments
-        )  # may mask later rows
+        # flags that are on in the rows of the inspection may be off in later ones, and mask them
+        flags = any(isinstance(a, Tensor) and a.dtype == torch.bool for a in inspection.arguments)
         self._masked = flags or any(counted(site) is not None for site in sites.values())
         self._size, self._sums = (0, (0.0, 0.0)) if self._masked else (len(x), self._counted(inspection.model))
 

@@ -20,7 +20,7 @@ from pyvae.core.rows import columns_of
 from pyvae.errors import RUN_ERRORS, PairError, PyvaeError, first_lines
 from pyvae.inspection.elements import check_masks
 from pyvae.inspection.memory import OutputMeter
-from pyvae.inspection.plates import plate_of_all, plates_around, to_event_advice
+from pyvae.inspection.plates import plate_of_all, plates_around, refuse_parts, to_event_advice
 from pyvae.inspection.sites import check_latents, guide_terms, is_factor, is_summed_out, stochastic_sites, unwrapped
 
 __all__ = ["Inspection", "device_of", "inspect_pair", "takes_missing", "trace_programs"]
@@ -89,7 +89,9 @@ class Inspection:
         check_masks(guide, model)
         if not self.observed:
             raise PairError("the model observes nothing when it is given data; expected a sample site with obs=x")
-        return plate_of_all(guide, model, self.size)
+        chosen = plate_of_all(guide, model, self.size)
+        refuse_parts(model, chosen[0])
+        return chosen
 
     @property
     def latents(self) -> tuple[str, ...]:

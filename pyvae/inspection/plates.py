@@ -13,6 +13,7 @@ __all__ = [
     "plate_of_all",
     "plates_around",
     "refuse_loops",
+    "refuse_parts",
     "to_event_advice",
 ]
 
@@ -150,3 +151,19 @@ def check_plates(guide: Mapping[str, Mapping], model: Mapping[str, Mapping]) -> 
                 f"plates multiply the density of site {name!r} by {p:g} in the model and by {q:g} in the guide; put it "
                 "into plates of the same size and the same subsample in both"
             )
+
+
+def refuse_parts(model: Mapping[str, Mapping], data_plate: str) -> None:
+    """Refuse plates that take a part of what belongs to one datapoint: a bound of a part is none of the whole.
+
+    Raises:
+        PairError: naming the plate.
+    """
+    for name, site in model.items():
+        for frame in site["cond_indep_stack"]:
+            if frame.name != data_plate and frame.full_size not in (None, -1, frame.size):
+                raise PairError(
+                    f"site {name!r} lies in the plate {frame.name!r}, which takes {frame.size} of {frame.full_size}: "
+                    "figures per datapoint need all of them; leave subsample_size out when the pair is evaluated, such "
+                    "as by subsample_size=2 if self.training else None"
+                )

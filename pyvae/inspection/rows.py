@@ -15,7 +15,7 @@ from pyvae.inspection.perturbation import is_repeated, perturbed
 from pyvae.inspection.row_runs import Sites, agree, conditioned_run, is_in_batch, moved, place_of, program_sites
 from pyvae.inspection.sites import stochastic_sites
 
-__all__ = ["Dependence", "check_rows", "dependence_on_rows", "global_latents"]
+__all__ = ["Dependence", "check_rows", "dependence_on_rows", "global_latents", "in_plate"]
 
 _HALF = 2  # rows
 
@@ -72,7 +72,7 @@ def dependence_on_rows(inspection: Inspection) -> Dependence | None:
 def global_latents(inspection: Inspection) -> list[str]:
     """The latents that are one for all data: the same number of them, however many rows there are."""
     some = torch.arange(max(1, inspection.size // 2))
-    names = [n for n in inspection.latents if not _in_plate(inspection.model.nodes[n], inspection.data_plate)]
+    names = [n for n in inspection.latents if not in_plate(inspection.model.nodes[n], inspection.data_plate)]
     if not names or inspection.size < 2:
         return names
     try:
@@ -85,7 +85,7 @@ def global_latents(inspection: Inspection) -> list[str]:
     return [n for n in names if shapes.get(n) == inspection.model.nodes[n]["value"].shape]
 
 
-def _in_plate(site: dict, data_plate: str | None) -> bool:
+def in_plate(site: dict, data_plate: str | None) -> bool:
     """Whether it is in the plate over the data, or in a loop over them."""
     return any(f.name == data_plate or not f.vectorized for f in site["cond_indep_stack"])
 

@@ -20,6 +20,7 @@ __all__ = [
     "as_matrix",
     "check_latents",
     "element_log_probs",
+    "guide_extras",
     "guide_observations",
     "guide_terms",
     "has_density",
@@ -67,6 +68,12 @@ def guide_terms(guide: Trace, model: Trace) -> list[str]:
     """The sites of the guide alone that are part of log q: auxiliary latents and factors."""
     without = {*guide_observations(guide), *model.nodes}
     return [name for name in stochastic_sites(guide) if name not in without]
+
+
+def guide_extras(guide: Trace, model: Trace) -> list[str]:
+    """The sites of the guide alone that it does not mark as auxiliary, deterministic ones among them."""
+    samples = {n: s for n, s in guide.nodes.items() if s["type"] == "sample" and not site_is_subsample(s)}
+    return [n for n, s in samples.items() if n not in model.nodes and not s["infer"].get("is_auxiliary")]
 
 
 def unwrapped(distribution: Distribution) -> Distribution:

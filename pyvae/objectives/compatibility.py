@@ -2,12 +2,14 @@
 
 import warnings
 
+import torch
 from pyro.contrib.cevae import TraceCausalEffect_ELBO
 from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceEnum_ELBO, TraceMeanField_ELBO, TraceTailAdaptive_ELBO
 
 from pyvae.errors import PairError
 from pyvae.inspection.inspection import Inspection
-from pyvae.inspection.sites import guide_observations, guide_terms, stochastic_sites, unwrapped
+from pyvae.inspection.plates import plate_factor
+from pyvae.inspection.sites import guide_extras, guide_observations, guide_terms, stochastic_sites, unwrapped
 from pyvae.objectives.per_datapoint import PerDatapointELBO
 from pyvae.objectives.weighted import WeightedELBO
 
@@ -62,6 +64,11 @@ def check_objective(objective: ELBO, inspection: Inspection) -> None:
     if type(objective) is TraceMeanField_ELBO:
         alone = {n: inspection.guide.nodes[n] for n in guide_terms(inspection.guide, inspection.model)}
         _refuse_unreparametrized(guide | alone, "TraceMeanField_ELBO", "Trace_ELBO or TraceGraph_ELBO")
+        if extra := guide_extras(inspection.guide, inspection.model):
+            raise PairError(
+                f"the guide has the sites {extra}, which the model has not, and for which TraceMeanField_ELBO has no "
+                "term; use Trace_ELBO"
+            )
         order = [n for n in guide if n in inspection.latents]
         for ours, theirs in zip(order, inspection.latents, strict=False):
             if ours != theirs:
@@ -89,4 +96,9 @@ def _refuse_shared_weights(inspection: Inspection) -> None:
                     f"site {name!r} lies {'outside of' if not frames else 'in a mini-batch of'} the plate over the "
                     "data, of which RenyiELBO would make one weight for the batch, or scale inside of the logarithm; "
                     "use objectives.VariationalRenyiBound, which says what it needs"
+                )
+            if bool((torch.as_tensor(site["scale"]) != plate_factor(site)).any()):
+                raise PairError(
+                    f"site {name!r} has a scale of its own (pyro.poutine.scale), which RenyiELBO takes inside of the "
+                    "logarithm; scale the loss by the learning rate, or use Trace_ELBO"
                 )

@@ -7,7 +7,7 @@ from pyro.contrib.cevae import TraceCausalEffect_ELBO
 from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 
 from pyvae.inspection.inspection import Inspection
-from pyvae.inspection.sites import guide_observations, guide_terms, stochastic_sites
+from pyvae.inspection.sites import guide_extras, guide_observations, guide_terms, stochastic_sites
 from pyvae.objectives.divergences import analytic_sites
 
 __all__ = ["default_objective", "with_plate_nesting"]
@@ -27,7 +27,7 @@ def default_objective(inspection: Inspection) -> ELBO:
     if guide_observations(inspection.guide):
         return TraceCausalEffect_ELBO()
     factors = [inspection.guide.nodes[name] for name in guide_terms(inspection.guide, inspection.model)]
-    if any(not site["fn"].has_rsample for site in factors):
+    if any(not site["fn"].has_rsample for site in factors) or guide_extras(inspection.guide, inspection.model):
         return Trace_ELBO()
     analytic = analytic_sites(guide, stochastic_sites(inspection.model))
     return TraceMeanField_ELBO() if set(guide) == set(inspection.latents) == analytic else Trace_ELBO()

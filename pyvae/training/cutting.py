@@ -1,5 +1,7 @@
 """What it does to a pair that its data are cut into batches in random order."""
 
+from itertools import product
+
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -10,7 +12,8 @@ from pyvae.errors import RUN_ERRORS, DataError, PairError, PyvaeError, first_lin
 from pyvae.inspection.checks import check_data
 from pyvae.inspection.inspection import Inspection, inspect_pair, trace_programs
 from pyvae.inspection.own_rows import ROWS_ADVICE
-from pyvae.inspection.rows import dependence_on_rows, global_latents
+from pyvae.inspection.plates import plate_factor
+from pyvae.inspection.rows import dependence_on_rows, global_latents, in_plate
 
 __all__ = ["BatchShapes", "check_batches"]
 
@@ -100,6 +103,7 @@ def _is_whole(batches: Batches) -> bool:
 
 def _check_global_latents(inspection: Inspection, batches: Batches) -> None:
     rows, names = batches.size(), global_latents(inspection)
+    _check_factors(inspection, names)
     frames = [f for n in inspection.observed for f in inspection.model.nodes[n]["cond_indep_stack"]]
     told = {f.full_size for f in frames if f.name == inspection.data_plate}
     if not names or told == {rows} or (_is_whole(batches) and told <= {None, inspection.size}):
@@ -111,6 +115,20 @@ def _check_global_latents(inspection: Inspection, batches: Batches) -> None:
         f'pyro.plate("data", {number}, subsample=x) around the data in both programs, so that a batch counts for all '
         f"rows; or train on all rows at once: batch_size={number}"
     )
+
+
+def _check_factors(inspection: Inspection, names: list[str]) -> None:
+    """Refuse latents with a row for each datapoint that count more, or less, than what is observed of it."""
+    sites = inspection.model.nodes
+    local = [n for n in inspection.latents if n not in names and not in_plate(sites[n], inspection.data_plate)]
+    for name, seen in product(local, inspection.observed):
+        here, there = plate_factor(sites[name]), plate_factor(sites[seen])
+        if here != there:
+            raise PairError(
+                f"plates multiply the density of latent {name!r} by {here:g} and that of the observed {seen!r} by "
+                f"{there:g}, though both have a row for each datapoint; put both into the same plate, "
+                'pyro.plate("data", N, subsample=x)'
+            )
 
 
 def _check_last_batch(inspection: Inspection, batches: Batches) -> None:

@@ -62,6 +62,8 @@ class Trainer:
         self._step: EagerStep | TracedStep = self.eager
         self._traces = 0
         self._pair, self._optimizer = self.eager.loss.pair, self.eager.update.optimizer
+        # modules that were put into evaluation mode one by one, such as a frozen network, stay there
+        self._at_rest = [m for m in self._pair.modules() if not m.training] if self._pair.training else []
         self._trained = {name: id(p) for name, p in self._pair.named_parameters()}
 
     def epoch(self, batches: Batches, seed: int, number: int, progress: TrainingProgress) -> Row:
@@ -74,6 +76,8 @@ class Trainer:
         """
         self._check_rates(number)
         self._pair.train()
+        for module in self._at_rest:
+            module.training = False
         if isinstance(self._step, TracedStep) and self._step.outdated():
             self._step = self.eager
         sums = _Sums([0.0] * len(self.eager.loss.terms))
