@@ -20,12 +20,13 @@ from pyvae.objectives.compatibility import check_objective
 from pyvae.objectives.default import default_objective, with_plate_nesting
 from pyvae.training import schedules
 from pyvae.training.checkpoints import save_epoch, start_or_resume
-from pyvae.training.checks import check_arguments, check_pair, make_optimizer, make_schedule
+from pyvae.training.checks import check_arguments, check_pair
 from pyvae.training.cutting import BatchShapes
 from pyvae.training.eager_step import EagerStep, Loss, Update
 from pyvae.training.epochs import Epochs
 from pyvae.training.logs import tensorboard_writer
 from pyvae.training.loop import Trainer
+from pyvae.training.optimizers import make_optimizer, make_schedule
 from pyvae.training.precision import Precision
 from pyvae.training.processes import processes_on
 from pyvae.training.progress import TrainingProgress
