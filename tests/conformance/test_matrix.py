@@ -94,7 +94,7 @@ def expected_of(family, objective):
         return "is not reparametrized .*use Trace_ELBO or TraceGraph_ELBO"
     if family == "MarkovVAE" and objective == "TraceMeanField_ELBO":
         return "the guide draws 'z_2' where the model draws 'z_1'.*use Trace_ELBO"
-    if family in LEVELS and objective in ("TotalCorrelationELBO", "InfoVAE"):
+    if family in LEVELS | {"VQVAE"} and objective in ("TotalCorrelationELBO", "InfoVAE"):
         return "no site was named; pass as site= one of the latents"
     return "trains"
 
