@@ -195,5 +195,8 @@ def _shown(section: Section) -> dict[str, object]:
 
 def _errors(figure: Finding) -> list[tuple[str, str]]:
     least = "at least " if figure.error_is_at_least else ""
-    kinds = (("by draws", figure.standard_error, least), ("test-set sampling error", figure.dataset_standard_error, ""))
-    return [(kind, f"{least}{error:.2g}") for kind, error, least in kinds if not math.isnan(error)]
+    errors = {
+        "by draws": (least, figure.standard_error),
+        "test-set sampling error": ("", figure.dataset_standard_error),
+    }
+    return [(kind, f"{before}{error:.2g}") for kind, (before, error) in errors.items() if not math.isnan(error)]

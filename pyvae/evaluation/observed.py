@@ -12,7 +12,7 @@ from pyvae.datasets.units import Units
 from pyvae.evaluation.code_usage import CodeUsage
 from pyvae.evaluation.estimates import ELBOEstimate, Estimate, Evaluation
 from pyvae.inspection.base_measures import DENSITY, kind_of
-from pyvae.inspection.elements import counted, observes
+from pyvae.inspection.elements import counted, observes, which_count
 from pyvae.inspection.inspection import Inspection, trace_programs
 
 __all__ = ["ObservedNumbers"]
@@ -64,9 +64,7 @@ class ObservedNumbers:
         """How many elements count, and the sum of log s over those of x."""
         numbers = nats = 0.0
         for name in self._inspection.observed:
-            site = model.nodes[name]
-            elements = counted(site)
-            elements = torch.ones_like(site["value"], dtype=torch.bool) if elements is None else elements
+            elements = which_count(model.nodes[name])
             numbers += float(elements.sum())
             if self._units is not None and name in self._x:
                 nats += float((elements * torch.as_tensor(self._units.log_scale).to(elements.device)).sum().double())

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pyvae.distributions import PartiallyObserved
-from pyvae.inspection.elements import counted
+from pyvae.inspection.elements import counted, which_count
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import has_support, unwrapped
 
@@ -22,9 +22,8 @@ def observed_kinds(inspection: Inspection) -> dict[str, float]:
     found: dict[str, float] = {}
     for name in inspection.observed:
         site = inspection.model.nodes[name]
-        elements, kind = counted(site), kind_of(site)
-        number = site["value"].numel() if elements is None else int(elements.sum())
-        found[kind] = found.get(kind, 0) + number / inspection.size
+        kind = kind_of(site)
+        found[kind] = found.get(kind, 0) + int(which_count(site).sum()) / inspection.size
     return found
 
 

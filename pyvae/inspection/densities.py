@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine import Trace
 from torch import Tensor
 
-from pyvae.inspection.sites import guide_terms, stochastic_sites, summed_but
+from pyvae.inspection.sites import guide_terms, stochastic_sites, summed_but, without_events
 
 __all__ = ["LogTerms", "density", "log_density", "log_terms"]
 
@@ -26,7 +27,7 @@ class LogTerms:
     reconstruction: Tensor
     latents: dict[str, Tensor]
 
-    @property
+    @cached_property
     def log_weight(self) -> Tensor:
         """The log weights log p(x, z) − log q(z | x), (S, N)."""
         return self.reconstruction + sum(self.latents.values())
@@ -43,11 +44,8 @@ def log_density(site: dict) -> Tensor:
     Independent event dimensions are summed here, not in the distribution: a float32 sum over the pixels of an image
     loses the digits in which the importance weights of a good guide differ.
     """
-    fn, value, events = site["fn"], site["value"], 0
-    while isinstance(fn, torch.distributions.Independent):
-        events += fn.reinterpreted_batch_ndims
-        fn = fn.base_dist
-    log_prob = fn.log_prob(value)
+    fn, events = without_events(site["fn"])
+    log_prob = fn.log_prob(site["value"])
     if events:
         log_prob = _summed(log_prob.flatten(-events))
     return scale_and_mask(log_prob.double(), mask=site["mask"])

@@ -14,7 +14,7 @@ from pyvae.distributions import PartiallyObserved
 from pyvae.errors import PairError
 from pyvae.inspection.sites import WRAPPERS, unwrapped
 
-__all__ = ["check_masks", "counted", "holds_missing", "marked", "observes"]
+__all__ = ["check_masks", "counted", "holds_missing", "marked", "observes", "which_count"]
 
 
 def counted(site: Mapping) -> Tensor | None:
@@ -37,6 +37,12 @@ def counted(site: Mapping) -> Tensor | None:
         return None
     together = functools.reduce(torch.logical_and, masks)
     return together.expand(torch.broadcast_shapes(together.shape, site["value"].shape))
+
+
+def which_count(site: Mapping) -> Tensor:
+    """The :func:`counted` elements of a site; all of them, where there is no mask."""
+    elements = counted(site)
+    return torch.ones_like(site["value"], dtype=torch.bool) if elements is None else elements
 
 
 def _over_events(mask: bool | Tensor | None, fn: Distribution, value: Tensor) -> Tensor | None:
@@ -82,7 +88,7 @@ def check_masks(guide: Mapping[str, Mapping], model: Mapping[str, Mapping]) -> N
         q, p = guide[name], model[name]
         if q["is_observed"] or p["is_observed"] or isinstance(unwrapped(q["fn"]), Delta):
             continue
-        there, here = (torch.ones_like(q["value"], dtype=torch.bool) if m is None else m for m in map(counted, (q, p)))
+        there, here = map(which_count, (q, p))
         if not torch.equal(*torch.broadcast_tensors(here, there)):
             more, less = ("model", "guide") if bool((there & ~here).any()) else ("guide", "model")
             raise PairError(

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from pyro import poutine
-from pyro.distributions import Unit
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from pyvae.core.random_streams import isolated_rng
-from pyvae.inspection.sites import stochastic_sites
+from pyvae.inspection.sites import has_density, is_factor, stochastic_sites
 
 __all__ = ["Unobserved", "reads_data"]
 
@@ -22,7 +20,7 @@ class Unobserved(Messenger):
     """
 
     def _pyro_sample(self, msg: dict) -> None:
-        if site_is_subsample(msg) or isinstance(msg["fn"], Unit) or msg["infer"].get("_deterministic"):
+        if not has_density(msg) or is_factor(msg):
             return
         if msg["is_observed"]:
             msg["data"] = msg["value"]

@@ -93,7 +93,7 @@ class Inspection:
         refuse_parts(model, chosen[0])
         return chosen
 
-    @property
+    @cached_property
     def latents(self) -> tuple[str, ...]:
         """The names of the model's latent sites, in order, but those that are summed out."""
         sites = stochastic_sites(self.model).items()
@@ -105,11 +105,21 @@ class Inspection:
         guide = stochastic_sites(self.guide)
         return tuple(n for n, s in stochastic_sites(self.model).items() if is_summed_out(n, s, guide))
 
+    @cached_property
+    def guide_terms(self) -> tuple[str, ...]:
+        """The names of the sites of the guide alone that are part of log q: auxiliary latents and factors."""
+        return tuple(guide_terms(self.guide, self.model))
+
     @property
     def auxiliary(self) -> tuple[str, ...]:
         """The names of the latents that the guide samples and the model does not, in order."""
-        alone = guide_terms(self.guide, self.model)
-        return tuple(n for n in alone if not self.guide.nodes[n]["is_observed"])
+        return tuple(n for n in self.guide_terms if not self.guide.nodes[n]["is_observed"])
+
+    @cached_property
+    def factors(self) -> frozenset[str]:
+        """The names of the factors of both programs."""
+        sites = [item for trace in (self.model, self.guide) for item in stochastic_sites(trace).items()]
+        return frozenset(name for name, site in sites if is_factor(site))
 
     @property
     def observed(self) -> tuple[str, ...]:
@@ -123,7 +133,7 @@ class Inspection:
         sites = [*stochastic_sites(self.guide).values(), *stochastic_sites(self.model).values()]
         return max((-f.dim for s in sites for f in s["cond_indep_stack"] if f.vectorized), default=0)
 
-    @property
+    @cached_property
     def data_plate(self) -> str | None:
         """The name of the plate over the data: the one around all observed sites that is as long as the data.
 

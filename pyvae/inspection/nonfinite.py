@@ -14,6 +14,7 @@ from pyvae.inspection.sites import (
     in_words,
     stochastic_sites,
     support_in_words,
+    support_of_elements,
     unwrapped,
 )
 
@@ -105,9 +106,7 @@ def _edge(fn: Distribution, value: Tensor) -> str:
     """Whether a value is on the edge of the support, or outside, in words before the name of the distribution."""
     if not has_support(fn):
         return ""
-    support = fn.support
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
+    support = support_of_elements(fn)
     try:
         if not support.check(value).all():
             return f"outside of the support, which is {support_in_words(fn)}, of"

@@ -34,7 +34,9 @@ __all__ = [
     "stochastic_sites",
     "summed_but",
     "support_in_words",
+    "support_of_elements",
     "unwrapped",
+    "without_events",
 ]
 
 PARTICLES = "num_particles_vectorized"  # the plate that Pyro's objectives put around the programs
@@ -83,16 +85,21 @@ def unwrapped(distribution: Distribution) -> Distribution:
     return distribution
 
 
+def without_events(distribution: Distribution) -> tuple[Distribution, int]:
+    """The distribution without the event dimensions that are independent, and how many these are."""
+    events = 0
+    while isinstance(distribution, torch.distributions.Independent):
+        events += distribution.reinterpreted_batch_ndims
+        distribution = distribution.base_dist
+    return distribution, events
+
+
 def element_log_probs(site: dict) -> tuple[Tensor, Tensor, Distribution]:
     """The log densities of the elements of a site's value, unscaled and 0 where masked; the value; their distribution.
 
     Independent event dimensions are not summed.
     """
-    fn, value, events = site["fn"], site["value"], 0
-    while isinstance(fn, torch.distributions.Independent):
-        events += fn.reinterpreted_batch_ndims
-        fn = fn.base_dist
-    mask = site["mask"]
+    (fn, events), value, mask = without_events(site["fn"]), site["value"], site["mask"]
     if isinstance(mask, Tensor):
         mask = mask[(..., *[None] * events)]
     return scale_and_mask(fn.log_prob(value), mask=mask), value, fn
@@ -166,11 +173,17 @@ def has_support(distribution: Distribution) -> bool:
         return False
 
 
-def support_in_words(distribution: Distribution) -> str:
-    """The support of a distribution in short, such as GreaterThan(lower_bound=0); of bounds per element, the range."""
+def support_of_elements(distribution: Distribution) -> constraints.Constraint:
+    """The support of a distribution, of single elements where these are independent."""
     support = distribution.support
     while isinstance(support, constraints.independent):
         support = support.base_constraint
+    return support
+
+
+def support_in_words(distribution: Distribution) -> str:
+    """The support of a distribution in short, such as GreaterThan(lower_bound=0); of bounds per element, the range."""
+    support = support_of_elements(distribution)
     bounds = {name: getattr(support, name, None) for name in ("lower_bound", "upper_bound")}
     if not any(isinstance(bound, Tensor) and bound.dim() for bound in bounds.values()):
         return str(support)

@@ -9,7 +9,7 @@ from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceEnum_ELBO, Tra
 from pyvae.errors import PairError
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.plates import plate_factor
-from pyvae.inspection.sites import guide_extras, guide_observations, guide_terms, stochastic_sites, unwrapped
+from pyvae.inspection.sites import guide_extras, guide_observations, stochastic_sites, unwrapped
 from pyvae.objectives.per_datapoint import PerDatapointELBO
 from pyvae.objectives.weighted import WeightedELBO
 
@@ -62,7 +62,7 @@ def check_objective(objective: ELBO, inspection: Inspection) -> None:
             "objectives.VariationalRenyiBound"
         )
     if type(objective) is TraceMeanField_ELBO:
-        alone = {n: inspection.guide.nodes[n] for n in guide_terms(inspection.guide, inspection.model)}
+        alone = {n: inspection.guide.nodes[n] for n in inspection.guide_terms}
         _refuse_unreparametrized(guide | alone, "TraceMeanField_ELBO", "Trace_ELBO or TraceGraph_ELBO")
         if extra := guide_extras(inspection.guide, inspection.model):
             raise PairError(

@@ -7,7 +7,7 @@ from pyro.contrib.cevae import TraceCausalEffect_ELBO
 from pyro.infer import ELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO
 
 from pyvae.inspection.inspection import Inspection
-from pyvae.inspection.sites import guide_extras, guide_observations, guide_terms, stochastic_sites
+from pyvae.inspection.sites import guide_extras, guide_observations, stochastic_sites
 from pyvae.objectives.divergences import analytic_sites
 
 __all__ = ["default_objective", "with_plate_nesting"]
@@ -26,7 +26,7 @@ def default_objective(inspection: Inspection) -> ELBO:
         return TraceEnum_ELBO(max_plate_nesting=inspection.max_plate_nesting)
     if guide_observations(inspection.guide):
         return TraceCausalEffect_ELBO()
-    factors = [inspection.guide.nodes[name] for name in guide_terms(inspection.guide, inspection.model)]
+    factors = [inspection.guide.nodes[name] for name in inspection.guide_terms]
     if any(not site["fn"].has_rsample for site in factors) or guide_extras(inspection.guide, inspection.model):
         return Trace_ELBO()
     analytic = analytic_sites(guide, stochastic_sites(inspection.model))

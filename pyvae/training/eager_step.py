@@ -47,7 +47,8 @@ class Loss:
         self.precision = precision
         self._validated = validated_sites(inspection)
         self.inspection, self._registers = inspection, inspection.registers_parameters
-        self.terms = ("reconstruction", *ELBOTerms.names(inspection)) if estimates_elbo(objective) else ()
+        names = ("reconstruction", *inspection.latents, *inspection.guide_terms)
+        self.terms = names if estimates_elbo(objective) else ()
         # the objectives that take closed forms, so that the terms are those of the loss
         closed = isinstance(objective, TraceMeanField_ELBO) or weighs_terms(objective)
         programs = stochastic_sites(inspection.guide), stochastic_sites(inspection.model)

@@ -3,14 +3,13 @@
 from collections.abc import Collection, Sequence
 
 import torch
-from pyro.distributions import Unit
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO, Trace_ELBO, TraceGraph_ELBO, TraceTailAdaptive_ELBO
 from pyro.poutine.messenger import Messenger
 
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.plates import plate_factor
-from pyvae.inspection.sites import guide_terms, has_density
+from pyvae.inspection.sites import has_density, is_factor
 from pyvae.objectives.divergences import site_kl
 from pyvae.objectives.per_datapoint import PerDatapointELBO
 from pyvae.objectives.weighted import WeightedELBO
@@ -58,18 +57,13 @@ class ELBOTerms(Messenger):
         self._plate = inspection.data_plate
         self._checked = checked
         self._terms = terms
-        self._factors = [name for t in (inspection.model, inspection.guide) for name in t.nodes]
-        self.guide = _GuideSites(inspection.latents, guide_terms(inspection.guide, inspection.model))
+        self._factors = inspection.factors
+        self.guide = _GuideSites(inspection.latents, inspection.guide_terms)
         self.inside: torch.Tensor | None = None
         self.full_size: int | None = None
         self._runs = 0
         self._reconstruction: torch.Tensor | float = 0.0
         self._kl: dict[str, torch.Tensor | float] = dict.fromkeys(inspection.latents, 0.0)
-
-    @staticmethod
-    def names(inspection: Inspection) -> tuple[str, ...]:
-        """The sites that have a KL term, in order: the latents, and what the guide has alone."""
-        return (*inspection.latents, *guide_terms(inspection.guide, inspection.model))
 
     def means(self) -> list[torch.Tensor | float]:
         """Of the sums over the batch, as plates scale them, the means over runs: reconstruction, then KL by site."""
@@ -99,7 +93,7 @@ class ELBOTerms(Messenger):
             with torch.no_grad():
                 kl = site_kl(self.guide.found[name], _unweighted(msg), name in self._analytic)
             self._kl[name] += kl.sum()
-        elif observed and (name in self._factors or not isinstance(msg["fn"], Unit)):
+        elif observed and (name in self._factors or not is_factor(msg)):
             self._reconstruction = self._reconstruction + _summed(msg)
 
 

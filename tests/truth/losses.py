@@ -22,6 +22,8 @@ def mixture():
 class Plain(nn.Module):
     """One latent; the plate may be of more data than are given."""
 
+    latent = "z"
+
     def __init__(self, size=None):
         super().__init__()
         self.size, self.A, self.B = size, nn.Parameter(torch.randn(2, DIM)), nn.Parameter(torch.randn(DIM, 2) / 4)
@@ -31,12 +33,12 @@ class Plain(nn.Module):
 
     def model(self, x):
         with self.plate(x):
-            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            z = pyro.sample(self.latent, dist.Normal(torch.zeros(2), 1.0).to_event(1))
             pyro.sample("x", dist.Normal(z @ self.A, 1.0).to_event(1), obs=x)
 
     def guide(self, x):
         with self.plate(x):
-            pyro.sample("z", dist.Normal(x @ self.B, 0.5).to_event(1))
+            pyro.sample(self.latent, dist.Normal(x @ self.B, 0.5).to_event(1))
 
 
 class Bits(Plain):

@@ -13,6 +13,7 @@ import pyvae
 from pyvae.distributions import PartiallyObserved
 from pyvae.inspection import Unobserved, counted, marked
 from pyvae.latent_space.posterior_means import posterior_means
+from tests.truth.obs_masks import ObsMasked
 
 N, T = 7, 5
 MASK = torch.arange(T) < torch.tensor([5, 1, 3, 0, 4, 2, 5])[:, None]
@@ -156,13 +157,7 @@ def test_a_latent_that_is_masked_in_one_program_alone_is_refused(here, there, to
 
 
 def test_a_guide_without_what_obs_mask_splits_off_is_told_what_to_write():
-    class Split(Local):
-        def model(self, x, mask):
-            with pyro.plate("data", len(x), dim=-2):
-                z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 1), 1.0))
-                with pyro.plate("time", T, dim=-1):
-                    pyro.sample("x", dist.Normal(z, 1.0), obs=x, obs_mask=mask)
-
+    class Split(ObsMasked, Local):
         def guide(self, x, mask):
             with pyro.plate("data", len(x), dim=-2):
                 pyro.sample("z", dist.Normal(self.shift, 1.0).expand([len(x), 1]))

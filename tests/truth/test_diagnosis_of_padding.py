@@ -12,6 +12,7 @@ from torch import nn
 import pyvae
 from pyvae.diagnostics import SECTIONS, sections
 from pyvae.distributions import PartiallyObserved
+from tests.truth.obs_masks import ObsMasked
 
 N, T = 400, 5
 JUNK, PADDING = 3.0, -50.0
@@ -108,18 +109,12 @@ class Path(nn.Module):
         return torch.stack(path, -1).masked_fill(~mask, PADDING if self.masked else torch.nan), mask
 
 
-class Split(nn.Module):
+class Split(ObsMasked, nn.Module):
     """z ~ N(0, 1), x_t ~ N(z, 1) with an ``obs_mask``, so that the guide draws what is missing of x as well."""
 
     def __init__(self):
         super().__init__()
         self.one = nn.Parameter(torch.ones(()))
-
-    def model(self, x, mask):
-        with pyro.plate("data", len(x), dim=-2):
-            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 1), 1.0))
-            with pyro.plate("time", T, dim=-1):
-                pyro.sample("x", dist.Normal(z, 1.0), obs=x, obs_mask=mask)
 
     def guide(self, x, mask):
         with pyro.plate("data", len(x), dim=-2):

@@ -12,6 +12,7 @@ from torch import nn
 
 import pyvae
 from pyvae.distributions import PartiallyObserved
+from tests.truth.obs_masks import ObsMasked
 
 N, T, K = 11, 4, 5
 MASK = torch.arange(T) < torch.tensor([4, 1, 3, 0, 4, 2, 4, 1, 1, 2, 3])[:, None]
@@ -68,13 +69,7 @@ def test_what_does_not_count_is_nan_in_every_group(how):
 
 
 def test_of_a_site_with_an_obs_mask_each_part_has_its_own():
-    class Split(Steps):
-        def model(self, x, mask):
-            with pyro.plate("data", len(x), dim=-2):
-                z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 1), 1.0))
-                with pyro.plate("time", T, dim=-1):
-                    pyro.sample("x", dist.Normal(z, 1.0), obs=x, obs_mask=mask)
-
+    class Split(ObsMasked, Steps):
         def guide(self, x, mask):
             with pyro.plate("data", len(x), dim=-2):
                 count = mask.sum(-1, keepdim=True)

@@ -328,14 +328,7 @@ def test_pairs_that_do_not_fit(objective, pair, match, x):
 )
 def test_the_only_latent_needs_no_name(objective, x):
     class Renamed(Plain):
-        def model(self, x):
-            with self.plate(x):
-                u = pyro.sample("u", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-                pyro.sample("x", dist.Normal(u @ self.A, 1.0).to_event(1), obs=x)
-
-        def guide(self, x):
-            with self.plate(x):
-                pyro.sample("u", dist.Normal(x @ self.B, 0.5).to_event(1))
+        latent = "u"
 
     pair, renamed = Plain(), Renamed()
     renamed.load_state_dict(pair.state_dict())

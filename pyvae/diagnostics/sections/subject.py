@@ -21,7 +21,7 @@ from pyvae.errors import DataError
 from pyvae.evaluation.evaluate import over_data
 from pyvae.evaluation.log_weights import T
 from pyvae.inspection.densities import LogTerms
-from pyvae.inspection.elements import counted, holds_missing, marked, observes
+from pyvae.inspection.elements import holds_missing, marked, observes, which_count
 from pyvae.inspection.enumeration import refuse_summed_out
 from pyvae.inspection.generation import Unobserved, reads_data
 from pyvae.inspection.inspection import Inspection, trace_programs
@@ -145,8 +145,7 @@ class Subject:
         """
         trace, x = self.draw_model(args), args[0]
         site = trace.nodes[self.inspection.observed[0]]
-        elements = counted(site)
-        elements = torch.ones_like(x, dtype=torch.bool) if elements is None else elements
+        elements = which_count(site)
         return torch.where(elements, site["value"], x), elements, trace
 
     def no_data_of_its_own(self) -> str:
