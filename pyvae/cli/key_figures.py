@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pyvae.evaluation import Evaluation
+from pyvae.evaluation import Classification, Evaluation
 
 __all__ = ["all_warnings", "key_figures"]
 
@@ -43,7 +43,17 @@ def key_figures(evaluation: Evaluation, conditional: bool) -> list[dict[str, str
             "meaning": f"{'−log₂ p̂(x)' if weighted else '−ELBO / log 2'} per observed element of {evaluation.bits_of}",
         },
         *(figure for site in evaluation.codes for figure in _code_figures(site, evaluation)),
+        *([_accuracy(evaluation.classification)] if evaluation.classification else []),
     ]
+
+
+def _accuracy(labels: Classification) -> dict[str, str]:
+    return {
+        "name": "Accuracy",
+        "value": f"{labels.accuracy:.1%}",
+        "meaning": f"of the labels that the pair infers from x alone, on {labels.num_labels:,} labelled test data. "
+        f"± {labels.standard_error:.1%} test-set sampling error",
+    }
 
 
 def _code_figures(site: str, evaluation: Evaluation) -> list[dict[str, str]]:

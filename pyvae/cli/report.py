@@ -14,10 +14,10 @@ from pyvae.core.files import write_atomically
 from pyvae.core.random_streams import isolated_rng
 from pyvae.datasets import DataSplits
 from pyvae.diagnostics.sections.codebooks import draw_codes
-from pyvae.evaluation import CodeUsage, Evaluation
+from pyvae.evaluation import Evaluation
 from pyvae.latent_space.decoding import class_labels, generate, latent_means, reconstruct
 from pyvae.pages.page import embedded, render
-from pyvae.pages.plots import draw_curves, draw_grid, draw_latents, draw_rows, draw_terms, picture_bytes
+from pyvae.pages.plots import draw_confusion, draw_curves, draw_grid, draw_latents, draw_rows, draw_terms, picture_bytes
 from pyvae.training.state import Row
 
 __all__ = ["draw_reconstructions", "draw_samples", "draw_transfer", "write_report"]
@@ -111,7 +111,7 @@ def _pictures(
     classes: Tensor | None,
     history: Sequence[Row],
     terms: dict[str, float],
-    codes: dict[str, CodeUsage],
+    evaluation: Evaluation,
 ) -> list[Picture]:
     """All pictures of a run."""
     device = next(pair.parameters()).device
@@ -130,13 +130,22 @@ def _pictures(
                 draw_terms(terms, history),
             )
         )
-    if codes:
+    if evaluation.classification:
+        pictures.append(
+            Picture(
+                "confusion",
+                "Inferred labels",
+                "Test data by known class, in rows, and the class inferred from x alone, in columns.",
+                draw_confusion(evaluation.classification.confusion),
+            )
+        )
+    if evaluation.codes:
         pictures.append(
             Picture(
                 "codes",
                 "Use of the codes",
                 "The frequencies of the codes on test data, the most frequent first; the line is uniform use.",
-                draw_codes(codes),
+                draw_codes(evaluation.codes),
             )
         )
     curves = Picture(
@@ -173,7 +182,7 @@ def write_report(
         The page's path.
     """
     terms = {name: float(term.mean()) for name, term in evaluation.elbo.kl_terms.items()}
-    pictures = _pictures(run, pair, data, classes, history, terms, evaluation.codes)
+    pictures = _pictures(run, pair, data, classes, history, terms, evaluation)
     shown = []
     for picture in pictures:
         content = picture_bytes(picture.figure)

@@ -10,11 +10,13 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
+from sklearn.metrics import ConfusionMatrixDisplay
 from torch import Tensor
 
 from pyvae.core.files import write_atomically
 
 __all__ = [
+    "draw_confusion",
     "draw_curves",
     "draw_grid",
     "draw_latents",
@@ -165,6 +167,17 @@ def draw_latents(means: Tensor, labels: Tensor | None) -> Figure:
     axes.set(xlabel=names[0], ylabel=names[1])
     if colours is not None and len(np.unique(colours)) <= 20:
         axes.legend(*drawn.legend_elements(num=None), title="class", frameon=False, bbox_to_anchor=(1, 1))
+    return figure
+
+
+def draw_confusion(confusion: Tensor) -> Figure:
+    """Counts by known class, in rows, and inferred class, in columns."""
+    size = 2 + 0.35 * len(confusion)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    display = ConfusionMatrixDisplay(np.asarray(confusion))
+    display.plot(ax=axes, cmap="Blues", colorbar=False, include_values=len(confusion) <= 20)
+    axes.set(xlabel="inferred class", ylabel="known class")
     return figure
 
 
