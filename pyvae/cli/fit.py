@@ -18,7 +18,8 @@ from pyvae.cli.key_figures import all_warnings
 from pyvae.cli.options import FROM_DATA, FROM_RUN, RunOptions
 from pyvae.cli.parser import parameters_of
 from pyvae.cli.report import write_report
-from pyvae.cli.runs import Run, discard_run, free_path, start_run, versions
+from pyvae.cli.runs import Run, free_path, versions
+from pyvae.cli.starting import discard_start, start_run
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.random_streams import derive_seed, isolated_rng
 from pyvae.datasets import DataSplits, InMemory
@@ -33,13 +34,14 @@ _INITIALIZATION = (0, 1)  # streams of the seed; those of the epochs are (1), (2
 _TEST = (0, 2)
 
 
-def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any], changed: bool = False) -> None:
     """Load the data, complete the recipe's arguments from them, and train.
 
     Args:
         name: of the recipe.
         plain: all options of the command line, as JSON.
         made: the same, with the objects that they describe.
+        changed: whether they are those of a run that goes on, but for what is to be changed.
     """
     given = {n: plain[n] for n in parameters_of(load_data)}
     given |= absolute_paths(given["data"], given["data_root"])
@@ -53,7 +55,7 @@ def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any]) -> 
     options = RunOptions(**{n: plain[n] for n in parameters_of(RunOptions)})
     training = parameters_of(fit, FROM_RUN)
     if options.resume and not options.run_dir:
-        raise ArgumentError("--resume needs the --run-dir of the run to go on with")
+        raise ArgumentError("--resume needs a run: pyvae fit --resume RUN, or the whole command again with --run-dir")
     processes = processes_on(usable_device(options.device))
     run = Run(
         directory=Path(options.run_dir or processes.by_first(lambda: free_path(Path("runs"), name, ""))),
@@ -64,10 +66,17 @@ def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any]) -> 
         preprocessing=list(data.preprocessing),
         versions=versions(),
     )
-    train(run, data, {n: made[n] for n in training}, options, processes)
+    train(run, data, {n: made[n] for n in training}, options, processes, changed)
 
 
-def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: RunOptions, processes: Processes) -> None:
+def train(
+    run: Run,
+    data: DataSplits,
+    arguments: Mapping[str, Any],
+    options: RunOptions,
+    processes: Processes,
+    changed: bool,
+) -> None:
     """Train the pair of a run, evaluate it on the test data, and leave pictures and a report.
 
     Args:
@@ -76,6 +85,7 @@ def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: Run
         arguments: of :func:`pyvae.fit`.
         options: where and how.
         processes: those that train the pair; the first one evaluates it.
+        changed: whether a run goes on with what is changed.
     """
     device, seed = usable_device(options.device), arguments["seed"]
     classes = data.test.tensors[1] if data.num_classes else None
@@ -86,9 +96,9 @@ def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: Run
     with isolated_rng(derive_seed(seed, *_INITIALIZATION)):
         pair = build(run.recipe, run.arguments).to(device)
     check_test_data(pair, data.test)
-    made = processes.by_first(lambda: start_run(run, options.resume))
+    start = processes.by_first(lambda: start_run(run, options.resume, changed))
     told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=processes.rank > 0)
-    told.print(f"run directory: {run.directory}; computing on {device}")
+    told.print(f"run directory: {run.directory}; {start}; computing on {device}")
     with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("default")
         try:
@@ -97,16 +107,15 @@ def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: Run
                 training.train,
                 validation=held_out,
                 checkpoint_dir=run.directory,
-                resume=options.resume,
+                resume="changed" if changed else options.resume,
                 **arguments,
             )
         except BaseException:
             if processes.rank == 0:
-                discard_run(run, made)
+                discard_start(start)
             raise
     if processes.rank:
         return
-    run.write_record()  # a resumed run may have more epochs now
     told.print(f"trained: {result}; evaluating {len(data.test)} test datapoints")
     save(run.directory / "model.safetensors", pair)
     evaluation = evaluate_test_data(pair, data, options.evaluation_particles, derive_seed(seed, *_TEST))

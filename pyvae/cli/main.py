@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pyvae.cli.allocator import keep_memory
 from pyvae.cli.options import FROM_DATA, FROM_RUN, RunOptions
 from pyvae.cli.outline import Listed, listed
-from pyvae.cli.parser import Parser, add_signature, check_config, parameters_of, underscored
+from pyvae.cli.parser import Parser, add_signature, check_config, parameters_of, run_to_resume, underscored
 from pyvae.errors import PyvaeError
 
 __all__ = ["main"]
@@ -63,7 +63,17 @@ def _parsers(words: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
 
 def _run(words: Sequence[str]) -> None:
     """Do what the words say."""
+    resumed, words = run_to_resume(words) if words[:1] == ["fit"] else (None, words)
+    options = {}
+    if resumed is not None:
+        from pyvae.cli.resumption import options_of_run, resuming_words
+        from pyvae.cli.runs import open_run
+
+        run = open_run(resumed)
+        words, options = resuming_words(resumed, run.recipe, words), options_of_run(run, words)
     parser, recipe_parsers = _parsers(words)
+    if resumed is not None:
+        recipe_parsers[run.recipe].set_defaults(options)
     if words[:1] == ["fit"] and words[1:2] and words[1] in recipe_parsers:
         check_config(recipe_parsers[words[1]], words)
     settings = parser.parse_args(words)
@@ -73,7 +83,7 @@ def _run(words: Sequence[str]) -> None:
 
         recipe_parser, options = recipe_parsers[chosen.recipe], chosen[chosen.recipe]
         plain = json.loads(recipe_parser.dump(options, format="json", skip_unset=False))
-        fit_recipe(chosen.recipe, plain, recipe_parser.instantiate(options))
+        fit_recipe(chosen.recipe, plain, recipe_parser.instantiate(options), changed=resumed is not None)
     else:
         function = listed("pyvae.cli.commands")[settings.command].load()
         function(**{name: chosen[name] for name in parameters_of(function)})

@@ -15,7 +15,7 @@ from jsonargparse import ActionYesNo, ArgumentParser
 
 from pyvae.errors import ArgumentError
 
-__all__ = ["Parser", "add_signature", "check_config", "parameters_of", "underscored"]
+__all__ = ["Parser", "add_signature", "check_config", "parameters_of", "run_to_resume", "underscored"]
 
 _NUMBER = r"-?[\d.]+(?:e[-+]?\d+)?"
 
@@ -117,6 +117,24 @@ def underscored(arguments: list[str]) -> list[str]:
         return option.replace("-", "_").replace("__", "--", 1) + equals + value if option.startswith("--") else argument
 
     return [spelled(argument) for argument in arguments]
+
+
+def run_to_resume(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The run that ``--resume RUN`` names, if it does, and the other words.
+
+    Example:
+        >>> run_to_resume(["fit", "--resume", "runs/first", "--epochs", "9"])
+        ('runs/first', ['fit', '--epochs', '9'])
+        >>> run_to_resume(["fit", "gaussian", "--run_dir", "runs/first", "--resume"])[0]
+    """
+    for index, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        following = words[index + 1 : index + 2]
+        if option == "--resume" and equals:
+            return value, [*words[:index], *words[index + 1 :]]
+        if option == "--resume" and following and not following[0].startswith("--"):
+            return following[0], [*words[:index], *words[index + 2 :]]
+    return None, list(words)
 
 
 def _bracketed(value: str) -> str:

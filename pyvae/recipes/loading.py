@@ -1,6 +1,7 @@
 """Pairs from files: a recipe by name and arguments, and weights."""
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pyvae.checkpoint import read_tensors, restore
 from pyvae.errors import CheckpointError
 from pyvae.recipes.recipe import recorded
 
-__all__ = ["build", "load", "with_paths_of_today"]
+__all__ = ["build", "check_trusted", "load", "with_paths_of_today"]
 
 _FOLDERS = (guides, likelihoods, networks, priors, quantizers)
 #: where classes have moved to, by the folder in which older files know them
@@ -33,7 +34,7 @@ def build(name: str, arguments: dict[str, Any]) -> nn.Module:
             f"there is no recipe {name!r} of {arguments!r}; expected one of {', '.join(recipes.__all__)}"
         )
     arguments = with_paths_of_today(arguments)
-    _check_trusted(arguments)
+    check_trusted(arguments)
     make = getattr(recipes, name)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_function_arguments(make)
@@ -74,22 +75,34 @@ def _trusted() -> set[str]:
     return ours | {f"{module}.{name}" for module in (activations.__name__, "torch.nn") for name in activations.__all__}
 
 
-def _check_trusted(value: object) -> None:
-    """Refuse every string that is not the path of a trusted class: the parser would import it."""
+def _is_trusted(path: object) -> bool:
+    return path in _trusted()
+
+
+def check_trusted(value: object, known: Callable[[object], bool] = _is_trusted) -> None:
+    """Refuse every string that is not the path of a trusted class: a parser would import it.
+
+    Args:
+        value: arguments as JSON.
+        known: whether the path of a class is trusted; by default, that of a component of ours or an activation.
+
+    Raises:
+        CheckpointError: naming the first one.
+    """
     if isinstance(value, str) and not value.isidentifier():  # a choice such as "noise" names nothing to import
         raise CheckpointError(
             f"the recipe holds the text {value!r}; expected numbers, and classes of pyvae by class_path"
         )
     if isinstance(value, list):
         for item in value:
-            _check_trusted(item)
+            check_trusted(item, known)
     if isinstance(value, dict):
         path = value.get("class_path")
-        if "class_path" in value and path not in _trusted():
+        if "class_path" in value and not (isinstance(path, str) and known(path)):
             raise CheckpointError(f"the recipe names the class {path!r}, which is not ours; build the pair yourself")
         for key, item in value.items():
             if key != "class_path":
-                _check_trusted(item)
+                check_trusted(item, known)
 
 
 def load(path: str | Path, pair: nn.Module | None = None) -> nn.Module:

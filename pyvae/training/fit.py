@@ -15,6 +15,7 @@ from pyvae.batching.batches import Batches, Data, batches_for
 from pyvae.core.arguments import check_choice
 from pyvae.core.modules import isolated_param_store, restored_modes
 from pyvae.core.random_streams import isolated_rng
+from pyvae.errors import NonFiniteError
 from pyvae.inspection.inspection import Inspection, device_of
 from pyvae.objectives.compatibility import check_objective
 from pyvae.objectives.default import default_objective, with_plate_nesting
@@ -76,7 +77,7 @@ def fit(
     compile: bool | None = None,
     precision: Precision = "32-true",
     checkpoint_dir: str | Path | None = None,
-    resume: bool = False,
+    resume: bool | Literal["changed"] = False,
     progress: bool = True,
     tensorboard: bool = False,
 ) -> FitResult:
@@ -109,7 +110,9 @@ def fit(
         precision: "32-true", or "bf16-mixed": factors of matrix products and convolutions in bfloat16, all sums,
             densities and parameters in float32.
         checkpoint_dir: where to keep checkpoint.safetensors and metrics.csv, replaced after each epoch.
-        resume: go on from the checkpoint in checkpoint_dir, if there is one.
+        resume: go on from the checkpoint in checkpoint_dir, if there is one; "changed" to do so with other settings of
+            the optimizer, another schedule, objective, batch_size, clip_norm or precision from there on. What follows
+            the whole run, a schedule by name or a warm-up over a part of the epochs, is that of the new ``epochs``.
         progress: show progress in the terminal.
         tensorboard: log to checkpoint_dir/tensorboard too.
 
@@ -137,6 +140,7 @@ def fit(
         objective, epochs, clip_norm, patience, validation is not None, seed, checkpoint_dir, resume, tensorboard
     )
     check_choice("precision", precision, get_args(Precision))
+    check_choice("resume", resume, (True, False, "changed"))
     device = device_of(pair)
     processes = processes_on(device)
     batches = batches_for(pair, data, batch_size).divided(processes.rank, processes.count)
@@ -166,11 +170,21 @@ def fit(
     ):
         log = tensorboard_writer(directory, state.epoch) if tensorboard and processes.rank == 0 else None
         while state.epoch < epochs and not _exhausted(state, patience):
-            shown.epoch(run.next(shown))
+            shown.epoch(_next(run, shown, directory))
             processes.by_first(lambda: save_epoch(state, directory, log))
     if state.best is not None:
         pair.load_state_dict(state.best)
     return FitResult(state.history, state.best_epoch, state.settings["seed"])
+
+
+def _next(run: Epochs, shown: TrainingProgress, directory: Path | None) -> Row:
+    """The metrics of the next epoch; where it fails, what stands is said."""
+    try:
+        return run.next(shown)
+    except NonFiniteError as error:
+        if directory is None or not run.state.epoch:
+            raise
+        raise NonFiniteError(f"{error}; the last checkpoint stands, of epoch {run.state.epoch}") from error
 
 
 def _traced_rows(inspection: Inspection, batches: Batches, epochs: int, compile: bool | None) -> int:

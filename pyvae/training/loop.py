@@ -180,4 +180,4 @@ class Trainer:
         culprit = culprit or Culprit("the loss, or the norm of its gradient,")
         advice = "Try a smaller learning rate, clip_norm=…, or a likelihood whose density is bounded"
         met = f"{culprit.what} is not finite {where}{culprit.detail}"
-        return NonFiniteError(f"{met}. {culprit.advice or advice}; the last checkpoint stands")
+        return NonFiniteError(f"{met}. {culprit.advice or advice}")

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from pyvae.checkpoint import read_tensors, write_tensors
 from pyvae.cli.main import main
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -342,17 +343,26 @@ def test_pickled_objects_are_not_run(refused, untrained, tmp_path):
     assert not (tmp_path / "witness").exists()
 
 
+EXPLOSIVE = ["--optimizer", "torch.optim.SGD", "--optimizer.lr"]
+
+
 def test_training_that_meets_nan(tmp_path, monkeypatch, capsys):
     """The one failure in the midst of work: what was reached before stands."""
     monkeypatch.chdir(tmp_path)
-    explosive = ["--optimizer", "torch.optim.SGD", "--optimizer.lr", "1e38"]
-    assert run(["fit", "gaussian", *SMALL, *explosive, "--run-dir", "run"]) == 2
+    schedule = ["--schedule", "StepLR", "--schedule.step_size", "1", "--schedule.gamma", "1e38"]
+    words = [*SMALL, *EXPLOSIVE, "1e-4", *schedule, "--epochs", "3", "--run-dir", "run"]
+    assert run(["fit", "gaussian", *words]) == 2
     errors = capsys.readouterr().err
-    assert re.search(r"'[\w.]+'.* is not finite in epoch 1, batch \d.*smaller learning rate.*checkpoint stands", errors)
+    assert re.search(r"'[\w.]+'.* is not finite in epoch 2, batch \d.*smaller learning rate.*checkpoint stands", errors)
     assert "Traceback" not in errors
-    assert {p.name for p in Path("run").iterdir()} == {"run.json", CHECKPOINT}
+    assert {p.name for p in Path("run").iterdir()} == {"run.json", CHECKPOINT, "metrics.csv"}
     assert run(["sample", "run", "--count", "2", "--output", "x.npy"]) == 0
     assert np.isfinite(np.load("x.npy")).all()
+
+
+def test_training_that_meets_nan_at_once_leaves_nothing(refused):
+    match = r"'[\w.]+'.* is not finite in epoch 1, batch \d.*smaller learning rate"
+    refused(match, "fit", "gaussian", *SMALL, *EXPLOSIVE, "1e38", "--run-dir", "run")
 
 
 @pytest.mark.parametrize(
@@ -381,9 +391,13 @@ def test_run_directory_that_holds_a_run(refused, untrained, runs):
 
 
 RESUMED = {
-    "recipe": ("conditional", SMALL, "recipe is conditional now and was gaussian"),
-    "latent dim": ("gaussian", [*SMALL, "--latent-dim", "3"], "arguments: latent_dim is 3 now and was 2"),
-    "data": ("gaussian", [*SMALL, "--preprocessing", "static_binarization"], "static_binarization.* now and was"),
+    "recipe": ("conditional", SMALL, "the recipe is conditional now and was gaussian"),
+    "latent dim": ("gaussian", [*SMALL, "--latent-dim", "3"], "--latent-dim is 3 now and was 2"),
+    "data": (
+        "gaussian",
+        [*SMALL, "--preprocessing", "static_binarization"],
+        "--preprocessing is static_binarization now and was",
+    ),
     "batch size": ("gaussian", [*SMALL, "--epochs", "2", "--batch-size", "64"], "batch_size is 64 now and was 128"),
     "seed": ("gaussian", [*SMALL, "--epochs", "2", "--seed", "1"], "seed is 1 now and was 0"),
     "clip norm": ("gaussian", [*SMALL, "--epochs", "2", "--clip-norm", "1"], "clip_norm is 1.0 now and was None"),
@@ -394,6 +408,45 @@ RESUMED = {
 @pytest.mark.parametrize(("recipe", "arguments", "match"), RESUMED.values(), ids=RESUMED)
 def test_resumption_with_other_arguments(recipe, arguments, match, refused, untrained, runs):
     refused(f"cannot resume.*{match}", "fit", recipe, *arguments, "--resume", "--run-dir", runs / "gaussian")
+
+
+CHANGED = {
+    "recipe": (["conditional"], "a run of the recipe gaussian, not of conditional"),
+    "pair": (
+        ["--hidden", "8,8", "--likelihood", "ContinuousBernoulli"],
+        r"--hidden is \[8, 8\] now and was \[4\]; --likelihood is pyvae.likelihoods.Con\w+ now and was \S+.Bernoulli\.",
+    ),
+    "preprocessing": (["--preprocessing", "static_binarization"], "--preprocessing is static_binarization now and was"),
+    "seed": (["--seed", "3"], "--seed is 3 now and was 0"),
+    "validation": (["--validation", "0.2"], "--validation is 0.2 now and was 0.1"),
+    "optimizer": (["--optimizer", "SGD"], r"--optimizer is torch.optim.SGD now and was torch.optim.Adam"),
+    "directory": (["--run-dir", "other"], "names the directory of the run already"),
+    "unknown option": (["--layers", "3"], "--layers"),
+    "value": (["--clip-norm", "0"], "clip_norm is 0.0; expected"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "match"), CHANGED.values(), ids=CHANGED)
+def test_resumption_that_changes_what_cannot_be(arguments, match, refused, untrained, runs):
+    refused(match, "fit", *arguments, "--resume", runs / "gaussian")
+
+
+def test_resumption_to_fewer_epochs(refused, untrained, runs):
+    edit(runs / "gaussian", training={"epochs": 9})
+    path = runs / "gaussian" / CHECKPOINT
+    tensors, header = read_tensors(path)
+    write_tensors(path, tensors, {**header, "history": 3 * header["history"]})
+    refused("--epochs is 2 and the run has had 3", "fit", "--resume", runs / "gaussian", "--epochs", "2")
+
+
+@pytest.mark.parametrize("place", ["missing", "file", ""])
+def test_resumption_of_no_run(place, refused, tmp_path):
+    (tmp_path / "work" / "file").write_text("precious")
+    refused("is no run directory", "fit", "--resume", place)
+
+
+def test_resumption_that_fails_leaves_the_record_as_it_was(refused, runs):
+    refused("epoch 2", "fit", "--resume", runs / "gaussian", "--epochs", "2", "--optimizer.lr", "1e38")
 
 
 def garble(content):

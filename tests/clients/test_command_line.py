@@ -96,6 +96,44 @@ def test_resuming_extends_a_run_as_if_it_had_never_stopped(tmp_path):
         assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes(), name
 
 
+def test_a_run_is_all_that_resuming_needs(tmp_path):
+    """Recipe, data, options and seed come from the run; what is changed is recorded."""
+    np.save(tmp_path / "own.npy", np.random.default_rng(0).normal(size=(60, 5)))
+    words = [f"--data={tmp_path / 'own.npy'}", "--preprocessing=standardization", "--likelihood=Normal", "--seed=3"]
+    words += ["--batch-size=20", "--objective=WeightedELBO", "--objective.free_bits=0.1", "--schedule=cosine"]
+    assert quick("gaussian", tmp_path / "longer", *words) == 0
+    first = json.loads((tmp_path / "longer" / "run.json").read_text())
+    assert main(["fit", "--resume", str(tmp_path / "longer"), "--epochs=4"]) == 0
+    assert main(["fit", "--epochs", "6", f"--resume={tmp_path / 'longer'}", "--optimizer.lr", "0.01"]) == 0
+    record = json.loads((tmp_path / "longer" / "run.json").read_text())
+    assert record["arguments"] == first["arguments"]
+    assert record["data"] == first["data"]
+    rate = {"was": 0.001, "now": 0.01}
+    assert record["changes"] == [
+        {"epoch": 2, "options": {"epochs": {"was": 2, "now": 4}}},
+        {"epoch": 4, "options": {"optimizer.lr": rate, "epochs": {"was": 4, "now": 6}}},
+    ]
+    assert record["training"]["epochs"] == 6
+    rows = list(csv.DictReader((tmp_path / "longer" / "metrics.csv").open()))
+    assert len(rows) == 6
+    assert float(rows[5]["learning_rate"]) == pytest.approx(0.01 * (1 + np.cos(np.pi * 5 / 6)) / 2)
+
+
+def test_a_record_names_no_code_that_resuming_would_run(tmp_path, monkeypatch, capsys):
+    (tmp_path / "foreign_code.py").write_text("raise SystemExit('foreign code was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert quick("gaussian", tmp_path / "run") == 0
+    path = tmp_path / "run" / "run.json"
+    record = json.loads(path.read_text())
+    for option in ("objective", "optimizer", "schedule", "likelihood"):
+        for value in ("foreign_code.f", {"class_path": "foreign_code.C"}, {"class_path": "torch.hub.load"}):
+            part = "arguments" if option == "likelihood" else "training"
+            path.write_text(json.dumps({**record, part: {**record[part], option: value}}))
+            assert main(["fit", "--resume", str(tmp_path / "run")]) == 2
+            assert re.search("names the class|holds the text", capsys.readouterr().err)
+    assert "foreign_code" not in sys.modules
+
+
 def test_components_swap_by_one_argument(tmp_path):
     options = ["--likelihood=Normal", "--likelihood.learn_scale=true", "--preprocessing=dequantization"]
     assert quick("gaussian", tmp_path / "normal", *options, "--prior=NormalMixture", "--prior.num_components=4") == 0
