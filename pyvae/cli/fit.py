@@ -1,13 +1,15 @@
 """The command ``fit``."""
 
+import shlex
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from pyvae import recipes
 from pyvae.batching.batches import batches_for, inspect_data
@@ -24,8 +26,9 @@ from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.random_streams import derive_seed, isolated_rng
 from pyvae.datasets import DataSplits, InMemory
 from pyvae.errors import ArgumentError, DataError
+from pyvae.evaluation import Evaluation
 from pyvae.recipes.loading import build
-from pyvae.training.fit import fit
+from pyvae.training.fit import FitResult, fit
 from pyvae.training.processes import Processes, processes_on
 
 __all__ = ["fit_recipe"]
@@ -99,32 +102,56 @@ def train(
     start = processes.by_first(lambda: start_run(run, options.resume, changed))
     told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=processes.rank > 0)
     told.print(f"run directory: {run.directory}; {start}; computing on {device}")
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("default")
-        try:
-            result = fit(
-                getattr(recipes, run.recipe).trains(pair),
-                training.train,
-                validation=held_out,
-                checkpoint_dir=run.directory,
-                resume="changed" if changed else options.resume,
-                **arguments,
-            )
-        except BaseException:
-            if processes.rank == 0:
-                discard_start(start)
-            raise
-    if processes.rank:
-        return
-    told.print(f"trained: {result}; evaluating {len(data.test)} test datapoints")
+    with _advice_on_interruption(run):
+        with warnings.catch_warnings(record=True) as noticed:
+            warnings.simplefilter("default")
+            try:
+                result = fit(
+                    getattr(recipes, run.recipe).trains(pair),
+                    training.train,
+                    validation=held_out,
+                    checkpoint_dir=run.directory,
+                    resume="changed" if changed else options.resume,
+                    **arguments,
+                )
+            except Exception:
+                if processes.rank == 0:
+                    discard_start(start)
+                raise
+        if result.history and processes.rank == 0:
+            told.print(f"trained: {result}; evaluating {len(data.test)} test datapoints")
+            evaluation = evaluate_test_data(pair, data, options.evaluation_particles, derive_seed(seed, *_TEST))
+            ours = all_warnings(evaluation, [str(w.message) for w in noticed if issubclass(w.category, UserWarning)])
+            _leave(run, pair, data, classes, result, evaluation, ours)
+        if result.interrupted:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _advice_on_interruption(run: Run) -> Iterator[None]:
+    """A KeyboardInterrupt in this block says how to go on with the run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"go on with: pyvae fit --resume {shlex.quote(str(run.directory))}") from None
+
+
+def _leave(
+    run: Run,
+    pair: nn.Module,
+    data: DataSplits,
+    classes: Tensor | None,
+    result: FitResult,
+    evaluation: Evaluation,
+    noticed: Sequence[str],
+) -> None:
+    """Write what a run leaves behind: weights, figures, pictures and a report; and say what it is."""
     save(run.directory / "model.safetensors", pair)
-    evaluation = evaluate_test_data(pair, data, options.evaluation_particles, derive_seed(seed, *_TEST))
     run.write("evaluation.json", evaluation.record())
-    ours = all_warnings(evaluation, [str(w.message) for w in noticed if issubclass(w.category, UserWarning)])
-    page = write_report(run, pair, data, classes, result.history, evaluation, ours)
+    page = write_report(run, pair, data, classes, result.history, evaluation, noticed)
     console = Console()
     print_figures(console, evaluation, f"{run.recipe} on the test data of {data.name}, nats per datapoint")
-    for warning in ours:
+    for warning in noticed:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     console.print(f"open {page}", highlight=False, markup=False, soft_wrap=True)
 

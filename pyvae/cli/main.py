@@ -96,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``pyvae``; by default those of the process.
 
     Returns:
-        0; 2 after a user's mistake, which is reported on standard error; 1 if nobody reads the output to its end.
+        0; 2 after a user's mistake, which is reported on standard error; 130 after Ctrl-C; 1 if nobody reads the output
+        to its end.
     """
     keep_memory()
     # a CUDA build of torch on a machine without a GPU says so when it compiles; the run says what it computes on
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads the output, such as head, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1  # as rich, which prints tables, has it
-    except KeyboardInterrupt:
-        print("pyvae: interrupted; go on with the same command and --run-dir, --resume", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"pyvae: interrupted{f'; {stop}' if stop.args else ''}", file=sys.stderr)
         return 130
     return 0

@@ -62,10 +62,11 @@ class TrainingState:
         elbo = row.get("validation_elbo")
         if elbo is not None and (not self.best_epoch or elbo > self.history[self.best_epoch - 1]["validation_elbo"]):
             self.best_epoch = self.epoch
-            self.best = self._weights()
+            self.best = self.weights()
         self._step_schedule(row)
 
-    def _weights(self) -> dict[str, Tensor]:
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the parameters and buffers."""
         return {n: t.detach().clone() for n, t in self.pair.state_dict().items()}
 
     def _step_schedule(self, row: Row) -> None:
@@ -136,7 +137,7 @@ class TrainingState:
         self.settings |= {"seed": header["settings"]["seed"]}
         self.history, self.best_epoch = header["history"], header["best_epoch"]
         remember(header["products"])
-        self.best = parts["best"] or (self._weights() if self.best_epoch else None)
+        self.best = parts["best"] or (self.weights() if self.best_epoch else None)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
             for row in self.history:

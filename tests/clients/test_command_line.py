@@ -4,6 +4,7 @@ import csv
 import inspect
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from pyvae.cli import commands
 from pyvae.cli.fit import usable_device
 from pyvae.cli.main import _parsers, main
 from pyvae.cli.parser import underscored
+from pyvae.training.progress import TrainingProgress
 
 QUICK = ["--epochs=2", "--hidden=[16]", "--latent-dim=3", "--evaluation-particles=5", "--no-progress"]
 
@@ -277,3 +279,46 @@ def test_the_help_lists_every_recipe_and_command(words, module, capsys):
 
 def test_the_device_is_the_accelerator_if_there_is_one():
     assert usable_device("auto") == (torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu"))
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Ctrl-C is pressed at a batch, once."""
+
+    def at(number, times=1):
+        count = 0
+        batch = TrainingProgress.batch
+
+        def press(self, *arguments):
+            nonlocal count
+            count += 1
+            batch(self, *arguments)
+            for _ in range(times if count == number else 0):
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(TrainingProgress, "batch", press)
+
+    return at
+
+
+def test_an_interruption_leaves_what_there_is_and_says_how_to_go_on(tmp_path, monkeypatch, interrupted, capsys):
+    assert quick("gaussian", tmp_path / "straight", "--epochs=3") == 0
+    monkeypatch.chdir(tmp_path)
+    interrupted(30)  # of 11 in an epoch
+    assert quick("gaussian", "my run", "--epochs=3") == 130
+    assert capsys.readouterr().err.endswith("pyvae: interrupted; go on with: pyvae fit --resume 'my run'\n")
+    assert {p.name for p in Path("my run").iterdir()} >= {"report.html", "model.safetensors", "samples.png"}
+    assert "interrupted in epoch 3 of 3" in Path("my run/report.html").read_text()
+    assert main(["fit", "--resume", "my run"]) == 0
+    for name in ("metrics.csv", "evaluation.json", "model.safetensors", "checkpoint.safetensors"):
+        assert Path("my run", name).read_bytes() == Path("straight", name).read_bytes(), name
+
+
+@pytest.mark.parametrize(("batch", "times"), [(3, 1), (3, 2), (15, 2)])
+def test_an_interruption_at_once_leaves_a_run_to_go_on_with(tmp_path, interrupted, batch, times, capsys):
+    interrupted(batch, times)
+    assert quick("gaussian", tmp_path / "run") == 130
+    assert f"pyvae fit --resume {tmp_path / 'run'}" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "report.html").exists()
+    assert main(["fit", "--resume", str(tmp_path / "run")]) == 0
+    assert len(list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))) == 2
