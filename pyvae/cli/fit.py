@@ -101,7 +101,9 @@ def train(
     check_test_data(pair, data.test)
     start = processes.by_first(lambda: start_run(run, options.resume, changed))
     told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=processes.rank > 0)
-    told.print(f"run directory: {run.directory}; {start}; computing on {device}")
+    told.print(f"run directory: {run.directory}; computing on {device}")
+    if start.record is not None:
+        told.print(start.told())
     with _advice_on_interruption(run):
         with warnings.catch_warnings(record=True) as noticed:
             warnings.simplefilter("default")

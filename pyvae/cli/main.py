@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pyvae.cli.allocator import keep_memory
 from pyvae.cli.options import FROM_DATA, FROM_RUN, RunOptions
 from pyvae.cli.outline import Listed, listed
-from pyvae.cli.parser import Parser, add_signature, check_config, parameters_of, run_to_resume, underscored
+from pyvae.cli.parser import Parser, add_signature, given_options, parameters_of, run_to_resume, underscored
 from pyvae.errors import PyvaeError
 
 __all__ = ["main"]
@@ -21,6 +21,7 @@ _FIT = "Train the pair of a recipe; leaves a run directory with pictures and rep
 
 def _recipe_parser(listed_recipe: Listed) -> Parser:
     from pyvae.cli.data import load_data
+    from pyvae.cli.shorthands import Shorthands
     from pyvae.training.fit import fit
 
     recipe = listed_recipe.load()
@@ -29,6 +30,7 @@ def _recipe_parser(listed_recipe: Listed) -> Parser:
     add_signature(parser, recipe, FROM_DATA)
     add_signature(parser, load_data)
     add_signature(parser, RunOptions)
+    add_signature(parser, Shorthands)
     add_signature(parser, fit, FROM_RUN)
     parser.set_defaults({"seed": 0, "epochs": 100, **recipe.training})
     return parser
@@ -74,14 +76,16 @@ def _run(words: Sequence[str]) -> None:
     parser, recipe_parsers = _parsers(words)
     if resumed is not None:
         recipe_parsers[run.recipe].set_defaults(options)
-    if words[:1] == ["fit"] and words[1:2] and words[1] in recipe_parsers:
-        check_config(recipe_parsers[words[1]], words)
+    fitted = words[1] if words[:1] == ["fit"] and words[1:] else None
+    given = given_options(recipe_parsers[fitted], words) if fitted in recipe_parsers else set()
     settings = parser.parse_args(words)
     chosen = settings[settings.command]
     if settings.command == "fit":
         from pyvae.cli.fit import fit_recipe
+        from pyvae.cli.shorthands import expanded
 
-        recipe_parser, options = recipe_parsers[chosen.recipe], chosen[chosen.recipe]
+        recipe_parser = recipe_parsers[chosen.recipe]
+        options = expanded(recipe_parser, chosen[chosen.recipe], given)
         plain = json.loads(recipe_parser.dump(options, format="json", skip_unset=False))
         fit_recipe(chosen.recipe, plain, recipe_parser.instantiate(options), changed=resumed is not None)
     else:

@@ -38,9 +38,8 @@ class Start:
     made: Sequence[Path] = ()
     record: bytes | None = None
 
-    def __str__(self) -> str:
-        if self.record is None:
-            return "a new run"
+    def told(self) -> str:
+        """A line on a resumption: where it goes on, and with what changes."""
         epochs = self.run.training["epochs"]
         last = self.run.changes[-1:]
         changes = [

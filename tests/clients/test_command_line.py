@@ -17,7 +17,8 @@ import pyvae
 from pyvae.cli import commands
 from pyvae.cli.fit import usable_device
 from pyvae.cli.main import _parsers, main
-from pyvae.cli.parser import underscored
+from pyvae.cli.parser import given_options, underscored
+from pyvae.cli.shorthands import expanded
 from pyvae.training.progress import TrainingProgress
 
 QUICK = ["--epochs=2", "--hidden=[16]", "--latent-dim=3", "--evaluation-particles=5", "--no-progress"]
@@ -243,6 +244,38 @@ def test_lists_of_numbers_need_no_brackets(words, name, expected):
     if isinstance(value, dict):
         value["init_args"] = {n: value["init_args"][n] for n in expected["init_args"]}
     assert value == expected
+
+
+SHORT = {
+    "lr": (["gaussian", "--lr", "0.02"], ["gaussian", "--optimizer.lr", "0.02"]),
+    "lr of another optimizer": (
+        ["gaussian", "--optimizer=SGD", "--lr=1"],
+        ["gaussian", "--optimizer=SGD", "--optimizer.lr=1"],
+    ),
+    "beta": (["gaussian", "--beta=4"], ["gaussian", "--objective=WeightedELBO", "--objective.beta=4"]),
+    "beta beside free bits": (["ladder", "--beta=4"], ["ladder", "--objective.beta=4"]),
+    "warm-up": (["ladder", "--warm-up=0.5"], ["ladder", "--objective.beta.epochs=0.5"]),
+    "epochs of a warm-up": (
+        ["gaussian", "--warm-up=20"],
+        [
+            "gaussian",
+            "--objective=WeightedELBO",
+            "--objective.beta=pyvae.objectives.WarmUp",
+            "--objective.beta.epochs=20",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("short", "long"), SHORT.values(), ids=SHORT)
+def test_short_options_are_the_long_ones(short, long):
+    def parsed(words):
+        recipe, *options = underscored(words)
+        parser = _parsers(["fit", recipe])[1][recipe]
+        found = expanded(parser, parser.parse_args(options), given_options(parser, options))
+        return {n: found[n] if found[n] is None else found[n].as_dict() for n in ("optimizer", "objective")}
+
+    assert parsed(short) == parsed(long)
 
 
 def test_labels_need_no_brackets():
