@@ -11,13 +11,12 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from pyvae import recipes
 from pyvae.batching.batches import batches_for, inspect_data
 from pyvae.checkpoint import save
 from pyvae.cli.data import absolute_paths, load_data
 from pyvae.cli.evaluate import evaluate_test_data, print_figures
 from pyvae.cli.key_figures import all_warnings
-from pyvae.cli.options import FROM_DATA, FROM_RUN, RunOptions
+from pyvae.cli.options import CLASSES, FROM_DATA, FROM_RUN, RunOptions
 from pyvae.cli.parser import parameters_of
 from pyvae.cli.report import write_report
 from pyvae.cli.runs import Run, free_path, versions
@@ -27,7 +26,8 @@ from pyvae.core.random_streams import derive_seed, isolated_rng
 from pyvae.datasets import DataSplits, InMemory
 from pyvae.errors import ArgumentError, DataError
 from pyvae.evaluation import Evaluation
-from pyvae.recipes.loading import build
+from pyvae.recipes.loading import build, find_recipe
+from pyvae.recipes.own_code import code_of, modules_of, named_code
 from pyvae.training.fit import FitResult, fit
 from pyvae.training.processes import Processes, processes_on
 
@@ -49,7 +49,7 @@ def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any], cha
     given = {n: plain[n] for n in parameters_of(load_data)}
     given |= absolute_paths(given["data"], given["data_root"])
     data = load_data(**given)
-    recipe = getattr(recipes, name)
+    recipe = find_recipe(name)
     arguments = {"shape": list(data.shape), **{n: plain[n] for n in parameters_of(recipe, FROM_DATA)}}
     if "num_classes" in parameters_of(recipe):
         if not data.num_classes:
@@ -61,15 +61,19 @@ def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any], cha
         raise ArgumentError("--resume needs a run: pyvae fit --resume RUN, or the whole command again with --run-dir")
     processes = processes_on(usable_device(options.device))
     run = Run(
-        directory=Path(options.run_dir or processes.by_first(lambda: free_path(Path("runs"), name, ""))),
+        directory=Path(
+            options.run_dir or processes.by_first(lambda: free_path(Path("runs"), name.rpartition(":")[2], ""))
+        ),
         recipe=name,
         arguments=arguments,
         data=given,
         training={n: plain[n] for n in [*training, "validation", "evaluation_particles", "device"]},
         preprocessing=list(data.preprocessing),
         versions=versions(),
+        code=code_of(name, {**arguments, **{n: plain[n] for n in CLASSES}}),
     )
-    train(run, data, {n: made[n] for n in training}, options, processes, changed)
+    with named_code(modules_of(arguments)):  # which the user has named, or they would not have come so far
+        train(run, data, {n: made[n] for n in training}, options, processes, changed)
 
 
 def train(
@@ -109,7 +113,7 @@ def train(
             warnings.simplefilter("default")
             try:
                 result = fit(
-                    getattr(recipes, run.recipe).trains(pair),
+                    find_recipe(run.recipe).trains(pair),
                     training.train,
                     validation=held_out,
                     checkpoint_dir=run.directory,
@@ -135,7 +139,8 @@ def _advice_on_interruption(run: Run) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"go on with: pyvae fit --resume {shlex.quote(str(run.directory))}") from None
+        words = ["pyvae", "fit", "--resume", str(run.directory), *(["--trust", ",".join(run.code)] if run.code else [])]
+        raise KeyboardInterrupt(f"go on with: {shlex.join(words)}") from None
 
 
 def _leave(

@@ -16,8 +16,9 @@ from jsonargparse import ActionYesNo, ArgumentParser
 from pyvae.cli.complaints import complaint, did_you_mean
 from pyvae.errors import ArgumentError
 
-__all__ = ["Parser", "add_signature", "given_options", "parameters_of", "run_to_resume", "underscored"]
+__all__ = ["Parser", "add_signature", "given_options", "parameters_of"]
 
+_OWN_CLASS = r"[\w.]+:\w+"
 _NUMBER = r"-?[\d.]+(?:e[-+]?\d+)?"
 
 
@@ -35,16 +36,23 @@ class Parser(ArgumentParser):
         self.lists: set[str] = set()
 
     def parse_args(self, args: Sequence[str] | None = None, *others: Any, **kwargs: Any) -> Any:
-        """The arguments, where 3,7 stands for [3,7] if the option takes a list of numbers."""
+        """The arguments, where 3,7 stands for [3,7] if the option takes a list, and module:Class for module.Class."""
         words: list[str] = []
         for word in sys.argv[1:] if args is None else args:
             option, equals, value = word.partition("=")
-            if option in self.lists and equals:
-                word = f"{option}={_bracketed(value)}"
-            elif words and words[-1] in self.lists:
-                word = _bracketed(word)
+            if equals:
+                word = f"{option}={self._spelled(option, value)}"
+            elif words:
+                word = self._spelled(words[-1], word)
             words.append(word)
         return super().parse_args(words, *others, **kwargs)
+
+    def _spelled(self, option: str, value: str) -> str:
+        """The value of an option as jsonargparse knows it."""
+        if option in self.lists:
+            return _bracketed(value)
+        is_class = self.components.get(option.removeprefix("--").partition(".")[0]) and re.fullmatch(_OWN_CLASS, value)
+        return value.replace(":", ".") if is_class else value
 
     def format_help(self) -> str:
         """The help, with --data-root for the parameter data_root, and without all modules of torch by name."""
@@ -121,34 +129,6 @@ def add_signature(parser: Parser, function: Callable[..., object], skip: Collect
         components = _components(parameters[name])
         parser.components[name] = sorted({c.__name__ for c in components})
         parser.lists |= _lists(f"--{name}", parameters[name], components)
-
-
-def underscored(arguments: list[str]) -> list[str]:
-    """Words as jsonargparse knows them: --data-root=some-where becomes --data_root=some-where."""
-
-    def spelled(argument: str) -> str:
-        option, equals, value = argument.partition("=")
-        return option.replace("-", "_").replace("__", "--", 1) + equals + value if option.startswith("--") else argument
-
-    return [spelled(argument) for argument in arguments]
-
-
-def run_to_resume(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The run that ``--resume RUN`` names, if it does, and the other words.
-
-    Example:
-        >>> run_to_resume(["fit", "--resume", "runs/first", "--epochs", "9"])
-        ('runs/first', ['fit', '--epochs', '9'])
-        >>> run_to_resume(["fit", "gaussian", "--run_dir", "runs/first", "--resume"])[0]
-    """
-    for index, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        following = words[index + 1 : index + 2]
-        if option == "--resume" and equals:
-            return value, [*words[:index], *words[index + 1 :]]
-        if option == "--resume" and following and not following[0].startswith("--"):
-            return following[0], [*words[:index], *words[index + 2 :]]
-    return None, list(words)
 
 
 def _bracketed(value: str) -> str:

@@ -10,14 +10,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyvae import objectives
-from pyvae.cli.options import FROM_DATA
+from pyvae.cli.options import CLASSES, FROM_DATA
 from pyvae.cli.runs import Run
 from pyvae.errors import ArgumentError, RunError
 from pyvae.recipes.loading import check_trusted, with_paths_of_today
+from pyvae.recipes.own_code import is_named
 
 __all__ = ["options_of_run", "resuming_words"]
-
-_CLASSES = {"objective", "optimizer", "schedule"}
 
 
 def resuming_words(directory: str, recipe: str, words: Sequence[str]) -> list[str]:
@@ -47,8 +46,8 @@ def options_of_run(run: Run, words: Sequence[str]) -> dict[str, Any]:
     for name in run.arguments.keys() & options.keys():
         options[name] = with_paths_of_today(options[name])
         check_trusted(options[name])
-    for name in _CLASSES & options.keys():
-        check_trusted(options[name], _is_of_training)
+    for name in CLASSES & options.keys():
+        check_trusted(options[name], lambda path: _is_of_training(path) or is_named(path))
     return options
 
 

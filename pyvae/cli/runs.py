@@ -37,6 +37,7 @@ class Run:
         training: the arguments of :func:`pyvae.fit` and of the split, as the command line took them.
         preprocessing: what was done to the data, with its numbers.
         versions: of Python and the libraries.
+        code: hashes of the sources of modules that are not ours, by the names of the modules.
         changes: what resumptions have changed: by epoch, the options with what they were and are.
     """
 
@@ -47,6 +48,7 @@ class Run:
     training: dict[str, Any]
     preprocessing: list[dict[str, Any]]
     versions: dict[str, str]
+    code: dict[str, str] = field(default_factory=dict)
     changes: list[dict[str, Any]] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
@@ -86,7 +88,7 @@ class Run:
             raise RunError(
                 f"{self.directory} has no checkpoint yet: go on with it by pyvae fit --resume {self.directory}"
             )
-        pair = build(self.recipe, self.arguments)
+        pair = build(self.recipe, self.arguments, self.code)
         restore(self.directory / CHECKPOINT, pair)
         return pair
 
@@ -131,7 +133,7 @@ def open_run(directory: str | Path) -> Run:
     except (ValueError, TypeError) as error:
         raise RunError(f"{path} is damaged: {error}") from error
     kinds = {"recipe": str, "arguments": dict, "data": dict, "training": dict, "preprocessing": list, "versions": dict}
-    kinds |= {"changes": list}
+    kinds |= {"changes": list, "code": dict}
     for name, kind in kinds.items():
         if not isinstance(getattr(run, name), kind):
             raise RunError(f"{path} is damaged: {name} is {getattr(run, name)!r}; expected a {kind.__name__}")

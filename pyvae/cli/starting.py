@@ -13,6 +13,7 @@ from pyvae.core.differences import differences, told_differences
 from pyvae.core.files import write_atomically
 from pyvae.errors import CheckpointError, RunError
 from pyvae.recipes.loading import with_paths_of_today
+from pyvae.recipes.own_code import warn_of_other_code
 from pyvae.training.state import CHECKPOINT
 
 __all__ = ["Start", "discard_start", "start_run"]
@@ -66,6 +67,7 @@ def start_run(run: Run, resume: bool, changed: bool) -> Start:
     path = run.directory / RECORD
     if resume and path.exists():
         written, epoch = open_run(run.directory), _finished_epochs(run.directory)
+        warn_of_other_code(written.code)
         run = _resumed(run, written, epoch, changed)
         start = Start(run, epoch, record=path.read_bytes())
         run.write_record()

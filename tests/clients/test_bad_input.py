@@ -878,7 +878,7 @@ def test_foreign_code_named_in_a_file_is_not_imported(arguments, tmp_path, monke
     recipe = {"name": "gaussian", "arguments": {"shape": [WIDTH], "latent_dim": 2, "hidden": [4], **arguments}}
     path = forged(tmp_path / "forged.safetensors", recipe)
     assert_refused(
-        CheckpointError, "gaussian|not ours|the recipe holds the text", lambda: pyvae.load(path), folder=tmp_path
+        CheckpointError, "gaussian|not ours|the record holds the text", lambda: pyvae.load(path), folder=tmp_path
     )
     assert {"foreign_code", "pyvae_foreign_code"}.isdisjoint(sys.modules)
 

@@ -16,9 +16,10 @@ import torch
 import pyvae
 from pyvae.cli import commands
 from pyvae.cli.fit import usable_device
-from pyvae.cli.main import _parsers, main
-from pyvae.cli.parser import given_options, underscored
+from pyvae.cli.main import command_parser, main, recipe_parser
+from pyvae.cli.parser import given_options
 from pyvae.cli.shorthands import expanded
+from pyvae.cli.words import underscored
 from pyvae.training.progress import TrainingProgress
 
 QUICK = ["--epochs=2", "--hidden=[16]", "--latent-dim=3", "--evaluation-particles=5", "--no-progress"]
@@ -239,7 +240,7 @@ LISTS = {
 @pytest.mark.parametrize(("words", "name", "expected"), LISTS.values(), ids=LISTS)
 def test_lists_of_numbers_need_no_brackets(words, name, expected):
     recipe, *options = underscored(words)
-    parser = _parsers(["fit", recipe])[1][recipe]
+    parser = recipe_parser(recipe, getattr(pyvae.recipes, recipe))
     value = parser.parse_args(options).as_dict()[name]
     if isinstance(value, dict):
         value["init_args"] = {n: value["init_args"][n] for n in expected["init_args"]}
@@ -271,7 +272,7 @@ SHORT = {
 def test_short_options_are_the_long_ones(short, long):
     def parsed(words):
         recipe, *options = underscored(words)
-        parser = _parsers(["fit", recipe])[1][recipe]
+        parser = recipe_parser(recipe, getattr(pyvae.recipes, recipe))
         found = expanded(parser, parser.parse_args(options), given_options(parser, options))
         return {n: found[n] if found[n] is None else found[n].as_dict() for n in ("optimizer", "objective")}
 
@@ -280,7 +281,7 @@ def test_short_options_are_the_long_ones(short, long):
 
 def test_labels_need_no_brackets():
     words = ["sample", "run", "--labels", "3,7"]
-    assert _parsers(words)[0].parse_args(words).sample.labels == [3, 7]
+    assert command_parser(words).parse_args(words).sample.labels == [3, 7]
 
 
 @pytest.mark.parametrize(
