@@ -1,9 +1,7 @@
 """Every pair is diagnosed, or told in a sentence why not; on the command line too, and as a page."""
 
-import html
 import json
 import re
-import shutil
 import subprocess
 import sys
 from base64 import b64decode
@@ -17,6 +15,7 @@ import pyvae
 from pyvae import guides, priors, recipes
 from pyvae.cli.main import main
 from pyvae.diagnostics import sections
+from tests.clients.browser import measured, needs_browser
 from tests.clients.converted import SSVAE, DeepMarkovModel
 from tests.clients.diffusions import vectors
 from tests.clients.test_pyro_tutorial_vae import ConvolutionalDecoder, HandWritten, Subsampled, data_for
@@ -255,33 +254,17 @@ def test_the_page_needs_nothing_else():
         assert b64decode(content).startswith(b"\x89PNG")
 
 
-MEASURE = """<p id="found"></p><script>
-onload = () => {
-  document.getElementById("found").textContent = JSON.stringify([...document.querySelectorAll("iframe")].map(f => ({
-    width: f.clientWidth, needed: f.contentDocument.documentElement.scrollWidth,
-    images: [...f.contentDocument.images].map(i => i.complete && i.naturalWidth > 0),
-    size: parseFloat(f.contentWindow.getComputedStyle(f.contentDocument.querySelector("small")).fontSize)})));
-};
-</script>"""
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("chromium"), reason="the browser chromium is not installed")
+@needs_browser
 def test_the_page_in_a_browser(tmp_path):
     """At the widths of a telephone and of a desk nothing sticks out, and every picture is there."""
-    frames = [f'<iframe width="{w}" height="900" srcdoc="{html.escape(page())}"></iframe>' for w in (390, 1280)]
-    path = tmp_path / "frames.html"
-    path.write_text("".join(frames) + MEASURE)
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-               "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]  # fmt: skip
-    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    found = json.loads(html.unescape(re.search(r'<p id="found">(.*?)</p>', dom).group(1)))
+    found = measured([page()], tmp_path, "({size: parseFloat(w.getComputedStyle(d.querySelector('small')).fontSize)})")
     assert [f["width"] for f in found] == [390, 1280]
     for frame in found:
         assert frame["needed"] <= frame["width"]
         assert len(frame["images"]) >= 7
         assert all(frame["images"])
-        assert frame["size"] >= 12
+        assert frame["asked"]["size"] >= 12
 
 
 def test_output_may_be_cut_short(run):

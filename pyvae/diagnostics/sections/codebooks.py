@@ -60,7 +60,7 @@ def draw_codes(codes: dict[str, CodeUsage]) -> Figure:
     figure = Figure(figsize=(9, 3), layout="constrained")
     panels = figure.subplots(1, len(codes), squeeze=False)[0]
     for axes, (name, usage) in zip(panels, codes.items(), strict=True):
-        shares = (usage.counts / usage.counts.sum()).sort(descending=True).values
+        shares = (usage.counts / usage.counts.sum()).sort(descending=True).values.numpy()
         axes.bar(range(len(shares)), shares, width=1)
         axes.axhline(1 / len(shares), color="black", linewidth=0.8)
         axes.set(title=f"{name}: perplexity {usage.perplexity:.1f}", xlabel="code, by rank", ylabel="share")
