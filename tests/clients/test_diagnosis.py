@@ -1,5 +1,6 @@
 """Every pair is diagnosed, or told in a sentence why not; on the command line too, and as a page."""
 
+import html
 import json
 import re
 import subprocess
@@ -204,6 +205,38 @@ def test_a_question_that_fails_does_not_take_the_others_with_it():
     diagnosis = pyvae.diagnose(HandWritten(), data_for(HandWritten()), 30, sections=[broken, sections.latents])
     assert diagnosis.sections["broken"].skipped == "it failed: no"
     assert diagnosis.sections["latents"].figures
+
+
+def finding(advice="", threshold="at most 1"):
+    return sections.Finding("a figure", 1.0, "means something", threshold=threshold, advice=advice)
+
+
+@pytest.mark.parametrize(
+    ("found", "light", "said"),
+    [
+        ({"bounds": finding(), "latents": finding(), "predictive": finding()}, "green",
+         ["green", "Posterior: the guide's importance weights can be relied on.", "green", "green"]),
+        ({"bounds": finding("do"), "inference_gap": finding(), "predictive": finding()}, "red",
+         ["red", "Posterior: the guide's importance weights cannot be relied on (a figure); the guide costs little of "
+          "log p(x).", "grey", "green"]),
+        ({"inference_gap": finding("do"), "aggregated_posterior": finding()}, "amber",
+         ["amber", "Posterior: the guide costs much of log p(x) (a figure).", "green", "grey"]),
+        ({"codebooks": finding("do")}, "amber", ["grey", "Posterior: nothing could be judged.", "amber", "grey"]),
+        ({"of_my_own": finding("do"), "bounds": finding()}, "amber",
+         ["green", "Posterior: the guide's importance weights can be relied on.", "grey", "grey"]),
+        ({"bounds": finding(threshold="")}, "grey", ["grey", "Posterior: nothing could be judged.", "grey", "grey"]),
+    ],
+)  # fmt: skip
+def test_a_diagnosis_opens_with_a_light_and_three_sentences(found, light, said):
+    asked = {name: sections.Section(name, (figure,)) for name, figure in found.items()}
+    diagnosis = pyvae.diagnostics.Diagnosis(asked, {"pair": "VAE", "data": 3, "draws": 30})
+    first, *others = diagnosis.summary
+    assert diagnosis.light == light
+    assert [first.light, first.text, *(answer.light for answer in others)] == said
+    assert str(diagnosis).startswith(f"{light}:")
+    page = html.unescape(diagnosis.to_html())
+    assert re.search(f'<div class="light {light}".*<li class="{first.light}">{re.escape(first.text)}', page, re.DOTALL)
+    assert page.index(first.text) < page.index("means something")
 
 
 @pytest.fixture(scope="module")
