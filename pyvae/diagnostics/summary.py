@@ -42,7 +42,7 @@ _SAID: dict[str, dict[str, tuple[Light, str, str]]] = {
         "aggregated_posterior": ("amber", "the prior matches them", "the prior does not match them"),
     },
     "Model": {
-        "predictive": ("amber", "data drawn from it look like the given ones", "data drawn from it differ from the given ones"),
+        "predictive": ("amber", "its draws look like the data", "its draws differ from the data"),
     },
 }  # fmt: skip
 
