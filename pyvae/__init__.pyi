@@ -28,6 +28,7 @@ from .errors import (
     TraceError,
 )
 from .evaluation import (
+    classification,
     code_usage,
     elbo,
     evaluate,
@@ -70,6 +71,7 @@ __all__ = [
     "SemiSupervisedVAE",
     "SingleStep",
     "TraceError",
+    "classification",
     "code_usage",
     "compare",
     "compilation",

@@ -30,6 +30,7 @@ def load_data(
     preprocessing: Preprocessing = "dynamic_binarization",
     image_size: int = 32,
     audio_length: int = 6144,
+    labelled: int | Literal["all"] = "all",
 ) -> DataSplits:
     """Data by name or by path, preprocessed.
 
@@ -41,6 +42,8 @@ def load_data(
         preprocessing: what is done to the data before the VAE sees them.
         image_size: height and width of the images of a folder.
         audio_length: samples of the recordings of a folder; longer ones are cut, shorter ones filled up.
+        labelled: how many of the training data keep their label, or all; data that miss labels already stay as they
+            are.
 
     Raises:
         DataError: if the data are not there, or not as expected.
@@ -60,6 +63,8 @@ def load_data(
             f"there are no data {data!r}; expected {', '.join(NAMED)}, a .npy or .npz file, or a folder of images "
             "or wav files"
         )
+    if labelled != "all" and loaded.num_classes and bool((loaded.train.tensors[1] >= 0).all()):
+        loaded = datasets.keep_labels(loaded, labelled)
     return getattr(preprocessings, preprocessing)(loaded)
 
 

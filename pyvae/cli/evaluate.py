@@ -56,6 +56,8 @@ def print_figures(console: Console, evaluation: Evaluation, title: str) -> None:
     codes = [f"{name}_{site}" for site in evaluation.codes for name in evaluation.of_codes(site)]
     for name in ("reconstruction", "kl", *layers, *codes, "bits_per_dimension"):
         table.add_row(name, f"{figures[name]:.3f}", "", "")
+    if (labels := evaluation.classification) is not None:
+        table.add_row("accuracy", f"{labels.accuracy:.3f}", "", f"{labels.standard_error:.3f}")
     console.print(table)
     if evaluation.best.caution:
         console.print(f"log_likelihood: {evaluation.best.caution}")

@@ -89,6 +89,8 @@ def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: Run
     made = processes.by_first(lambda: start_run(run, options.resume))
     told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=processes.rank > 0)
     told.print(f"run directory: {run.directory}; computing on {device}")
+    if run.conditional and bool(((y := training.train.tensors[1]) < 0).any()):
+        told.print(f"labels: {int((y >= 0).sum()):,} of {len(y):,} training data have one; --labelled says how many")
     with warnings.catch_warnings(record=True) as noticed:
         warnings.simplefilter("default")
         try:

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from pyvae.evaluation import Estimate, Evaluation
+from pyvae.evaluation import Classification, CodeUsage, Estimate, Evaluation
 
-__all__ = ["all_warnings", "key_figures"]
+__all__ = ["all_warnings", "key_figures", "learned_codes"]
 
 
 def key_figures(evaluation: Evaluation, conditional: bool, diffuses: bool = False) -> list[dict[str, str]]:
@@ -31,8 +31,14 @@ def key_figures(evaluation: Evaluation, conditional: bool, diffuses: bool = Fals
             "value": f"{evaluation.bits_per_dimension:z.3f}",
             "meaning": f"{bound} per observed element of {evaluation.bits_of}",
         },
-        *(figure for site in evaluation.codes for figure in _code_figures(site, evaluation)),
+        *(figure for site in learned_codes(evaluation) for figure in _code_figures(site, evaluation)),
+        *([_accuracy(evaluation.classification)] if evaluation.classification else []),
     ]
+
+
+def learned_codes(evaluation: Evaluation) -> dict[str, CodeUsage]:
+    """The usage of codes by site, but of labels, which are given and none of a codebook."""
+    return {} if evaluation.classification else evaluation.codes
 
 
 def _nats(value: float) -> str:
@@ -76,6 +82,15 @@ def _parts(evaluation: Evaluation) -> list[dict[str, str]]:
     ]
 
 
+def _accuracy(labels: Classification) -> dict[str, str]:
+    return {
+        "name": "Accuracy",
+        "value": f"{labels.accuracy:.1%}",
+        "meaning": f"of the labels inferred from x alone, on {labels.num_labels:,} labelled test datapoints. "
+        f"± {labels.standard_error:.1%} test-set sampling error",
+    }
+
+
 def _code_figures(site: str, evaluation: Evaluation) -> list[dict[str, str]]:
     figures, usage = evaluation.of_codes(site), evaluation.codes[site]
     return [
@@ -103,7 +118,7 @@ def all_warnings(evaluation: Evaluation, noticed: Sequence[str]) -> list[str]:
     )
     unused = [
         f"{usage.dead} of {usage.num_codes} codes of {site} never occur in the test data: {usage.advice}."
-        for site, usage in evaluation.codes.items()
+        for site, usage in learned_codes(evaluation).items()
         if usage.advice
     ]
     likelihood = evaluation.log_likelihood

@@ -5,6 +5,7 @@ from pyvae.datasets.audio import audio_folder, audio_rate, read_audio, spoken_di
 from pyvae.datasets.data import DataSplits, InMemory
 from pyvae.datasets.digits import digits
 from pyvae.datasets.factors import Factors
+from pyvae.datasets.labels import keep_labels
 from pyvae.datasets.memory_mapped import MemoryMapped, memory_mapped
 from pyvae.datasets.preprocessing import (
     dequantization,
@@ -33,6 +34,7 @@ __all__ = [
     "dynamic_binarization",
     "fashion_mnist",
     "image_folder",
+    "keep_labels",
     "kmnist",
     "memory_mapped",
     "mnist",

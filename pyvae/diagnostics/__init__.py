@@ -7,10 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pyvae.evaluation import (
+    Classification,
     CodeUsage,
     ELBOEstimate,
     Estimate,
     Evaluation,
+    classification,
     code_usage,
     elbo,
     evaluate,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DCI",
     "SECTIONS",
+    "Classification",
     "CodeUsage",
     "Comparison",
     "Diagnosis",
@@ -49,6 +52,7 @@ __all__ = [
     "ELBOEstimate",
     "Estimate",
     "Evaluation",
+    "classification",
     "code_usage",
     "compare",
     "dci",

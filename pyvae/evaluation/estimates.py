@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pyvae.evaluation.classification import Classification
 from pyvae.evaluation.code_usage import CodeUsage
 from pyvae.evaluation.jackknife import effective_draws, jackknife
 
@@ -145,6 +146,7 @@ class Evaluation:
         codes: the usage of the codes, by site; empty for a pair without.
         log_scale: the mean of log p(x') − log p(x), for data x that were preprocessed to x', in nats per datapoint.
         bits_of: what x is, of which the bits per dimension tell.
+        classification: the labels that the pair infers beside those that are known; None where it infers none.
     """
 
     elbo: ELBOEstimate
@@ -153,6 +155,7 @@ class Evaluation:
     codes: dict[str, CodeUsage] = field(default_factory=dict)
     log_scale: float = 0.0
     bits_of: str = "x as it was given"
+    classification: Classification | None = None
 
     @property
     def best(self) -> Estimate:
@@ -182,6 +185,7 @@ class Evaluation:
             **weighted,
             **{f"{n}_{site}": value for site in self.codes for n, value in self.of_codes(site).items()},
             "bits_per_dimension": self.bits_per_dimension,
+            **(self.classification.figures() if self.classification else {}),
         }
 
     def record(self) -> dict[str, float | str]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pyvae.batching.batches import Batches, Data, batches_for, inspect_data
 from pyvae.core.random_streams import seeded_rng
 from pyvae.errors import PairError
+from pyvae.evaluation.classification import ConfusionCounts
 from pyvae.evaluation.code_usage import count_codes, sizes_of_codes
 from pyvae.evaluation.estimates import ELBOEstimate, Estimate, Evaluation, elbo_estimate, likelihood_estimate
 from pyvae.evaluation.log_weights import DEFAULT_MEMORY, LogTermsMap, T
@@ -128,7 +129,8 @@ def evaluate(
     r"""Evaluate a pair by :func:`elbo` and :func:`log_likelihood` from the same samples, so that ELBO ≤ L_K exactly.
 
     A guide that puts all its mass on one code, such as that of a vector-quantized VAE, has an ELBO alone. The usage of
-    codes (:func:`pyvae.code_usage`) is reported with it.
+    codes (:func:`pyvae.code_usage`) is reported with it, and the accuracy of a pair that infers labels
+    (:func:`pyvae.classification`) where the data know them.
 
     Bits per dimension are −log₂ p̂(x) over the number of elements of x that count: those that are neither masked nor
     missing. Nats are of the data that the pair is given; the bits, of data of :mod:`pyvae.datasets`, are of x in its
@@ -155,17 +157,24 @@ def evaluate(
     batches = batches_for(pair, data, _ROWS)
     inspection = inspect_data(pair, batches)
     check_bound(inspection)
-    weighted, observed = has_weights(inspection), ObservedNumbers(inspection, data)
+    weighted, observed, labels = has_weights(inspection), ObservedNumbers(inspection, data), ConfusionCounts(inspection)
 
     def reduce(terms: LogTerms) -> tuple[ELBOEstimate, Estimate | None]:
         bound = likelihood_estimate(terms.log_weight) if weighted else None
         return elbo_estimate(terms.reconstruction, terms.latents), bound
 
+    infers_labels = labels.apply
+
+    def beside(batch: Sequence[Tensor]) -> None:
+        observed.add(batch)
+        if infers_labels:
+            labels.add(batch)
+
     with seeded_rng(seed) as seed:
-        parts = over_data(reduce, inspection, batches, num_particles, seed, max_memory, beside=observed.add)
+        parts = over_data(reduce, inspection, batches, num_particles, seed, max_memory, beside=beside)
         codes = count_codes(inspection, batches, seed) if sizes_of_codes(inspection) else {}
     bound = joined([p[1] for p in parts]) if weighted else None
-    return observed.evaluation(_join_elbo([p[0] for p in parts]), bound, codes)
+    return observed.evaluation(_join_elbo([p[0] for p in parts]), bound, codes, labels.result())
 
 
 def inspected_elbo(

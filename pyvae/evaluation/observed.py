@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyvae.batching.batches import Data
 from pyvae.datasets.units import Units
+from pyvae.evaluation.classification import Classification
 from pyvae.evaluation.code_usage import CodeUsage
 from pyvae.evaluation.estimates import ELBOEstimate, Estimate, Evaluation
 from pyvae.inspection.base_measures import DENSITY, kind_of
@@ -47,11 +48,15 @@ class ObservedNumbers:
             self._sums = tuple(a + b for a, b in zip(self._sums, self._counted(model), strict=True))
 
     def evaluation(
-        self, elbo: ELBOEstimate, bound: Estimate | None, codes: Mapping[str, CodeUsage] = MappingProxyType({})
+        self,
+        elbo: ELBOEstimate,
+        bound: Estimate | None,
+        codes: Mapping[str, CodeUsage] = MappingProxyType({}),
+        classification: Classification | None = None,
     ) -> Evaluation:
         """The evaluation of what was counted."""
         numbers, nats = (total / self._size for total in self._sums)
-        return Evaluation(elbo, bound, numbers, dict(codes), nats, self._told())
+        return Evaluation(elbo, bound, numbers, dict(codes), nats, self._told(), classification)
 
     def _told(self) -> str:
         """What the data are of whose bits an evaluation tells, in words."""

@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
+from sklearn.metrics import ConfusionMatrixDisplay
 from torch import Tensor
 
 from pyvae.core.files import write_atomically
@@ -18,6 +19,7 @@ from pyvae.core.files import write_atomically
 __all__ = [
     "as_pictures",
     "draw_code_maps",
+    "draw_confusion",
     "draw_grid",
     "draw_latents",
     "draw_rows",
@@ -188,6 +190,17 @@ def draw_code_maps(x: Tensor, maps: Mapping[str, Tensor], sizes: Mapping[str, in
     rows[0][0].set_ylabel("data")
     for axes in rows.flat:
         axes.set(xticks=[], yticks=[])
+    return figure
+
+
+def draw_confusion(confusion: Tensor, names: Sequence[str]) -> Figure:
+    """Counts by known class, in rows, and inferred class, in columns; ``names`` are the classes'."""
+    size = 2 + 0.35 * len(confusion)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    display = ConfusionMatrixDisplay(np.asarray(confusion), display_labels=names)
+    display.plot(ax=axes, cmap="Blues", colorbar=False, include_values=len(confusion) <= 20)
+    axes.set(xlabel="inferred class", ylabel="known class")
     return figure
 
 

@@ -24,7 +24,7 @@ from pyvae.recipes.recipe import (
 __all__ = ["semi_supervised"]
 
 
-@recipe(epochs=50)
+@recipe(epochs=100, labelled=100)
 def semi_supervised(
     shape: Sequence[int],
     num_classes: int,

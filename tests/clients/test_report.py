@@ -25,6 +25,7 @@ OPTIONS = {
     "ladder": ["--latent-dims=[2,3]", "--hidden=[16]"],
     "diffusion": ["--steps=12", "--channels=[4]"],
     "incomplete": ["--latent-dim=3", "--hidden=[16]"],
+    "semi_supervised": ["--latent-dim=3", "--hidden=[16]", "--labelled=100"],
 }
 ALWAYS = {"Samples", "Training", "Settings"}
 SECTIONS = {
@@ -34,6 +35,7 @@ SECTIONS = {
     "ladder": {"Reconstructions", "Latent space", "KL of each latent"},
     "diffusion": {"Denoising", "Samples by number of steps", "Terms of the ELBO by t"},
     "incomplete": {"Reconstructions", "Latent space", "Imputations"},
+    "semi_supervised": {"Reconstructions", "Latent space", "Style transfer", "Inferred labels", "KL of each latent"},
 }
 
 

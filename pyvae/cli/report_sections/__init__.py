@@ -1,5 +1,6 @@
 """The sections of a run's report: each a function from the trained run to a section, or None if it does not apply."""
 
+from pyvae.cli.report_sections.classes import confusion
 from pyvae.cli.report_sections.codes import code_maps, code_use
 from pyvae.cli.report_sections.diffusions import denoising, diffusion_terms, numbers_of_steps
 from pyvae.cli.report_sections.generated_data import imputations, reconstructions, samples, transfer
@@ -17,6 +18,7 @@ SECTIONS = (
     reconstructions,
     imputations,
     transfer,
+    confusion,
     latents,
     code_maps,
     code_use,

@@ -1,5 +1,6 @@
 """Sections of discrete codes."""
 
+from pyvae.cli.key_figures import learned_codes
 from pyvae.cli.report_sections.trained import Section, Trained
 from pyvae.diagnostics.sections.codebooks import draw_codes
 from pyvae.latent_space.decoding import latent_means
@@ -10,7 +11,7 @@ __all__ = ["code_maps", "code_use"]
 
 def code_maps(trained: Trained) -> Section | None:
     """The codes of test images, where they lie on grids."""
-    codes, x = trained.evaluation.codes, trained.run.original_units(trained.some[0])
+    codes, x = learned_codes(trained.evaluation), trained.run.original_units(trained.some[0])
     found = latent_means(trained.pair, trained.some) if codes and x.dim() == 4 else {}
     maps = {name: found[name] for name in codes if name in found and found[name].dim() == 3}
     if not maps:
@@ -22,7 +23,7 @@ def code_maps(trained: Trained) -> Section | None:
 
 def code_use(trained: Trained) -> Section | None:
     """How often each code occurs, and the perplexity over the epochs."""
-    codes = trained.evaluation.codes
+    codes = learned_codes(trained.evaluation)
     if not codes:
         return None
     meaning = "The frequencies of the codes on test data, the most frequent first; the line is uniform use."
