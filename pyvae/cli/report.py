@@ -13,8 +13,8 @@ from pyvae.core.files import write_atomically
 from pyvae.datasets import DataSplits
 from pyvae.errors import PyvaeError
 from pyvae.evaluation import Evaluation
+from pyvae.pages.figure import picture_bytes
 from pyvae.pages.page import embedded, render
-from pyvae.pages.plots import picture_bytes
 from pyvae.training.state import Row
 
 __all__ = ["write_report"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
@@ -23,6 +24,7 @@ from pyvae.evaluation.arviz_bridge import FEWEST_DRAWS
 from pyvae.evaluation.log_weights import DEFAULT_MEMORY
 from pyvae.evaluation.particles import check_weights
 from pyvae.pages.page import embedded, render
+from pyvae.pages.snippet import snippet
 
 __all__ = ["SECTIONS", "Diagnosis", "diagnose"]
 
@@ -91,6 +93,24 @@ class Diagnosis:
             sections=[_shown(s) for s in self.sections.values()],
             settings=[(k.replace("_", " "), v) for k, v in self.settings.items()],
         )
+
+    def plot(self, section: str | None = None) -> Figure:
+        """The first picture of a section; without a name, of the first that has one.
+
+        Raises:
+            ArgumentError: if there is no picture in it.
+        """
+        found = {name: part.pictures[0] for name, part in self.sections.items() if part.pictures}
+        name = section or next(iter(found), None)
+        if name not in found:
+            raise ArgumentError(f"section {section!r} has no picture; those that have one are {', '.join(found)}")
+        return found[name].draw()
+
+    def _repr_html_(self) -> str:
+        heads = ("figure", "value", "verdict", "expected", "meaning")
+        rows = [(f.name, f.text, f.verdict, f.threshold, f.meaning) for s in self.sections.values() for f in s.figures]
+        sentences = [(answer.light, answer.text) for answer in self.summary]
+        return snippet(f"Diagnosis of {self.settings['pair']}, {self._size}", heads, rows, sentences)
 
     @property
     def _size(self) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from pyvae.pages.figure import NotebookFigure
+
 __all__ = ["TERMS", "Chart", "draw_charts", "training_charts"]
 
 #: the columns of a history that are drawn, and their titles
@@ -44,7 +46,7 @@ def training_charts(history: Sequence[Mapping[str, float]], terms: Mapping[str, 
     epochs = [row["epoch"] for row in history]
     charts = []
     for term, title in terms.items():
-        splits = [split for split in ("train", "validation") if f"{split}_{term}" in history[0]]
+        splits = [split for split in ("train", "validation") if all(f"{split}_{term}" in row for row in history)]
         curves = {
             {"train": "training"}.get(split, split): [row[f"{split}_{term}"] for row in history] for split in splits
         }
@@ -54,7 +56,7 @@ def training_charts(history: Sequence[Mapping[str, float]], terms: Mapping[str, 
 
 def draw_charts(charts: Sequence[Chart]) -> Figure:
     """The charts side by side."""
-    figure = Figure(figsize=(max(4, 3 * len(charts)), 3), layout="constrained")
+    figure = NotebookFigure(figsize=(max(4, 3 * len(charts)), 3), layout="constrained")
     for axes, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
         for (name, values), style in zip(
             chart.curves.items(), ("-", "--", ":", "-.") * len(chart.curves), strict=False

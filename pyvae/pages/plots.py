@@ -1,6 +1,5 @@
 """Pictures of data, of latents and of the terms of the ELBO."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 from torch import Tensor
 
 from pyvae.core.files import write_atomically
+from pyvae.pages.figure import NotebookFigure, picture_bytes
 
 __all__ = [
     "as_pictures",
@@ -25,7 +25,6 @@ __all__ = [
     "draw_rows",
     "draw_terms",
     "latent_plane",
-    "picture_bytes",
     "save_picture",
 ]
 
@@ -54,7 +53,7 @@ def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = (), column_la
     sheet = sheet.reshape(rows * (height + 2), columns * (width + 2), channels)
     sheet = np.clip((sheet - low) / max(high - low, 1e-12), 0, 1)
     size = (0.62 * columns + 0.9 * bool(row_labels), 0.62 * rows + 0.3 * bool(column_labels))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = NotebookFigure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.imshow(sheet.squeeze(-1) if channels == 1 else sheet, cmap="gray", vmin=0, vmax=1)
     axes.set_xticks([(width + 2) * (c + 0.5) for c in range(len(column_labels))], column_labels)
@@ -95,7 +94,7 @@ def _are_images(x: Tensor) -> bool:
 def _draw_vectors(groups: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
     """One panel per group, a datapoint per row, all on one scale of colours."""
     low, high = min(np.nanmin(g) for g in groups), max(np.nanmax(g) for g in groups)  # missing values stay blank
-    figure = Figure(figsize=(max(7, 2.2 * len(groups)), 3.5), layout="constrained")
+    figure = NotebookFigure(figsize=(max(7, 2.2 * len(groups)), 3.5), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     for axes, group, title in zip(panels, groups, titles, strict=True):
         drawn = axes.imshow(
@@ -113,7 +112,7 @@ def draw_terms(terms: dict[str, float], history: Sequence[dict[str, float]]) -> 
     """The KL of each latent at the end, and over the epochs where it was logged."""
     split = "validation" if any(f"validation_kl_{name}" in history[0] for name in terms) else "train"
     logged = [name for name in terms if f"{split}_kl_{name}" in history[0]]
-    figure = Figure(figsize=(9, 3), layout="constrained")
+    figure = NotebookFigure(figsize=(9, 3), layout="constrained")
     left, right = figure.subplots(1, 2) if logged else (figure.subplots(), None)
     if len(terms) <= 20:
         left.bar(list(terms), list(terms.values()))
@@ -153,7 +152,7 @@ def draw_latents(means: Tensor, classes: Sequence[int] = (), names: Sequence[str
         names: of the classes.
     """
     points, axis_names = latent_plane(means)
-    figure = Figure(figsize=(5.5, 4.5), layout="constrained")
+    figure = NotebookFigure(figsize=(5.5, 4.5), layout="constrained")
     axes = figure.subplots()
     found, labels = sorted(set(classes)), np.asarray(classes)
     colours = matplotlib.colormaps["tab10" if len(found) <= 10 else "tab20"]
@@ -177,7 +176,7 @@ def draw_code_maps(x: Tensor, maps: Mapping[str, Tensor], sizes: Mapping[str, in
         maps: integers (N, height, width), by the name of the site.
         sizes: the number K of codes, by the name of the site.
     """
-    figure = Figure(figsize=(0.75 * len(x) + 0.9, 0.8 * (1 + len(maps))), layout="constrained")
+    figure = NotebookFigure(figsize=(0.75 * len(x) + 0.9, 0.8 * (1 + len(maps))), layout="constrained")
     rows = figure.subplots(1 + len(maps), len(x), squeeze=False)
     pictures = x.detach().cpu().float()
     low, high = float(pictures.min()), float(pictures.max())
@@ -196,19 +195,12 @@ def draw_code_maps(x: Tensor, maps: Mapping[str, Tensor], sizes: Mapping[str, in
 def draw_confusion(confusion: Tensor, names: Sequence[str]) -> Figure:
     """Counts by known class, in rows, and inferred class, in columns; ``names`` are the classes'."""
     size = 2 + 0.35 * len(confusion)
-    figure = Figure(figsize=(size, size), layout="constrained")
+    figure = NotebookFigure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
     display = ConfusionMatrixDisplay(np.asarray(confusion), display_labels=names)
     display.plot(ax=axes, cmap="Blues", colorbar=False, include_values=len(confusion) <= 20)
     axes.set(xlabel="inferred class", ylabel="known class")
     return figure
-
-
-def picture_bytes(figure: Figure) -> bytes:
-    """The figure as a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
 
 
 def save_picture(path: Path, figure: Figure) -> None:

@@ -2,9 +2,9 @@
 
 from pyvae.cli.key_figures import learned_codes
 from pyvae.cli.report_sections.trained import Section, Trained
-from pyvae.diagnostics.sections.codebooks import draw_codes
 from pyvae.latent_space.decoding import latent_means
 from pyvae.pages.plots import draw_code_maps
+from pyvae.pages.results import draw_code_use
 
 __all__ = ["code_maps", "code_use"]
 
@@ -26,5 +26,6 @@ def code_use(trained: Trained) -> Section | None:
     codes = learned_codes(trained.evaluation)
     if not codes:
         return None
+    counts = {site: usage.counts for site, usage in codes.items()}
     meaning = "The frequencies of the codes on test data, the most frequent first; the line is uniform use."
-    return Section("codes", "Use of the codes", meaning, draw_codes(codes))
+    return Section("codes", "Use of the codes", meaning, draw_code_use(counts))
