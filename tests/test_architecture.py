@@ -16,11 +16,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"errors"},
     {"core"},
-    {"networks", "distributions", "quantizers", "datasets", "checkpoint", "pages"},
+    {"pages"},  # below all whose results can be looked at
+    {"networks", "distributions", "quantizers", "datasets", "checkpoint"},
     {"components", "inspection"},
     {"guides", "priors", "likelihoods", "models", "objectives", "batching"},
     {"recipes", "compilation", "latent_space"},
-    {"evaluation", "disentanglement"},
+    {"evaluation", "disentanglement", "plots"},  # plots runs pairs, by latent_space, and looks at them by pages
     {"training", "inference_data"},
     {"diagnostics"},
     {"cli"},

@@ -40,7 +40,7 @@ def diagnose(
     test = data.test.rows(torch.arange(count or len(data.test))).fixed()
     diagnosis = diagnose_pair(pair, test, num_particles, seed)
     title = f"Can it be trusted? {opened.recipe} on {data.name}"
-    subtitle = f"{len(test):,} test data, {num_particles} samples of the guide for each"
+    subtitle = f"{len(test):,} test datapoints, {num_particles:,} draws of the guide for each"
     content = diagnosis.to_html(title, subtitle) if path.suffix == ".html" else _figures(diagnosis)
     write_atomically(path, content.encode())
     Console(soft_wrap=True).print(str(diagnosis), markup=False, highlight=False)

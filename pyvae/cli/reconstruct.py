@@ -3,11 +3,11 @@
 import torch
 
 from pyvae.cli.output import DRAWN, free_output, write_data
-from pyvae.cli.report import draw_reconstructions
 from pyvae.cli.runs import open_run
 from pyvae.core.random_streams import isolated_rng
 from pyvae.errors import ArgumentError
 from pyvae.latent_space.decoding import reconstruct as reconstruct_data
+from pyvae.pages.generated import draw_reconstructions
 
 __all__ = ["reconstruct"]
 

@@ -3,11 +3,11 @@
 import torch
 
 from pyvae.cli.output import DRAWN, free_output, write_data
-from pyvae.cli.report import draw_samples
 from pyvae.cli.runs import open_run
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.errors import ArgumentError
 from pyvae.latent_space.decoding import generate
+from pyvae.pages.generated import draw_samples
 
 __all__ = ["sample"]
 

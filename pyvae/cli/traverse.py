@@ -1,8 +1,6 @@
 """The command that shows the meaning of the latents of a run's pair."""
 
 import torch
-from matplotlib.figure import Figure
-from torch import Tensor
 
 from pyvae.cli.output import DRAWN, free_output, write_data
 from pyvae.cli.runs import open_run
@@ -13,9 +11,9 @@ from pyvae.errors import ArgumentError
 from pyvae.inspection.inspection import inspect_pair
 from pyvae.latent_space.traversals import continuous_site
 from pyvae.latent_space.traversals import traverse as traverse_latents
-from pyvae.pages.plots import draw_grid, draw_rows
+from pyvae.pages.generated import draw_traversal
 
-__all__ = ["draw_traversal", "traverse"]
+__all__ = ["traverse"]
 
 _FARTHEST = 1e6  # no prior samples there, and decoders still return numbers
 
@@ -60,18 +58,3 @@ def traverse(
     x = traverse_latents(pair, datapoint, name, dims, values)
     x = opened.original_units(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     write_data(path, x, lambda: draw_traversal(x, name, dims, values))
-
-
-def draw_traversal(x: Tensor, site: str, dims: list[int], values: list[float]) -> Figure:
-    """A row per dimension, a column per value.
-
-    Args:
-        x: (dims, values, …), as :func:`pyvae.traverse` gives it.
-        site: the name of the latent.
-        dims: which of its dimensions.
-        values: in standard deviations of the prior.
-    """
-    rows = [f"{site}[{dim}]" for dim in dims]
-    if x.dim() == 5:
-        return draw_grid(x.flatten(0, 1), len(values), rows, [f"{round(value, 1) + 0.0:+.1f}" for value in values])
-    return draw_rows(list(x), rows)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,6 +12,10 @@ from pyvae.core.random_streams import isolated_rng
 from pyvae.datasets.factors import Factors
 from pyvae.datasets.units import Units
 from pyvae.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:  # to import them takes as long as torch
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 __all__ = ["DataSplits", "InMemory", "unit_interval"]
 
@@ -94,6 +99,37 @@ class DataSplits:
     num_classes: int
     levels: int | None
     preprocessing: tuple[dict, ...] = ()
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """The number of datapoints of each split, of each class if there are labels; −1 is a label that is hidden."""
+        import pandas as pd
+
+        splits = {"train": self.train, "test": self.test}
+        if not self.num_classes:
+            return pd.DataFrame({name: [len(split)] for name, split in splits.items()}, ["datapoints"])
+        counts = {name: pd.Series(split.tensors[1].numpy()).value_counts() for name, split in splits.items()}
+        return pd.DataFrame(counts).fillna(0).astype(int).sort_index().rename_axis("class")
+
+    def plot(self, count: int = 20) -> "Figure":
+        """The first of the training data, as a pair is given them."""
+        from pyvae.pages.plots import draw_grid
+
+        with isolated_rng(0):
+            return draw_grid(self.train[torch.arange(min(count, len(self.train)))][0], 10)
+
+    def _repr_html_(self) -> str:
+        from pyvae.pages.snippet import snippet
+
+        levels = "continuous" if self.levels is None else f"{self.levels} levels"
+        facts = {
+            "training data": f"{len(self.train):,}",
+            "test data": f"{len(self.test):,}",
+            "shape": " × ".join(map(str, self.shape)),
+            "values": levels,
+            "classes": str(self.num_classes or "no labels"),
+            "preprocessing": ", ".join(record["name"].replace("_", " ") for record in self.preprocessing) or "none",
+        }
+        return snippet(self.name, rows=list(facts.items()), figure=self.plot())
 
     @property
     def shape(self) -> tuple[int, ...]:

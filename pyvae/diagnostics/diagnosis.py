@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
@@ -17,11 +18,13 @@ from pyvae.core.arguments import check_int
 from pyvae.core.random_streams import seeded_rng
 from pyvae.diagnostics import sections as built_in
 from pyvae.diagnostics.sections import Finding, Section, Subject
+from pyvae.diagnostics.summary import Answer, Light, answers, overall
 from pyvae.errors import RUN_ERRORS, ArgumentError, PyvaeError, first_lines
 from pyvae.evaluation.arviz_bridge import FEWEST_DRAWS
 from pyvae.evaluation.log_weights import DEFAULT_MEMORY
 from pyvae.evaluation.particles import check_weights
 from pyvae.pages.page import embedded, render
+from pyvae.pages.snippet import snippet
 
 __all__ = ["SECTIONS", "Diagnosis", "diagnose"]
 
@@ -53,6 +56,16 @@ class Diagnosis:
         """The advice, in the order of the sections; empty if all figures are within their thresholds."""
         return [f"{f.name}: {f.text} — {f.advice}" for s in self.sections.values() for f in s.figures if f.advice]
 
+    @property
+    def light(self) -> Light:
+        """The traffic light: green, amber, or red where the guide cannot be trusted; grey if nothing was judged."""
+        return overall(self.sections)
+
+    @property
+    def summary(self) -> list[Answer]:
+        """Three sentences, each with its light: on the posterior, the latents, and the data that the model draws."""
+        return answers(self.sections)
+
     def __getitem__(self, name: str) -> Finding:
         """The figure of this name."""
         return {f.name: f for s in self.sections.values() for f in s.figures}[name]
@@ -73,14 +86,42 @@ class Diagnosis:
         return render(
             "diagnosis",
             title=title,
-            subtitle=subtitle or ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in list(self.settings.items())[1:3]),
+            subtitle=subtitle or self._size,
+            light=self.light,
+            summary=self.summary,
             advices=self.advice,
             sections=[_shown(s) for s in self.sections.values()],
             settings=[(k.replace("_", " "), v) for k, v in self.settings.items()],
         )
 
+    def plot(self, section: str | None = None) -> Figure:
+        """The first picture of a section; without a name, of the first that has one.
+
+        Raises:
+            ArgumentError: if there is no picture in it.
+        """
+        found = {name: part.pictures[0] for name, part in self.sections.items() if part.pictures}
+        name = section or next(iter(found), None)
+        if name not in found:
+            raise ArgumentError(f"section {section!r} has no picture; those that have one are {', '.join(found)}")
+        return found[name].draw()
+
+    def _repr_html_(self) -> str:
+        heads = ("figure", "value", "verdict", "expected", "meaning")
+        rows = [(f.name, f.text, f.verdict, f.threshold, f.meaning) for s in self.sections.values() for f in s.figures]
+        sentences = [(answer.light, answer.text) for answer in self.summary]
+        return snippet(f"Diagnosis of {self.settings['pair']}, {self._size}", heads, rows, sentences)
+
+    @property
+    def _size(self) -> str:
+        return ", ".join(
+            f"{self.settings[key]:,} {text}"
+            for key, text in (("data", "datapoints"), ("draws_per_datapoint", "draws of the guide for each"))
+            if key in self.settings
+        )
+
     def __str__(self) -> str:
-        lines = []
+        lines = [f"{self.light}:", *(f"  {answer.light:5}  {answer.text}" for answer in self.summary)]
         for section in self.sections.values():
             lines += ["", section.title]
             for figure in section.figures:
@@ -90,7 +131,9 @@ class Diagnosis:
         return "\n".join([*lines, "", *(f"→ {line}" for line in self.advice)]).strip()
 
     def __repr__(self) -> str:
-        return f"<Diagnosis of {self.settings['pair']}: {len(self.advice)} figures beyond their thresholds>"
+        count = len(self.advice)
+        beyond = f"{count} figure{'s' * (count != 1)} beyond {'its threshold' if count == 1 else 'their thresholds'}"
+        return f"<Diagnosis of {self.settings['pair']}, {self.light}: {beyond}>"
 
 
 def diagnose(
@@ -118,7 +161,7 @@ def diagnose(
         data: as for :func:`pyvae.fit`. If a ``DataLoader`` has an order of its own, the table per datapoint of the
             section ``bounds`` has the index ``arrival`` in place of ``obs_id``.
         num_particles: draws per datapoint, at least 25; the threshold of k̂ rises with them, up to 0.7 for 2,200.
-        seed: of all draws; without one, as for :func:`pyvae.fit`. It is told by the result's ``settings``.
+        seed: of all draws; without one, as for :func:`pyvae.fit`. The result's ``settings`` hold it.
         sections: what to ask; each is a function from a :class:`pyvae.diagnostics.sections.Subject` to a
             :class:`pyvae.diagnostics.sections.Section`.
         max_memory: about how many bytes intermediate results may take.
@@ -196,7 +239,7 @@ def _shown(section: Section) -> dict[str, object]:
 def _errors(figure: Finding) -> list[tuple[str, str]]:
     least = "at least " if figure.error_is_at_least else ""
     errors = {
-        "by draws": (least, figure.standard_error),
+        "Monte Carlo error": (least, figure.standard_error),
         "test-set sampling error": ("", figure.dataset_standard_error),
     }
     return [(kind, f"{before}{error:.2g}") for kind, (before, error) in errors.items() if not math.isnan(error)]

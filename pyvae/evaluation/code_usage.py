@@ -1,6 +1,7 @@
 """The usage of codes: the histogram of every latent site that is a grid of integers."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from pyro import poutine
@@ -13,6 +14,10 @@ from pyvae.errors import DataError, PairError
 from pyvae.inspection.elements import counted
 from pyvae.inspection.inspection import Inspection
 from pyvae.inspection.sites import has_support, stochastic_sites, unwrapped
+
+if TYPE_CHECKING:  # to import them takes as long as torch
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 __all__ = ["CodeUsage", "code_usage", "count_codes", "sizes_of_codes"]
 
@@ -85,6 +90,27 @@ class CodeUsage:
     def figures(self) -> dict[str, float]:
         """Perplexity, usage and dead codes by name."""
         return {"perplexity": self.perplexity, "usage": self.usage, "dead_codes": self.dead}
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """How often each code occurs, and its share of all, one row per code."""
+        import pandas as pd
+
+        index = pd.RangeIndex(self.num_codes, name="code")
+        return pd.DataFrame({"count": self.counts.cpu(), "share": self.counts.cpu() / self.counts.sum().cpu()}, index)
+
+    def plot(self) -> "Figure":
+        """The frequencies of the codes, the most frequent first, beside uniform use."""
+        from pyvae.pages.results import draw_code_use
+
+        return draw_code_use({"codes": self.counts})
+
+    def _repr_html_(self) -> str:
+        from pyvae.pages.snippet import snippet
+
+        used = f"{self.num_codes - self.dead:,} of {self.num_codes:,} codes occur ({self.usage:.0%})"
+        effective = f"The effective number of codes in use (perplexity) is {self.perplexity:.1f}."
+        advice = [("amber", f"{self.advice[0].upper()}{self.advice[1:]}.")] if self.advice else []
+        return snippet("Use of the codes", sentences=[f"{used}. {effective}", *advice], figure=self.plot())
 
     def __repr__(self) -> str:
         used = self.num_codes - self.dead

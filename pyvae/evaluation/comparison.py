@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from torch import nn
@@ -18,6 +18,9 @@ from pyvae.evaluation.log_weights import DEFAULT_MEMORY, LogTermsMap
 from pyvae.inspection.base_measures import observed_kinds
 from pyvae.inspection.densities import LogTerms
 from pyvae.inspection.inspection import Inspection
+
+if TYPE_CHECKING:  # to import it takes as long as torch
+    from matplotlib.figure import Figure
 
 __all__ = ["Comparison", "Difference", "compare"]
 
@@ -143,6 +146,27 @@ class Comparison:
     def to_dataframe(self) -> pd.DataFrame:
         """The :meth:`figures` as a table, one row for each pair."""
         return pd.DataFrame.from_dict(self.figures(), orient="index").rename_axis("pair")
+
+    def plot(self) -> "Figure":
+        """The differences from the best pair, with bars of 2 standard errors."""
+        from pyvae.pages.results import draw_differences
+
+        gaps = [self.difference(name) for name in self.estimates]
+        unit = f"difference from {self.best} in nats per datapoint"
+        return draw_differences(list(self.estimates), [g.value for g in gaps], [g.standard_error for g in gaps], unit)
+
+    def _repr_html_(self) -> str:
+        from pyvae.pages.snippet import snippet
+
+        heads = ("pair", "bound", "log p̂(x)", "difference", "test-set sampling error", "Monte Carlo error")
+        gaps = {name: self.difference(name) for name in self.estimates}
+        rows = [
+            (name, self.bounds[name], f"{self.estimates[name].value:.3f}", f"{gap.value:.3f}",
+             f"{gap.standard_error:.3f}", gap.error_text)
+            for name, gap in gaps.items()
+        ]  # fmt: skip
+        title = "Comparison in nats per datapoint, the best first"
+        return snippet(title, heads, rows, [self.verdict, *self.cautions], self.plot())
 
     def __str__(self) -> str:
         head = ["bound", "log p̂(x)", "± data", "± MC", "difference", "± data", "± MC"]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,7 +11,13 @@ from pyvae.evaluation.classification import Classification
 from pyvae.evaluation.code_usage import CodeUsage
 from pyvae.evaluation.jackknife import effective_draws, jackknife
 
+if TYPE_CHECKING:  # to import them takes as long as torch
+    import pandas as pd
+    from matplotlib.figure import Figure
+
 __all__ = ["ELBOEstimate", "Estimate", "Evaluation"]
+
+_LISTED = 12  # levels of a hierarchy; those of a diffusion are too many for a table
 
 #: an error that rests on fewer draws is itself too uncertain to be more than a lower limit; chosen by its coverage
 FEWEST_BEHIND = 10
@@ -145,7 +152,7 @@ class Evaluation:
         dimensions: the mean number of observed elements per datapoint, without those that are masked or missing.
         codes: the usage of the codes, by site; empty for a pair without.
         log_scale: the mean of log p(x') − log p(x), for data x that were preprocessed to x', in nats per datapoint.
-        bits_of: what x is, of which the bits per dimension tell.
+        bits_of: what the bits per dimension are of.
         classification: the labels that the pair infers beside those that are known; None where it infers none.
     """
 
@@ -167,6 +174,37 @@ class Evaluation:
         """The bits −log₂ p̂(x) per observed element of x, in the units of :attr:`bits_of`; NaN if none is observed."""
         bits = (self.log_scale - self.best.value) / math.log(2)
         return bits / self.dimensions if self.dimensions else math.nan
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """One row per figure, with its Monte Carlo error and its test-set sampling error; NaN where there is none."""
+        import pandas as pd
+
+        figures = self.figures()
+        ends = ("_standard_error", "_dataset_standard_error", "_error_is_at_least")
+        names = [n for n in figures if not n.endswith(ends) and not n.startswith("num_")]
+        rows = [[figures[n], *(figures.get(f"{n}{end}", math.nan) for end in ends[:2])] for n in names]
+        columns = ["value", "standard_error", "dataset_standard_error"]
+        return pd.DataFrame(rows, pd.Index(names, name="figure"), columns)
+
+    def plot(self) -> "Figure":
+        """Histograms of the bounds by datapoint."""
+        from pyvae.pages.results import draw_values
+
+        weighted = {} if self.log_likelihood is None else {"log p̂(x)": self.log_likelihood.per_datapoint}
+        return draw_values({"ELBO": self.elbo.per_datapoint, **weighted}, "nats")
+
+    def _repr_html_(self) -> str:
+        from pyvae.pages.results import with_errors
+        from pyvae.pages.snippet import snippet
+
+        size, count = len(self.elbo.per_datapoint), self.elbo.num_particles
+        heads = ("figure", "value", "Monte Carlo error", "test-set sampling error")
+        about = f"Nats per datapoint; bits per observed element of {self.bits_of}."
+        layers = self.elbo.layers if len(self.elbo.layers) > _LISTED else ()
+        rows = with_errors(self.to_dataframe().drop(list(layers)))
+        cautions = [f"log p̂(x): {self.best.caution}."] if self.best.caution else []
+        title = f"Evaluation on {size:,} datapoints with {count:,} draws for each"
+        return snippet(title, heads, rows, [about, *cautions], self.plot())
 
     def __str__(self) -> str:
         weighted = "" if self.log_likelihood is None else f", log p̂(x) {self.log_likelihood}"

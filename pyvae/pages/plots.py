@@ -1,10 +1,10 @@
-"""Pictures of data, of latents and of training."""
+"""Pictures of data, of latents and of the terms of the ELBO."""
 
-import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -14,15 +14,17 @@ from sklearn.metrics import ConfusionMatrixDisplay
 from torch import Tensor
 
 from pyvae.core.files import write_atomically
+from pyvae.pages.figure import NotebookFigure, picture_bytes
 
 __all__ = [
+    "as_pictures",
+    "draw_code_maps",
     "draw_confusion",
-    "draw_curves",
     "draw_grid",
     "draw_latents",
     "draw_rows",
     "draw_terms",
-    "picture_bytes",
+    "latent_plane",
     "save_picture",
 ]
 
@@ -38,7 +40,7 @@ def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = (), column_la
         row_labels: names of the rows.
         column_labels: names of the columns.
     """
-    x = _pictured(x)
+    x = as_pictures(x)
     array = np.asarray(x.detach().cpu().float())
     if not _are_images(x):
         return _draw_vectors([array], [""])
@@ -51,7 +53,7 @@ def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = (), column_la
     sheet = sheet.reshape(rows * (height + 2), columns * (width + 2), channels)
     sheet = np.clip((sheet - low) / max(high - low, 1e-12), 0, 1)
     size = (0.62 * columns + 0.9 * bool(row_labels), 0.62 * rows + 0.3 * bool(column_labels))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = NotebookFigure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.imshow(sheet.squeeze(-1) if channels == 1 else sheet, cmap="gray", vmin=0, vmax=1)
     axes.set_xticks([(width + 2) * (c + 0.5) for c in range(len(column_labels))], column_labels)
@@ -63,20 +65,20 @@ def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = (), column_la
 
 def draw_rows(rows: Sequence[Tensor], row_labels: Sequence[str], columns: int = 20) -> Figure:
     """One row of images per tensor, with its label, wrapped after ``columns``; for vectors, one panel per label."""
-    rows = [_pictured(row) for row in rows]
+    rows = [as_pictures(row) for row in rows]
     if not _are_images(rows[0]):
         labels = list(dict.fromkeys(row_labels))
         grouped = [[r for r, name in zip(rows, row_labels, strict=True) if name == label] for label in labels]
         return _draw_vectors([np.asarray(torch.cat(group).detach().cpu().float()) for group in grouped], labels)
     wrapped = [(part, name) for row, name in zip(rows, row_labels, strict=True) for part in row.split(columns)]
     width = max(len(part) for part, _ in wrapped)
-    high = max(float(part.max()) for part, _ in wrapped)
+    high = max(float(part.nan_to_num(-math.inf).max()) for part, _ in wrapped)  # missing values stay blank
     padded = [torch.cat([part, part.new_full((width - len(part), *part.shape[1:]), high)]) for part, _ in wrapped]
     return draw_grid(torch.cat(padded), width, [name for _, name in wrapped])
 
 
-def _pictured(x: Tensor) -> Tensor:
-    """Long signals as images of their spectrograms, in decibels, low frequencies below; all else as it is."""
+def as_pictures(x: Tensor) -> Tensor:
+    """Long signals (N, 1, samples) as spectrograms, in decibels, low frequencies below; all else as it is."""
     if x.dim() != 3 or x.shape[1] != 1 or x.shape[2] < 2 * _WINDOW:
         return x
     window = torch.hann_window(_WINDOW, device=x.device)
@@ -92,7 +94,7 @@ def _are_images(x: Tensor) -> bool:
 def _draw_vectors(groups: Sequence[np.ndarray], titles: Sequence[str]) -> Figure:
     """One panel per group, a datapoint per row, all on one scale of colours."""
     low, high = min(np.nanmin(g) for g in groups), max(np.nanmax(g) for g in groups)  # missing values stay blank
-    figure = Figure(figsize=(max(7, 2.2 * len(groups)), 3.5), layout="constrained")
+    figure = NotebookFigure(figsize=(max(7, 2.2 * len(groups)), 3.5), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     for axes, group, title in zip(panels, groups, titles, strict=True):
         drawn = axes.imshow(
@@ -106,30 +108,11 @@ def _draw_vectors(groups: Sequence[np.ndarray], titles: Sequence[str]) -> Figure
     return figure
 
 
-def draw_curves(history: Sequence[dict[str, float]]) -> Figure:
-    """ELBO, reconstruction and KL over the epochs, of training and validation."""
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    panels = figure.subplots(1, 3)
-    epochs = [row["epoch"] for row in history]
-    for axes, term, title in zip(
-        panels, ("elbo", "reconstruction", "kl"), ("ELBO", "reconstruction E[log p(x|z)]", "KL(q‖p)"), strict=True
-    ):
-        for split, style in (("train", "-"), ("validation", "--")):
-            if f"{split}_{term}" in history[0]:
-                marker = "o" if len(epochs) < 20 else None
-                axes.plot(epochs, [row[f"{split}_{term}"] for row in history], style, label=split, marker=marker)
-        axes.set(title=title, xlabel="epoch", ylabel="nats per datapoint")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if axes.lines:
-            axes.legend(frameon=False)
-    return figure
-
-
 def draw_terms(terms: dict[str, float], history: Sequence[dict[str, float]]) -> Figure:
     """The KL of each latent at the end, and over the epochs where it was logged."""
     split = "validation" if any(f"validation_kl_{name}" in history[0] for name in terms) else "train"
     logged = [name for name in terms if f"{split}_kl_{name}" in history[0]]
-    figure = Figure(figsize=(9, 3), layout="constrained")
+    figure = NotebookFigure(figsize=(9, 3), layout="constrained")
     left, right = figure.subplots(1, 2) if logged else (figure.subplots(), None)
     if len(terms) <= 20:
         left.bar(list(terms), list(terms.values()))
@@ -150,42 +133,74 @@ def draw_terms(terms: dict[str, float], history: Sequence[dict[str, float]]) -> 
     return figure
 
 
-def draw_latents(means: Tensor, labels: Tensor | None) -> Figure:
-    """Posterior means in the plane: as they are, or their two principal components; coloured by label."""
+def latent_plane(means: Tensor) -> tuple[np.ndarray, tuple[str, str]]:
+    """Latents (N, …) as points in the plane, as they are or their two principal components, and the axes' names."""
     points = np.asarray(means.detach().cpu().flatten(1).double())
-    names = ("z₁", "z₂")
     if points.shape[1] > 2:
-        points = PCA(2).fit_transform(points)
-        names = ("first principal component", "second principal component")
-    elif points.shape[1] == 1:
+        return PCA(2).fit_transform(points), ("first principal component", "second principal component")
+    if points.shape[1] == 1:
         points = np.concatenate([points, np.zeros_like(points)], 1)
-    figure = Figure(figsize=(5.5, 4.5), layout="constrained")
+    return points, ("z₁", "z₂")
+
+
+def draw_latents(means: Tensor, classes: Sequence[int] = (), names: Sequence[str] = ()) -> Figure:
+    """Posterior means in the :func:`latent_plane`, coloured by class.
+
+    Args:
+        means: (N, …).
+        classes: the class of each, −1 for none; empty without classes.
+        names: of the classes.
+    """
+    points, axis_names = latent_plane(means)
+    figure = NotebookFigure(figsize=(5.5, 4.5), layout="constrained")
     axes = figure.subplots()
-    colours = None if labels is None else np.asarray(labels.cpu())
-    style = {} if colours is None else {"c": colours, "cmap": "tab10"}
-    drawn = axes.scatter(*points.T, s=6, alpha=0.7, **style)
-    axes.set(xlabel=names[0], ylabel=names[1])
-    if colours is not None and len(np.unique(colours)) <= 20:
-        axes.legend(*drawn.legend_elements(num=None), title="class", frameon=False, bbox_to_anchor=(1, 1))
+    found, labels = sorted(set(classes)), np.asarray(classes)
+    colours = matplotlib.colormaps["tab10" if len(found) <= 10 else "tab20"]
+    if found:
+        for c in found:
+            style = {"color": colours(c % colours.N), "label": names[c]} if c >= 0 else {"color": "lightgrey"}
+            axes.scatter(*points[labels == c].T, s=6, alpha=0.7, **style)
+    else:
+        axes.scatter(*points.T, s=6, alpha=0.7)
+    axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
+    if 0 < len(found) <= 20:
+        axes.legend(title="class", frameon=False, bbox_to_anchor=(1, 1), loc="upper left")
     return figure
 
 
-def draw_confusion(confusion: Tensor) -> Figure:
-    """Counts by known class, in rows, and inferred class, in columns."""
+def draw_code_maps(x: Tensor, maps: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Figure:
+    """Images in the first row; below, for each site of codes, a colour for each code of their grids.
+
+    Args:
+        x: images (N, channels, height, width).
+        maps: integers (N, height, width), by the name of the site.
+        sizes: the number K of codes, by the name of the site.
+    """
+    figure = NotebookFigure(figsize=(0.75 * len(x) + 0.9, 0.8 * (1 + len(maps))), layout="constrained")
+    rows = figure.subplots(1 + len(maps), len(x), squeeze=False)
+    pictures = x.detach().cpu().float()
+    low, high = float(pictures.min()), float(pictures.max())
+    for axes, picture in zip(rows[0], (pictures - low) / max(high - low, 1e-12), strict=True):
+        axes.imshow(np.asarray(picture.permute(1, 2, 0).squeeze(-1)), cmap="gray", vmin=0, vmax=1)
+    for row, (name, codes) in zip(rows[1:], maps.items(), strict=True):
+        for axes, grid in zip(row, codes.cpu(), strict=True):
+            axes.imshow(np.asarray(grid), cmap="nipy_spectral", vmin=0, vmax=sizes[name] - 1, interpolation="nearest")
+        row[0].set_ylabel(name)
+    rows[0][0].set_ylabel("data")
+    for axes in rows.flat:
+        axes.set(xticks=[], yticks=[])
+    return figure
+
+
+def draw_confusion(confusion: Tensor, names: Sequence[str]) -> Figure:
+    """Counts by known class, in rows, and inferred class, in columns; ``names`` are the classes'."""
     size = 2 + 0.35 * len(confusion)
-    figure = Figure(figsize=(size, size), layout="constrained")
+    figure = NotebookFigure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
-    display = ConfusionMatrixDisplay(np.asarray(confusion))
+    display = ConfusionMatrixDisplay(np.asarray(confusion), display_labels=names)
     display.plot(ax=axes, cmap="Blues", colorbar=False, include_values=len(confusion) <= 20)
     axes.set(xlabel="inferred class", ylabel="known class")
     return figure
-
-
-def picture_bytes(figure: Figure) -> bytes:
-    """The figure as a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()
 
 
 def save_picture(path: Path, figure: Figure) -> None:

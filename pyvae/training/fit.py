@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from pyro.infer import ELBO
@@ -35,6 +35,10 @@ from pyvae.training.processes import processes_on
 from pyvae.training.progress import TrainingProgress
 from pyvae.training.state import Row, TrainingState
 
+if TYPE_CHECKING:  # to import them takes as long as torch
+    import pandas as pd
+    from matplotlib.figure import Figure
+
 __all__ = ["FitResult", "fit"]
 
 _MOST_OPERATIONS = 60_000  # of a step whose compilation takes some minutes
@@ -56,6 +60,25 @@ class FitResult:
     best_epoch: int
     seed: int
     interrupted: bool = False
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """The history as a table, one row per epoch."""
+        import pandas as pd
+
+        return pd.DataFrame(self.history, columns=None if self.history else ["epoch"]).set_index("epoch")
+
+    def plot(self) -> "Figure":
+        """The ELBO and its terms over the epochs, of training and validation."""
+        from pyvae.pages.charts import draw_charts, training_charts
+
+        return draw_charts(training_charts(self.history))
+
+    def _repr_html_(self) -> str:
+        from pyvae.pages.results import epoch_rows
+        from pyvae.pages.snippet import snippet
+
+        heads, rows = epoch_rows(self.history, self.best_epoch)
+        return snippet(f"Training: {self}", heads, rows, figure=self.plot() if self.history else None)
 
     def __str__(self) -> str:
         best = f", best epoch {self.best_epoch}" if self.best_epoch else ""

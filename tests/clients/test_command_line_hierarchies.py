@@ -34,7 +34,8 @@ def test_a_run_tells_the_term_of_every_latent(run):
     assert len(terms) == (4 if run.name == "diffusion" else 2)
     assert sum(terms) == pytest.approx(figures["kl"], rel=1e-4)
     assert (run / "terms.png").exists()
-    assert "Terms of the ELBO" in (run / "report.html").read_text()
+    title = "Terms of the ELBO by t" if run.name == "diffusion" else "KL of each latent"
+    assert f"<h2>{title}</h2>" in (run / "report.html").read_text()
     with (run / "metrics.csv").open() as file:
         (*_, row) = csv.DictReader(file)
     names = ["x_previous"] if run.name == "diffusion" else ["z_1", "z_2"]

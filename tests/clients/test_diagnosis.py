@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 import sys
 from base64 import b64decode
@@ -17,6 +16,7 @@ import pyvae
 from pyvae import guides, priors, recipes
 from pyvae.cli.main import main
 from pyvae.diagnostics import sections
+from tests.clients.browser import measured, needs_browser
 from tests.clients.converted import SSVAE, DeepMarkovModel
 from tests.clients.diffusions import vectors
 from tests.clients.test_pyro_tutorial_vae import ConvolutionalDecoder, HandWritten, Subsampled, data_for
@@ -207,6 +207,38 @@ def test_a_question_that_fails_does_not_take_the_others_with_it():
     assert diagnosis.sections["latents"].figures
 
 
+def finding(advice="", threshold="at most 1"):
+    return sections.Finding("a figure", 1.0, "means something", threshold=threshold, advice=advice)
+
+
+@pytest.mark.parametrize(
+    ("found", "light", "said"),
+    [
+        ({"bounds": finding(), "latents": finding(), "predictive": finding()}, "green",
+         ["green", "Posterior: the guide's importance weights can be relied on.", "green", "green"]),
+        ({"bounds": finding("do"), "inference_gap": finding(), "predictive": finding()}, "red",
+         ["red", "Posterior: the guide's importance weights cannot be relied on (a figure); the guide costs little of "
+          "log p(x).", "grey", "green"]),
+        ({"inference_gap": finding("do"), "aggregated_posterior": finding()}, "amber",
+         ["amber", "Posterior: the guide costs much of log p(x) (a figure).", "green", "grey"]),
+        ({"codebooks": finding("do")}, "amber", ["grey", "Posterior: nothing could be judged.", "amber", "grey"]),
+        ({"of_my_own": finding("do"), "bounds": finding()}, "amber",
+         ["green", "Posterior: the guide's importance weights can be relied on.", "grey", "grey"]),
+        ({"bounds": finding(threshold="")}, "grey", ["grey", "Posterior: nothing could be judged.", "grey", "grey"]),
+    ],
+)  # fmt: skip
+def test_a_diagnosis_opens_with_a_light_and_three_sentences(found, light, said):
+    asked = {name: sections.Section(name, (figure,)) for name, figure in found.items()}
+    diagnosis = pyvae.diagnostics.Diagnosis(asked, {"pair": "VAE", "data": 3, "draws": 30})
+    first, *others = diagnosis.summary
+    assert diagnosis.light == light
+    assert [first.light, first.text, *(answer.light for answer in others)] == said
+    assert str(diagnosis).startswith(f"{light}:")
+    page = html.unescape(diagnosis.to_html())
+    assert re.search(f'<div class="light {light}".*<li class="{first.light}">{re.escape(first.text)}', page, re.DOTALL)
+    assert page.index(first.text) < page.index("means something")
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "gaussian"
@@ -255,33 +287,17 @@ def test_the_page_needs_nothing_else():
         assert b64decode(content).startswith(b"\x89PNG")
 
 
-MEASURE = """<p id="found"></p><script>
-onload = () => {
-  document.getElementById("found").textContent = JSON.stringify([...document.querySelectorAll("iframe")].map(f => ({
-    width: f.clientWidth, needed: f.contentDocument.documentElement.scrollWidth,
-    images: [...f.contentDocument.images].map(i => i.complete && i.naturalWidth > 0),
-    size: parseFloat(f.contentWindow.getComputedStyle(f.contentDocument.querySelector("small")).fontSize)})));
-};
-</script>"""
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("chromium"), reason="the browser chromium is not installed")
+@needs_browser
 def test_the_page_in_a_browser(tmp_path):
     """At the widths of a telephone and of a desk nothing sticks out, and every picture is there."""
-    frames = [f'<iframe width="{w}" height="900" srcdoc="{html.escape(page())}"></iframe>' for w in (390, 1280)]
-    path = tmp_path / "frames.html"
-    path.write_text("".join(frames) + MEASURE)
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-               "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]  # fmt: skip
-    dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    found = json.loads(html.unescape(re.search(r'<p id="found">(.*?)</p>', dom).group(1)))
+    found = measured([page()], tmp_path, "({size: parseFloat(w.getComputedStyle(d.querySelector('small')).fontSize)})")
     assert [f["width"] for f in found] == [390, 1280]
     for frame in found:
         assert frame["needed"] <= frame["width"]
         assert len(frame["images"]) >= 7
         assert all(frame["images"])
-        assert frame["size"] >= 12
+        assert frame["asked"]["size"] >= 12
 
 
 def test_output_may_be_cut_short(run):

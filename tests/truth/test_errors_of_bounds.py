@@ -253,8 +253,8 @@ def test_where_few_draws_make_the_error_every_table_says_at_least(capsys):
     assert "rests on about" in frame.loc["L_100", "meaning"]
     assert not frame.loc["ELBO", "error_is_at_least"]
     told = float(frame.loc["L_100", "standard_error"])
-    assert f"± at least {told:.2g} by draws" in str(diagnosis)
-    assert f"± at least {told:.2g} by draws" in diagnosis.to_html()
+    assert f"± at least {told:.2g} Monte Carlo error" in str(diagnosis)
+    assert f"± at least {told:.2g} Monte Carlo error" in diagnosis.to_html()
     assert frame.loc["L_10", "standard_error"] > 0
 
     tree = pyvae.to_inference_data(narrow, x, num_samples=100, predictive=None, seed=0)

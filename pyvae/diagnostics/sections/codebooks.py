@@ -3,14 +3,14 @@
 import math
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from pyvae.diagnostics.sections.section import Finding, Picture, Section
 from pyvae.diagnostics.sections.subject import Subject
 from pyvae.evaluation.code_usage import CodeUsage, count_codes, sizes_of_codes
 from pyvae.evaluation.evaluate import inspected_elbo
+from pyvae.pages.results import draw_code_use
 
-__all__ = ["codebooks", "draw_codes"]
+__all__ = ["codebooks"]
 
 _TITLE = "Which codes are used, and what do they cost?"
 _SOURCE = "van den Oord, Vinyals and Kavukcuoglu, Neural discrete representation learning, 2017"
@@ -30,7 +30,7 @@ def codebooks(subject: Subject) -> Section:
     picture = Picture(
         "Use of the codes",
         "The frequencies of the codes, the most frequent first; the line is uniform use.",
-        lambda: draw_codes(codes),
+        lambda: draw_code_use({site: usage.counts for site, usage in codes.items()}),
     )
     return Section(_TITLE, tuple(figures), (picture,), pd.DataFrame(columns).rename_axis("code"))
 
@@ -53,15 +53,3 @@ def _figures(site: str, usage: CodeUsage, bits: float, learned: bool) -> list[Fi
         ),
         Finding(f"bits of {site}", bits, usage.meaning_of_bits, "bits"),
     ]
-
-
-def draw_codes(codes: dict[str, CodeUsage]) -> Figure:
-    """The frequencies of the codes of each site, the most frequent first."""
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    panels = figure.subplots(1, len(codes), squeeze=False)[0]
-    for axes, (name, usage) in zip(panels, codes.items(), strict=True):
-        shares = (usage.counts / usage.counts.sum()).sort(descending=True).values
-        axes.bar(range(len(shares)), shares, width=1)
-        axes.axhline(1 / len(shares), color="black", linewidth=0.8)
-        axes.set(title=f"{name}: perplexity {usage.perplexity:.1f}", xlabel="code, by rank", ylabel="share")
-    return figure
