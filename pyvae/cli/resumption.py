@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyvae import objectives
+from pyvae.cli.data import load_data
 from pyvae.cli.options import CLASSES, FROM_DATA
 from pyvae.cli.runs import Run
 from pyvae.errors import ArgumentError, RunError
@@ -41,7 +42,9 @@ def options_of_run(run: Run, words: Sequence[str]) -> dict[str, Any]:
         CheckpointError: if the record names a class that is none of the libraries' own: it could be anyone's code.
     """
     given = {word.partition("=")[0].removeprefix("--") for word in words}
-    recorded = {**run.arguments, **run.data, **run.training}
+    # an older record lacks the younger options of data, and a recipe's own default is not what the run was given
+    of_data = {name: parameter.default for name, parameter in inspect.signature(load_data).parameters.items()}
+    recorded = {**of_data, **run.arguments, **run.data, **run.training}
     options = {name: value for name, value in recorded.items() if name not in given | FROM_DATA}
     for name in run.arguments.keys() & options.keys():
         options[name] = with_paths_of_today(options[name])
