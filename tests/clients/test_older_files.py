@@ -68,10 +68,8 @@ def test_a_run_is_resumed_by_the_new_name_of_a_class(tmp_path):
 
 
 def test_a_run_from_before_labels_could_be_hidden_goes_on_with_all_of_them(tmp_path, capsys):
-
-
-        main(["fit", "semi_supervised", "--labelled=all", "--epochs=1", f"--run-dir={tmp_path / 'run'}", *common]) == 0
-    )
+    words = ["fit", "semi_supervised", "--labelled=all", "--epochs=1", f"--run-dir={tmp_path / 'run'}"]
+    assert main([*words, "--evaluation-particles=2", "--hidden=8", "--latent-dim=2"]) == 0
     path = tmp_path / "run" / "run.json"
     record = json.loads(path.read_text())
     assert record["data"].pop("labelled") == "all"
