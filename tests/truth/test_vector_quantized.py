@@ -139,8 +139,14 @@ QUANTIZERS = {
 
 
 @pytest.mark.usefixtures("interpreted")
-@pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize(
+    ("name", "compiled"),
+    [
+        *((name, False) for name in QUANTIZERS),
+        ("averages", True),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in QUANTIZERS if name != "averages"),
+    ],
+)
 def test_fit_trains_every_quantizer(name, compiled, x):
     quantizer = QUANTIZERS[name]()
     shape = (GRID, 2) if name == "residual" else (GRID,)
