@@ -42,6 +42,10 @@ class _Sums:
         self.norm += norm
         self.terms = [total + term * rows for total, term in zip(self.terms, terms, strict=True)]
 
+    def elbo(self) -> float | None:
+        """The mean ELBO per datapoint, if the loss has such terms and some were added."""
+        return (self.terms[0] - sum(self.terms[1:])) / self.rows if self.terms and self.rows else None
+
 
 @dataclass
 class Trainer:
@@ -94,7 +98,7 @@ class Trainer:
                 warn_of_untrained(self.shapes.inspection, batch)
             if batches.device.type == "cpu" or len(pending) == _LOOK_EVERY:
                 self._look(pending, number, sums)
-            progress.batch()
+            progress.batch(sums.elbo)
             self.interruption.check()
         self._look(pending, number, sums)
         self._step.flush()
