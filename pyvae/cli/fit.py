@@ -1,30 +1,34 @@
 """The command ``fit``."""
 
+import shlex
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
-from pyvae import recipes
 from pyvae.batching.batches import batches_for, inspect_data
 from pyvae.checkpoint import save
 from pyvae.cli.data import absolute_paths, load_data
 from pyvae.cli.evaluate import evaluate_test_data, print_figures
 from pyvae.cli.key_figures import all_warnings
-from pyvae.cli.options import FROM_DATA, FROM_RUN, RunOptions
+from pyvae.cli.options import CLASSES, FROM_DATA, FROM_RUN, RunOptions
 from pyvae.cli.parser import parameters_of
 from pyvae.cli.report import write_report
-from pyvae.cli.runs import Run, discard_run, free_path, start_run, versions
+from pyvae.cli.runs import Run, free_path, versions
+from pyvae.cli.starting import discard_start, start_run
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.random_streams import derive_seed, isolated_rng
 from pyvae.datasets import DataSplits, InMemory
 from pyvae.errors import ArgumentError, DataError
-from pyvae.recipes.loading import build
-from pyvae.training.fit import fit
+from pyvae.evaluation import Evaluation
+from pyvae.recipes.loading import build, find_recipe
+from pyvae.recipes.own_code import code_of, modules_of, named_code
+from pyvae.training.fit import FitResult, fit
 from pyvae.training.processes import Processes, processes_on
 
 __all__ = ["fit_recipe"]
@@ -33,18 +37,19 @@ _INITIALIZATION = (0, 1)  # streams of the seed; those of the epochs are (1), (2
 _TEST = (0, 2)
 
 
-def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any], changed: bool = False) -> None:
     """Load the data, complete the recipe's arguments from them, and train.
 
     Args:
         name: of the recipe.
         plain: all options of the command line, as JSON.
         made: the same, with the objects that they describe.
+        changed: whether they are those of a run that goes on, but for what is to be changed.
     """
     given = {n: plain[n] for n in parameters_of(load_data)}
     given |= absolute_paths(given["data"], given["data_root"])
     data = load_data(**given)
-    recipe = getattr(recipes, name)
+    recipe = find_recipe(name)
     arguments = {"shape": list(data.shape), **{n: plain[n] for n in parameters_of(recipe, FROM_DATA)}}
     if "num_classes" in parameters_of(recipe):
         if not data.num_classes:
@@ -53,21 +58,32 @@ def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any]) -> 
     options = RunOptions(**{n: plain[n] for n in parameters_of(RunOptions)})
     training = parameters_of(fit, FROM_RUN)
     if options.resume and not options.run_dir:
-        raise ArgumentError("--resume needs the --run-dir of the run to go on with")
+        raise ArgumentError("--resume needs a run: pyvae fit --resume RUN, or the whole command again with --run-dir")
     processes = processes_on(usable_device(options.device))
     run = Run(
-        directory=Path(options.run_dir or processes.by_first(lambda: free_path(Path("runs"), name, ""))),
+        directory=Path(
+            options.run_dir or processes.by_first(lambda: free_path(Path("runs"), name.rpartition(":")[2], ""))
+        ),
         recipe=name,
         arguments=arguments,
         data=given,
         training={n: plain[n] for n in [*training, "validation", "evaluation_particles", "device"]},
         preprocessing=list(data.preprocessing),
         versions=versions(),
+        code=code_of(name, {**arguments, **{n: plain[n] for n in CLASSES}}),
     )
-    train(run, data, {n: made[n] for n in training}, options, processes)
+    with named_code(modules_of(arguments)):  # which the user has named, or they would not have come so far
+        train(run, data, {n: made[n] for n in training}, options, processes, changed)
 
 
-def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: RunOptions, processes: Processes) -> None:
+def train(
+    run: Run,
+    data: DataSplits,
+    arguments: Mapping[str, Any],
+    options: RunOptions,
+    processes: Processes,
+    changed: bool,
+) -> None:
     """Train the pair of a run, evaluate it on the test data, and leave pictures and a report.
 
     Args:
@@ -76,6 +92,7 @@ def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: Run
         arguments: of :func:`pyvae.fit`.
         options: where and how.
         processes: those that train the pair; the first one evaluates it.
+        changed: whether a run goes on with what is changed.
     """
     device, seed = usable_device(options.device), arguments["seed"]
     classes = data.test.tensors[1] if data.num_classes else None
@@ -86,38 +103,64 @@ def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: Run
     with isolated_rng(derive_seed(seed, *_INITIALIZATION)):
         pair = build(run.recipe, run.arguments).to(device)
     check_test_data(pair, data.test)
-    made = processes.by_first(lambda: start_run(run, options.resume))
+    start = processes.by_first(lambda: start_run(run, options.resume, changed))
     told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=processes.rank > 0)
     told.print(f"run directory: {run.directory}; computing on {device}")
     if run.conditional and bool(((y := training.train.tensors[1]) < 0).any()):
         told.print(f"labels: {int((y >= 0).sum()):,} of {len(y):,} training data have one; --labelled says how many")
-    with warnings.catch_warnings(record=True) as noticed:
-        warnings.simplefilter("default")
-        try:
-            result = fit(
-                getattr(recipes, run.recipe).trains(pair),
-                training.train,
-                validation=held_out,
-                checkpoint_dir=run.directory,
-                resume=options.resume,
-                **arguments,
-            )
-        except BaseException:
-            if processes.rank == 0:
-                discard_run(run, made)
-            raise
-    if processes.rank:
-        return
-    run.write_record()  # a resumed run may have more epochs now
-    told.print(f"trained: {result}; evaluating {len(data.test)} test datapoints")
+    if start.record is not None:
+        told.print(start.told())
+    with _advice_on_interruption(run):
+        with warnings.catch_warnings(record=True) as noticed:
+            warnings.simplefilter("default")
+            try:
+                result = fit(
+                    find_recipe(run.recipe).trains(pair),
+                    training.train,
+                    validation=held_out,
+                    checkpoint_dir=run.directory,
+                    resume="changed" if changed else options.resume,
+                    **arguments,
+                )
+            except Exception:
+                if processes.rank == 0:
+                    discard_start(start)
+                raise
+        if result.history and processes.rank == 0:
+            told.print(f"trained: {result}; evaluating {len(data.test)} test datapoints")
+            evaluation = evaluate_test_data(pair, data, options.evaluation_particles, derive_seed(seed, *_TEST))
+            ours = all_warnings(evaluation, [str(w.message) for w in noticed if issubclass(w.category, UserWarning)])
+            _leave(run, pair, data, classes, result, evaluation, ours)
+        if result.interrupted:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _advice_on_interruption(run: Run) -> Iterator[None]:
+    """A KeyboardInterrupt in this block says how to go on with the run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        words = ["pyvae", "fit", "--resume", str(run.directory), *(["--trust", ",".join(run.code)] if run.code else [])]
+        raise KeyboardInterrupt(f"go on with: {shlex.join(words)}") from None
+
+
+def _leave(
+    run: Run,
+    pair: nn.Module,
+    data: DataSplits,
+    classes: Tensor | None,
+    result: FitResult,
+    evaluation: Evaluation,
+    noticed: Sequence[str],
+) -> None:
+    """Write what a run leaves behind: weights, figures, pictures and a report; and say what it is."""
     save(run.directory / "model.safetensors", pair)
-    evaluation = evaluate_test_data(pair, data, options.evaluation_particles, derive_seed(seed, *_TEST))
     run.write("evaluation.json", evaluation.record())
-    ours = all_warnings(evaluation, [str(w.message) for w in noticed if issubclass(w.category, UserWarning)])
-    page = write_report(run, pair, data, classes, result.history, evaluation, ours)
+    page = write_report(run, pair, data, classes, result.history, evaluation, noticed)
     console = Console()
     print_figures(console, evaluation, f"{run.recipe} on the test data of {data.name}, nats per datapoint")
-    for warning in ours:
+    for warning in noticed:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     console.print(f"open {page}", highlight=False, markup=False, soft_wrap=True)
 

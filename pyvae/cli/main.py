@@ -5,13 +5,17 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
+from typing import Any
 
 from pyvae.cli.allocator import keep_memory
 from pyvae.cli.options import FROM_DATA, FROM_RUN, RunOptions
-from pyvae.cli.outline import Listed, listed
-from pyvae.cli.parser import Parser, add_signature, check_config, parameters_of, underscored
+from pyvae.cli.outline import listed
+from pyvae.cli.parser import Parser, add_signature, given_options, parameters_of
+from pyvae.cli.words import named_modules, run_to_resume, underscored
 from pyvae.errors import PyvaeError
 
 __all__ = ["main"]
@@ -19,30 +23,29 @@ __all__ = ["main"]
 _FIT = "Train the pair of a recipe; leaves a run directory with pictures and report.html."
 
 
-def _recipe_parser(listed_recipe: Listed) -> Parser:
+_TRUST = "a module of yours, whose recipe or classes the run may use; it is imported"
+
+
+def recipe_parser(name: str, recipe: Callable[..., object]) -> Parser:
+    """The parser of ``pyvae fit`` with this recipe."""
     from pyvae.cli.data import load_data
+    from pyvae.cli.shorthands import Shorthands
     from pyvae.training.fit import fit
 
-    recipe = listed_recipe.load()
-    parser = Parser(description=inspect.getdoc(recipe).split("\n\n")[0])
+    parser = Parser(prog=f"pyvae fit {name}", description=(inspect.getdoc(recipe) or "").split("\n\n")[0])
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     add_signature(parser, recipe, FROM_DATA)
     add_signature(parser, load_data)
     add_signature(parser, RunOptions)
+    add_signature(parser, Shorthands)
     add_signature(parser, fit, FROM_RUN)
+    parser.add_argument("--trust", metavar="MODULE", help=_TRUST)
     parser.set_defaults({"seed": 0, "epochs": 100, **recipe.training})
     return parser
 
 
-def _command_parser(command: Listed, called: bool) -> Parser:
-    parser = Parser(description=command.summary)
-    if called:
-        add_signature(parser, command.load())
-    return parser
-
-
-def _parsers(words: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
-    """The parser of everything, and those of the recipes by name.
+def command_parser(words: Sequence[str]) -> Parser:
+    """The parser of everything but recipes, whose names it knows.
 
     Only what the words name is imported, and has its options: to import everything takes seconds.
     """
@@ -53,30 +56,77 @@ def _parsers(words: Sequence[str]) -> tuple[Parser, dict[str, Parser]]:
     fitting = Parser(description=_FIT)
     subcommands.add_subcommand("fit", fitting, help="train the pair of a recipe")
     choices = fitting.add_subcommands(dest="recipe")
-    made = {n: _recipe_parser(r) if n in words else Parser() for n, r in listed("pyvae.recipes").items()}
     for name, recipe in listed("pyvae.recipes").items():
-        choices.add_subcommand(name, made[name], help=recipe.summary)
+        choices.add_subcommand(name, Parser(), help=recipe.summary)
     for name, command in listed("pyvae.cli.commands").items():
-        subcommands.add_subcommand(name, _command_parser(command, name in words), help=command.summary)
-    return parser, made
+        made = Parser(description=command.summary)
+        if name in words:
+            add_signature(made, command.load())
+            made.add_argument("--trust", metavar="MODULE", help=_TRUST)
+        subcommands.add_subcommand(name, made, help=command.summary)
+    return parser
+
+
+def _fit(name: str, words: Sequence[str], recorded: Mapping[str, Any] | None) -> None:
+    """Do what ``fit`` and the name of a recipe and these words say.
+
+    Args:
+        name: of the recipe.
+        words: all that follow.
+        recorded: the options of the run that goes on, if one does.
+    """
+    from pyvae.cli.shorthands import expanded
+    from pyvae.recipes.loading import find_recipe
+
+    parser = recipe_parser(name, find_recipe(name))
+    parser.set_defaults(recorded or {})
+    given = given_options(parser, words)
+    options = expanded(parser, parser.parse_args(words), given)
+
+    from pyvae.cli.fit import fit_recipe  # it imports what draws and evaluates, for which no help should wait
+
+    plain = json.loads(parser.dump(options, format="json", skip_unset=False))
+    fit_recipe(name, plain, parser.instantiate(options), changed=recorded is not None)
 
 
 def _run(words: Sequence[str]) -> None:
     """Do what the words say."""
-    parser, recipe_parsers = _parsers(words)
-    if words[:1] == ["fit"] and words[1:2] and words[1] in recipe_parsers:
-        check_config(recipe_parsers[words[1]], words)
-    settings = parser.parse_args(words)
-    chosen = settings[settings.command]
-    if settings.command == "fit":
-        from pyvae.cli.fit import fit_recipe
+    recorded = None
+    run, others = run_to_resume(words) if words[:1] == ["fit"] else (None, words)
+    if run is not None:
+        from pyvae.cli.resumption import options_of_run, resuming_words
+        from pyvae.cli.runs import open_run
 
-        recipe_parser, options = recipe_parsers[chosen.recipe], chosen[chosen.recipe]
-        plain = json.loads(recipe_parser.dump(options, format="json", skip_unset=False))
-        fit_recipe(chosen.recipe, plain, recipe_parser.instantiate(options))
-    else:
-        function = listed("pyvae.cli.commands")[settings.command].load()
-        function(**{name: chosen[name] for name in parameters_of(function)})
+        opened = open_run(run)
+        words, recorded = resuming_words(run, opened.recipe, others), options_of_run(opened, others)
+    if words[:1] == ["fit"] and words[1:2] and (words[1] in listed("pyvae.recipes") or ":" in words[1]):
+        _fit(words[1], words[2:], recorded)
+        return
+    settings = command_parser(words).parse_args(words)
+    function = listed("pyvae.cli.commands")[settings.command].load()
+    function(**{name: settings[settings.command][name] for name in parameters_of(function)})
+
+
+@contextmanager
+def _own_code(modules: Collection[str]) -> Iterator[None]:
+    """Modules of the current directory can be imported, last of all, and records may name those that the user has."""
+    folder = os.getcwd()
+    sys.path.append(folder)
+    try:
+        if not modules:
+            yield
+            return
+        from pyvae.recipes.own_code import named_code
+
+        with named_code(modules):
+            yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _show(message: Warning | str, *where: object, **more: object) -> None:
+    """Tell a warning without the line of the program that it comes from."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,21 +136,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after ``pyvae``; by default those of the process.
 
     Returns:
-        0; 2 after a user's mistake, which is reported on standard error; 1 if nobody reads the output to its end.
+        0; 2 after a user's mistake, which is reported on standard error; 130 after Ctrl-C; 1 if nobody reads the output
+        to its end.
     """
     keep_memory()
     # a CUDA build of torch on a machine without a GPU says so when it compiles; the run says what it computes on
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    words = underscored(list(sys.argv[1:] if arguments is None else arguments))
+    modules, words = named_modules(underscored(list(sys.argv[1:] if arguments is None else arguments)))
     try:
-        _run(words)
+        with _own_code(modules), warnings.catch_warnings():
+            warnings.showwarning = _show
+            _run(words)
     except PyvaeError as error:
         print(f"pyvae: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever reads the output, such as head, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1  # as rich, which prints tables, has it
-    except KeyboardInterrupt:
-        print("pyvae: interrupted; go on with the same command and --run-dir, --resume", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"pyvae: interrupted{f'; {stop}' if stop.args else ''}", file=sys.stderr)
         return 130
     return 0

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-__all__ = ["FROM_DATA", "FROM_RUN", "RunOptions"]
+__all__ = ["CLASSES", "FROM_DATA", "FROM_RUN", "RunOptions"]
 
 #: parameters of a recipe, and of :func:`pyvae.fit`, that are no options: the data and the run say them
 FROM_DATA = frozenset({"shape", "num_classes"})
 FROM_RUN = frozenset({"pair", "data", "validation", "checkpoint_dir", "resume"})
+#: parameters of :func:`pyvae.fit` that are made by classes
+CLASSES = frozenset({"objective", "optimizer", "schedule"})
 
 
 @dataclass(frozen=True)

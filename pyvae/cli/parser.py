@@ -13,10 +13,12 @@ import yaml
 from docstring_parser import parse
 from jsonargparse import ActionYesNo, ArgumentParser
 
+from pyvae.cli.complaints import complaint, did_you_mean
 from pyvae.errors import ArgumentError
 
-__all__ = ["Parser", "add_signature", "check_config", "parameters_of", "underscored"]
+__all__ = ["Parser", "add_signature", "given_options", "parameters_of"]
 
+_OWN_CLASS = r"[\w.]+:\w+"
 _NUMBER = r"-?[\d.]+(?:e[-+]?\d+)?"
 
 
@@ -34,16 +36,23 @@ class Parser(ArgumentParser):
         self.lists: set[str] = set()
 
     def parse_args(self, args: Sequence[str] | None = None, *others: Any, **kwargs: Any) -> Any:
-        """The arguments, where 3,7 stands for [3,7] if the option takes a list of numbers."""
+        """The arguments, where 3,7 stands for [3,7] if the option takes a list, and module:Class for module.Class."""
         words: list[str] = []
         for word in sys.argv[1:] if args is None else args:
             option, equals, value = word.partition("=")
-            if option in self.lists and equals:
-                word = f"{option}={_bracketed(value)}"
-            elif words and words[-1] in self.lists:
-                word = _bracketed(word)
+            if equals:
+                word = f"{option}={self._spelled(option, value)}"
+            elif words:
+                word = self._spelled(words[-1], word)
             words.append(word)
         return super().parse_args(words, *others, **kwargs)
+
+    def _spelled(self, option: str, value: str) -> str:
+        """The value of an option as jsonargparse knows it."""
+        if option in self.lists:
+            return _bracketed(value)
+        is_class = self.components.get(option.removeprefix("--").partition(".")[0]) and re.fullmatch(_OWN_CLASS, value)
+        return value.replace(":", ".") if is_class else value
 
     def format_help(self) -> str:
         """The help, with --data-root for the parameter data_root, and without all modules of torch by name."""
@@ -55,31 +64,44 @@ class Parser(ArgumentParser):
         return re.sub(r"--[\w.]+", lambda option: option[0].replace("_", "-"), super().format_usage())
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """End with status 2 and a message, which names the components that there are."""
-        named = re.search(
-            r'"(?:\w+\.)*(\w+)":(?=.*(Expected a dot import path|has no attribute|No module named))', message, re.S
-        )
-        if named and self.components.get(named[1]):
-            message += f"\n  Expected one of {', '.join(self.components[named[1]])}, or the path of a class of yours"
-        super().error(message, ex)
+        """End with status 2 and a message in plain words, which names the components that there are."""
+        if not self.exit_on_error:  # of a class's arguments, which the parser of the option will complain about
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        program = parser.prog.replace(" [options]", "")
+        print(f"pyvae: error: {complaint(message, parser, parser.components)}", file=sys.stderr)
+        print(f"options and their meaning: {program} --help", file=sys.stderr)
+        sys.exit(2)
 
 
-def check_config(parser: Parser, arguments: Sequence[str]) -> None:
-    """Refuse YAML files with unknown keys, of which jsonargparse does not say which they are.
+def given_options(parser: Parser, arguments: Sequence[str]) -> set[str]:
+    """The names of the options that words and the YAML files that they name give; those of classes with dots.
 
     Raises:
-        ArgumentError: naming the unknown keys.
+        ArgumentError: if a file has unknown keys, of which jsonargparse does not say which they are.
     """
     words = [word for argument in arguments for word in argument.split("=", 1)]
+    given = {argument.partition("=")[0].removeprefix("--") for argument in arguments if argument.startswith("--")}
     for path in (words[i + 1] for i, word in enumerate(words[:-1]) if word == "--config"):
         try:
             content = yaml.safe_load(Path(path).read_text())
         except (OSError, ValueError, yaml.YAMLError):
             continue  # the parser's own message says it
+        if not isinstance(content, dict):
+            continue
         known = {key.split(".")[0] for key in parser.get_defaults().keys()}  # noqa: SIM118 (it is no dict)
-        unknown = sorted(str(k) for k in content if k not in known) if isinstance(content, dict) else []
+        unknown = sorted(str(k) for k in content if k not in known)
         if unknown:
-            raise ArgumentError(f"{path} sets {', '.join(unknown)}; the options are {', '.join(sorted(known))}")
+            hint = did_you_mean(unknown[0], known)
+            raise ArgumentError(f"{path} sets {', '.join(unknown)}{hint}; the options are {', '.join(sorted(known))}")
+        given |= _paths(content)
+    return given
+
+
+def _paths(content: dict[str, Any], start: str = "") -> set[str]:
+    """The keys of nested dicts, joined by dots."""
+    nested = (_paths(value, f"{start}{key}.") for key, value in content.items() if isinstance(value, dict))
+    return {f"{start}{key}" for key in content}.union(*nested)
 
 
 def parameters_of(function: Callable[..., object], skip: Collection[str] = ()) -> list[str]:
@@ -107,16 +129,6 @@ def add_signature(parser: Parser, function: Callable[..., object], skip: Collect
         components = _components(parameters[name])
         parser.components[name] = sorted({c.__name__ for c in components})
         parser.lists |= _lists(f"--{name}", parameters[name], components)
-
-
-def underscored(arguments: list[str]) -> list[str]:
-    """Words as jsonargparse knows them: --data-root=some-where becomes --data_root=some-where."""
-
-    def spelled(argument: str) -> str:
-        option, equals, value = argument.partition("=")
-        return option.replace("-", "_").replace("__", "--", 1) + equals + value if option.startswith("--") else argument
-
-    return [spelled(argument) for argument in arguments]
 
 
 def _bracketed(value: str) -> str:
@@ -173,7 +185,8 @@ def _subclasses(kind: type) -> set[type]:
 def _exported(cls: type) -> bool:
     """Whether the folder of the class gives it under its name."""
     folder = sys.modules.get(cls.__module__.rpartition(".")[0])
-    return not cls.__name__.startswith("_") and getattr(folder, cls.__name__, None) is cls
+    usable = not cls.__name__.startswith(("_", "Jit"))  # fit refuses Pyro's objectives that are compiled by torch.jit
+    return usable and getattr(folder, cls.__name__, None) is cls
 
 
 def _siblings(default: Any) -> list[type]:

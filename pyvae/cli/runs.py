@@ -3,8 +3,7 @@
 import json
 import platform
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -17,11 +16,11 @@ from pyvae.cli.data import load_data
 from pyvae.core.files import write_atomically
 from pyvae.datasets import DataSplits
 from pyvae.datasets import preprocessing as preprocessings
-from pyvae.errors import CheckpointError, DataError, RunError
-from pyvae.recipes.loading import build, with_paths_of_today
+from pyvae.errors import DataError, RunError
+from pyvae.recipes.loading import build
 from pyvae.training.state import CHECKPOINT
 
-__all__ = ["Run", "discard_run", "free_path", "open_run", "start_run", "versions"]
+__all__ = ["RECORD", "Run", "free_path", "open_run", "versions"]
 
 RECORD = "run.json"
 
@@ -38,6 +37,8 @@ class Run:
         training: the arguments of :func:`pyvae.fit` and of the split, as the command line took them.
         preprocessing: what was done to the data, with its numbers.
         versions: of Python and the libraries.
+        code: hashes of the sources of modules that are not ours, by the names of the modules.
+        changes: what resumptions have changed: by epoch, the options with what they were and are.
     """
 
     directory: Path
@@ -47,6 +48,8 @@ class Run:
     training: dict[str, Any]
     preprocessing: list[dict[str, Any]]
     versions: dict[str, str]
+    code: dict[str, str] = field(default_factory=dict)
+    changes: list[dict[str, Any]] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
         """The record as JSON."""
@@ -82,8 +85,10 @@ class Run:
             CheckpointError: if the checkpoint is unreadable.
         """
         if not (self.directory / CHECKPOINT).exists():
-            raise RunError(f"{self.directory} has no checkpoint yet: go on with it by pyvae fit … --resume")
-        pair = build(self.recipe, self.arguments)
+            raise RunError(
+                f"{self.directory} has no checkpoint yet: go on with it by pyvae fit --resume {self.directory}"
+            )
+        pair = build(self.recipe, self.arguments, self.code)
         restore(self.directory / CHECKPOINT, pair)
         return pair
 
@@ -114,54 +119,6 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}
 
 
-def start_run(run: Run, resume: bool) -> list[Path]:
-    """Make the directory of a new run and write its record; or check that of a run that is resumed.
-
-    Returns:
-        What was made, for :func:`discard_run`: nothing for a run that is resumed.
-
-    Raises:
-        RunError: if the directory holds something else already, cannot be written, or is of another run.
-    """
-    if resume and (run.directory / RECORD).exists():
-        written = with_paths_of_today(open_run(run.directory).record())
-        mine = with_paths_of_today(json.loads(json.dumps(run.record())))
-        changed = [k for k in ("recipe", "arguments", "data", "preprocessing") if written[k] != mine[k]]
-        if changed:
-            details = "; ".join(difference(k, mine[k], written[k]) for k in changed)
-            raise RunError(f"cannot resume {run.directory}: {details}. Repeat the command of the run, with --resume")
-        return []
-    if run.directory.exists() and (not run.directory.is_dir() or any(run.directory.iterdir())):
-        raise RunError(
-            f"{run.directory} exists already and is not overwritten: give another --run-dir, or --resume if it is a run"
-        )
-    made = [d for d in (run.directory, *run.directory.parents) if not d.exists()]
-    try:
-        run.directory.mkdir(parents=True, exist_ok=True)
-        run.write_record()
-    except (OSError, CheckpointError) as error:
-        discard_run(run, made)
-        raise RunError(f"cannot write to {run.directory}: {error}") from error
-    return [run.directory / RECORD, *made]
-
-
-def difference(name: str, mine: object, written: object) -> str:
-    """What differs between two records, entry by entry."""
-    if not isinstance(mine, dict) or not isinstance(written, dict):
-        return f"{name} is {mine} now and was {written}"
-    keys = [k for k in {**mine, **written} if mine.get(k) != written.get(k)]
-    return "; ".join(f"{name}: {k} is {mine.get(k)} now and was {written.get(k)}" for k in keys)
-
-
-def discard_run(run: Run, made: Sequence[Path]) -> None:
-    """Remove what :func:`start_run` made, if the run never began: it has no checkpoint."""
-    if (run.directory / CHECKPOINT).exists():
-        return
-    for path in made:
-        with suppress(OSError):
-            path.rmdir() if path.is_dir() else path.unlink()
-
-
 def open_run(directory: str | Path) -> Run:
     """The run of a directory.
 
@@ -176,6 +133,7 @@ def open_run(directory: str | Path) -> Run:
     except (ValueError, TypeError) as error:
         raise RunError(f"{path} is damaged: {error}") from error
     kinds = {"recipe": str, "arguments": dict, "data": dict, "training": dict, "preprocessing": list, "versions": dict}
+    kinds |= {"changes": list, "code": dict}
     for name, kind in kinds.items():
         if not isinstance(getattr(run, name), kind):
             raise RunError(f"{path} is damaged: {name} is {getattr(run, name)!r}; expected a {kind.__name__}")

@@ -71,14 +71,14 @@ def check_seed(seed: object) -> None:
         raise ArgumentError(f"seed is {seed!r}; expected an int in [0, 2**32)")
 
 
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Refuse anything but one of ``choices``.
 
     Raises:
         ArgumentError: naming the argument and the choices.
     """
     if value not in choices:
-        raise ArgumentError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
+        raise ArgumentError(f"{name} is {value!r}; expected one of {', '.join(map(str, choices))}")
 
 
 def check_code_dtype(codes: Tensor, num_codes: int) -> None:

@@ -150,8 +150,8 @@ def diagnose(
     The result holds figures with verdicts. Importance weights w = p(x, z) / q(z | x) of all data give the bounds,
     Pareto's k̂ and the effective sample size; up to 64 datapoints the inference gap and its parts; 1,000 datapoints
     from the model itself the calibration of q; up to 1,000 datapoints the use of the latents and the match of prior and
-    aggregated posterior; up to 200 datapoints predictive checks. Subsets are chosen at random. Give the test set: the
-    training set is fitted too well.
+    aggregated posterior; up to 200 datapoints predictive checks. Of large networks these are fewer, at least 8, 100 and
+    20. Subsets are chosen at random. Give the test set: the training set is fitted too well.
 
     Works on any pair whose sites lie in one data plate. Sections that do not apply to a pair are left out, with the
     reason.

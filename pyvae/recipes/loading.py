@@ -1,6 +1,7 @@
 """Pairs from files: a recipe by name and arguments, and weights."""
 
 import inspect
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +12,67 @@ from torch import nn
 from pyvae import guides, likelihoods, networks, priors, quantizers, recipes
 from pyvae.checkpoint import read_tensors, restore
 from pyvae.errors import CheckpointError
+from pyvae.recipes.own_code import code_of, is_named, named_code, own_recipe, warn_of_other_code
 from pyvae.recipes.recipe import recorded
 
-__all__ = ["build", "load", "with_paths_of_today"]
+__all__ = ["build", "check_trusted", "find_recipe", "load", "with_paths_of_today"]
 
 _FOLDERS = (guides, likelihoods, networks, priors, quantizers)
 #: where classes have moved to, by the folder in which older files know them
 _MOVED = {"guides": quantizers}
 
 
-def build(name: str, arguments: dict[str, Any]) -> nn.Module:
+def build(name: str, arguments: dict[str, Any], code: Mapping[str, str] | None = None) -> nn.Module:
     """The pair of a recipe by its name and its arguments as JSON, as a run or a file of weights records them.
 
     Arguments that the record lacks, as those of older versions do, have their defaults.
 
+    Args:
+        name: of the recipe.
+        arguments: of the recipe.
+        code: hashes of the sources that are not ours.
+
     Raises:
-        CheckpointError: if there is no such recipe, it does not take these arguments, or they name a foreign class.
+        CheckpointError: if there is no such recipe, it does not take these arguments, or it is, or they name, code of
+            modules that the user has not named.
     """
-    if name not in recipes.__all__ or not isinstance(arguments, dict):
-        raise CheckpointError(
-            f"there is no recipe {name!r} of {arguments!r}; expected one of {', '.join(recipes.__all__)}"
-        )
+    if not isinstance(arguments, dict):
+        raise CheckpointError(f"the arguments of the recipe {name!r} are {arguments!r}; expected them by name")
+    make = find_recipe(name)
     arguments = with_paths_of_today(arguments)
-    _check_trusted(arguments)
-    make = getattr(recipes, name)
+    check_trusted(arguments)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_function_arguments(make)
     try:
         pair = make(**parser.instantiate(parser.parse_object(arguments)).as_dict())
     except (ParsingError, TypeError, ValueError) as error:
         raise CheckpointError(f"the recipe {name!r} cannot be built from {arguments}: {error}") from error
+    warn_of_other_code(code or {})
     pair.recipe = recorded(make, inspect.signature(make).bind(**arguments))
+    if own := code_of(name, arguments):
+        pair.recipe = {**pair.recipe, "name": name, "code": own}
     return pair
+
+
+def find_recipe(name: object) -> Callable[..., nn.Module]:
+    """A recipe by its name, or one of the user's own, MODULE:FUNCTION, whose module the user has named.
+
+    Raises:
+        ArgumentError: if the module of one's own has no such recipe.
+        CheckpointError: if there is no such recipe, or its module was not named.
+    """
+    if name in recipes.__all__:
+        return getattr(recipes, name)
+    if not isinstance(name, str) or ":" not in name:
+        raise CheckpointError(f"there is no recipe {name!r}; expected one of {', '.join(recipes.__all__)}")
+    if not is_named(name):
+        raise CheckpointError(f"the recipe {name} is not ours, and no file may ask to run it: {_name_it(name)}")
+    return own_recipe(name)
+
+
+def _name_it(path: str) -> str:
+    module = path.partition(":")[0] if ":" in path else path.rpartition(".")[0]
+    return f"if you trust it, name its module, by --trust {module} or in Python by load(…, trust=[{module!r}])"
 
 
 def with_paths_of_today(value: Any) -> Any:
@@ -74,30 +104,44 @@ def _trusted() -> set[str]:
     return ours | {f"{module}.{name}" for module in (activations.__name__, "torch.nn") for name in activations.__all__}
 
 
-def _check_trusted(value: object) -> None:
-    """Refuse every string that is not the path of a trusted class: the parser would import it."""
-    if isinstance(value, str) and not value.isidentifier():  # a choice such as "noise" names nothing to import
+def _is_trusted(path: object) -> bool:
+    return path in _trusted() or is_named(str(path))
+
+
+def check_trusted(value: object, known: Callable[[object], bool] = _is_trusted) -> None:
+    """Refuse every string that is not the path of a trusted class: a parser would import it.
+
+    Args:
+        value: arguments as JSON.
+        known: whether the path of a class is trusted; by default, that of a component of ours or an activation.
+
+    Raises:
+        CheckpointError: naming the first one.
+    """
+    # a choice such as "noise" names nothing to import
+    if isinstance(value, str) and not (value.isidentifier() or is_named(value)):
         raise CheckpointError(
-            f"the recipe holds the text {value!r}; expected numbers, and classes of pyvae by class_path"
+            f"the record holds the text {value!r}; expected numbers, and classes of pyvae by class_path"
         )
     if isinstance(value, list):
         for item in value:
-            _check_trusted(item)
+            check_trusted(item, known)
     if isinstance(value, dict):
         path = value.get("class_path")
-        if "class_path" in value and path not in _trusted():
-            raise CheckpointError(f"the recipe names the class {path!r}, which is not ours; build the pair yourself")
+        if "class_path" in value and not (isinstance(path, str) and known(path)):
+            raise CheckpointError(f"the record names the class {path!r}, which is not ours: {_name_it(str(path))}")
         for key, item in value.items():
             if key != "class_path":
-                _check_trusted(item)
+                check_trusted(item, known)
 
 
-def load(path: str | Path, pair: nn.Module | None = None) -> nn.Module:
+def load(path: str | Path, pair: nn.Module | None = None, trust: Collection[str] = ()) -> nn.Module:
     """Read a pair that :func:`pyvae.save` wrote, or the best weights of a checkpoint of :func:`pyvae.fit`.
 
     Args:
         path: the file.
         pair: the pair that takes the weights; needed unless a recipe made the pair that was saved.
+        trust: modules of your own whose recipes and classes the file may name; they are imported, which runs them.
 
     Returns:
         ``pair``, or a new one.
@@ -120,7 +164,8 @@ def load(path: str | Path, pair: nn.Module | None = None) -> nn.Module:
         if not isinstance(recorded, dict):
             raise CheckpointError(f"the recipe of {path} is {recorded!r}; expected a name and arguments")
         try:
-            pair = build(recorded.get("name"), recorded.get("arguments"))
+            with named_code(trust):
+                pair = build(recorded.get("name"), recorded.get("arguments"), recorded.get("code"))
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
     restore(path, pair)

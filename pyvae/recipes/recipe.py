@@ -81,7 +81,8 @@ def _check_numbers(function: Callable[..., nn.Module], arguments: dict[str, obje
 def recorded(function: Callable[..., nn.Module], bound: inspect.BoundArguments) -> dict[str, Any] | None:
     """The recipe with all its arguments as JSON, or None if one has no such form.
 
-    Those that were left out are recorded as well: another version's defaults may be others.
+    Those that were left out are recorded as well: another version's defaults may be others. A recipe that is not ours
+    goes by its module and name.
     """
     bound.apply_defaults()
 
@@ -93,9 +94,14 @@ def recorded(function: Callable[..., nn.Module], bound: inspect.BoundArguments) 
         raise TypeError
 
     try:
-        return json.loads(json.dumps({"name": function.__name__, "arguments": bound.arguments}, default=plain))
+        return json.loads(json.dumps({"name": _name(function), "arguments": bound.arguments}, default=plain))
     except TypeError:
         return None
+
+
+def _name(function: Callable[..., nn.Module]) -> str:
+    ours = function.__module__.startswith("pyvae.recipes.")
+    return function.__name__ if ours else f"{function.__module__}:{function.__qualname__}"
 
 
 def _path(cls: type) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from pyvae.core.random_streams import draw_seed
 from pyvae.errors import CheckpointError
@@ -14,7 +15,9 @@ __all__ = ["save_epoch", "start_or_resume"]
 METRICS = "metrics.csv"
 
 
-def start_or_resume(state: TrainingState, directory: Path | None, resume: bool, processes: Processes) -> None:
+def start_or_resume(
+    state: TrainingState, directory: Path | None, resume: bool | Literal["changed"], processes: Processes
+) -> None:
     """Take on the checkpoint of a run that is resumed, or write the first one of a new run.
 
     The first checkpoint shows at once whether the directory can be written. All processes start from the weights of
@@ -33,7 +36,7 @@ def start_or_resume(state: TrainingState, directory: Path | None, resume: bool, 
         )
     if exists:
         processes.by_first(lambda: _discard_leftovers(directory))
-        state.read(directory)
+        state.read(directory, resume == "changed")
         processes.by_first(lambda: write_csv(directory / METRICS, state.history))  # it may be one epoch behind
         return
     seed = state.settings["seed"]

@@ -1,6 +1,7 @@
 """One training loop for every pair."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pyvae.batching.batches import Batches, Data, batches_for
 from pyvae.core.arguments import check_choice
 from pyvae.core.modules import isolated_param_store, restored_modes
 from pyvae.core.random_streams import isolated_rng
+from pyvae.errors import NonFiniteError
 from pyvae.inspection.inspection import Inspection, device_of
 from pyvae.objectives.compatibility import check_objective
 from pyvae.objectives.default import default_objective, with_plate_nesting
@@ -24,6 +26,7 @@ from pyvae.training.checks import check_arguments, check_pair
 from pyvae.training.cutting import BatchShapes
 from pyvae.training.eager_step import EagerStep, Loss, Update
 from pyvae.training.epochs import Epochs
+from pyvae.training.interruption import Interrupted, Interruption
 from pyvae.training.logs import tensorboard_writer
 from pyvae.training.loop import Trainer
 from pyvae.training.optimizers import make_optimizer, make_schedule
@@ -50,11 +53,13 @@ class FitResult:
         history: one row of metrics per epoch, by name, in nats per datapoint.
         best_epoch: the epoch whose weights the pair now has, if there were validation data; else 0.
         seed: what repeats the run.
+        interrupted: whether Ctrl-C ended it before its time.
     """
 
     history: list[Row]
     best_epoch: int
     seed: int
+    interrupted: bool = False
 
     def to_dataframe(self) -> "pd.DataFrame":
         """The history as a table, one row per epoch."""
@@ -77,7 +82,7 @@ class FitResult:
 
     def __str__(self) -> str:
         best = f", best epoch {self.best_epoch}" if self.best_epoch else ""
-        return f"{len(self.history)} epochs{best}, seed {self.seed}"
+        return f"{len(self.history)} epochs{best}, seed {self.seed}{', interrupted' if self.interrupted else ''}"
 
     def __repr__(self) -> str:
         return f"<FitResult {self}>"
@@ -99,7 +104,7 @@ def fit(
     compile: bool | None = None,
     precision: Precision = "32-true",
     checkpoint_dir: str | Path | None = None,
-    resume: bool = False,
+    resume: bool | Literal["changed"] = False,
     progress: bool = True,
     tensorboard: bool = False,
 ) -> FitResult:
@@ -109,6 +114,10 @@ def fit(
     streams and the order of the data follow from it and the epoch, and a run that is killed at any moment and resumed
     ends with the bits of one that was not. The global random streams and the param store are left as they were.
     In a script that torchrun starts several times, all processes train the pair together.
+
+    Ctrl-C ends a run after the batch, with a warning: the history, the pair and the checkpoint are those of the last
+    whole epoch, as if it had been the last of all, and ``resume=True`` goes on. A second Ctrl-C raises
+    ``KeyboardInterrupt`` at once, as the first does where several processes train; the checkpoint is valid then, too.
 
     Args:
         pair: the pair; it is trained in place, and with validation data ends with the weights of its best epoch.
@@ -132,7 +141,9 @@ def fit(
         precision: "32-true", or "bf16-mixed": factors of matrix products and convolutions in bfloat16, all sums,
             densities and parameters in float32.
         checkpoint_dir: where to keep checkpoint.safetensors and metrics.csv, replaced after each epoch.
-        resume: go on from the checkpoint in checkpoint_dir, if there is one.
+        resume: go on from the checkpoint in checkpoint_dir, if there is one; "changed" to do so with other settings of
+            the optimizer, another schedule, objective, batch_size, clip_norm or precision from there on. What follows
+            the whole run, a schedule by name or a warm-up over a part of the epochs, is that of the new ``epochs``.
         progress: show progress in the terminal.
         tensorboard: log to checkpoint_dir/tensorboard too.
 
@@ -160,6 +171,7 @@ def fit(
         objective, epochs, clip_norm, patience, validation is not None, seed, checkpoint_dir, resume, tensorboard
     )
     check_choice("precision", precision, get_args(Precision))
+    check_choice("resume", resume, (True, False, "changed"))
     device = device_of(pair)
     processes = processes_on(device)
     batches = batches_for(pair, data, batch_size).divided(processes.rank, processes.count)
@@ -177,23 +189,56 @@ def fit(
     start_or_resume(state, directory, resume, processes)
     step = EagerStep(Loss(pair, objective, inspection, precision), Update(pair, made, clip_norm, processes))
     shapes = BatchShapes(inspection)
-    trainer = Trainer(
-        step, shapes, _traced_rows(inspection, batches, epochs, compile), None if compile else _MOST_OPERATIONS
-    )
+    interruption = Interruption(processes.count == 1)
+    traced_rows = _traced_rows(inspection, batches, epochs, compile)
+    trainer = Trainer(step, shapes, traced_rows, None if compile else _MOST_OPERATIONS, interruption)
     run = Epochs(trainer, state, batches, held_out, processes, inspection, epochs)
     with (
         restored_modes(pair),
         isolated_param_store(),
         isolated_rng(0),
+        interruption,
         TrainingProgress(epochs, batches.count(), state.epoch, progress and processes.rank == 0) as shown,
     ):
         log = tensorboard_writer(directory, state.epoch) if tensorboard and processes.rank == 0 else None
-        while state.epoch < epochs and not _exhausted(state, patience):
-            shown.epoch(run.next(shown))
-            processes.by_first(lambda: save_epoch(state, directory, log))
+        interrupted = _train(run, patience, interruption, shown, directory, log)
     if state.best is not None:
         pair.load_state_dict(state.best)
-    return FitResult(state.history, state.best_epoch, state.settings["seed"])
+    return FitResult(state.history, state.best_epoch, state.settings["seed"], interrupted)
+
+
+def _train(
+    run: Epochs,
+    patience: int | None,
+    interruption: Interruption,
+    shown: TrainingProgress,
+    directory: Path | None,
+    log: Callable[[Row], None] | None,
+) -> bool:
+    """Train epoch by epoch. Whether Ctrl-C ended it, which leaves the pair as the last whole epoch did."""
+    state = run.state
+    while state.epoch < run.total and not _exhausted(state, patience):
+        whole = state.weights() if state.best is None else None
+        try:
+            interruption.check()
+            row = run.next(shown)
+        except NonFiniteError as error:
+            if directory is None or not state.epoch:
+                raise
+            raise NonFiniteError(f"{error}; the last checkpoint stands, of epoch {state.epoch}") from error
+        except Interrupted:
+            if whole is not None:
+                state.pair.load_state_dict(whole)
+            kept = f"the weights of its best epoch, {state.best_epoch}" if state.best_epoch else "its weights then"
+            warnings.warn(
+                f"training was interrupted in epoch {state.epoch + 1} of {run.total}: the history is that of "
+                f"{state.epoch} epochs, and the pair has {kept}",
+                stacklevel=3,
+            )
+            return True
+        shown.epoch(row)
+        run.processes.by_first(lambda: save_epoch(state, directory, log))
+    return False
 
 
 def _traced_rows(inspection: Inspection, batches: Batches, epochs: int, compile: bool | None) -> int:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from pyvae.inspection.nonfinite import Culprit
 from pyvae.training.compiled_step import TracedStep
 from pyvae.training.cutting import BatchShapes
 from pyvae.training.eager_step import EagerStep
+from pyvae.training.interruption import Interruption
 from pyvae.training.nonfinite import first_nonfinite, first_nonfinite_buffer, first_nonfinite_parameter
 from pyvae.training.progress import TrainingProgress
 from pyvae.training.state import Row
@@ -51,12 +52,14 @@ class Trainer:
         shapes: looks at each batch.
         traced_rows: batches of this number of rows take a step that is traced, where the pair allows; 0 for none.
         most_operations: how many a step may make that is still worth tracing; None for any number.
+        interruption: asked after each batch whether to end.
     """
 
     eager: EagerStep
     shapes: BatchShapes
     traced_rows: int = 0
     most_operations: int | None = None
+    interruption: Interruption = field(default_factory=lambda: Interruption(False))
 
     def __post_init__(self) -> None:
         self._step: EagerStep | TracedStep = self.eager
@@ -92,6 +95,7 @@ class Trainer:
             if batches.device.type == "cpu" or len(pending) == _LOOK_EVERY:
                 self._look(pending, number, sums)
             progress.batch()
+            self.interruption.check()
         self._look(pending, number, sums)
         self._step.flush()
         if not sums.rows:
@@ -180,4 +184,4 @@ class Trainer:
         culprit = culprit or Culprit("the loss, or the norm of its gradient,")
         advice = "Try a smaller learning rate, clip_norm=…, or a likelihood whose density is bounded"
         met = f"{culprit.what} is not finite {where}{culprit.detail}"
-        return NonFiniteError(f"{met}. {culprit.advice or advice}; the last checkpoint stands")
+        return NonFiniteError(f"{met}. {culprit.advice or advice}")

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pyvae.checkpoint import load_state, read_tensors, write_tensors
 from pyvae.compilation import choices, remember
+from pyvae.core.differences import differences, told_differences
 from pyvae.errors import RUN_ERRORS, CheckpointError, PyvaeError
 from pyvae.training.logs import Row
 from pyvae.training.optimizer_state import read_optimizer, written_optimizer
@@ -20,6 +21,9 @@ from pyvae.training.optimizer_state import read_optimizer, written_optimizer
 __all__ = ["CHECKPOINT", "TrainingState"]
 
 CHECKPOINT = "checkpoint.safetensors"
+
+#: what a run may change when it is resumed, if that is asked for; of the optimizer, its settings but not its class
+_CHANGEABLE = frozenset({"batch_size", "clip_norm", "objective", "precision", "schedule"})
 
 
 @dataclass
@@ -58,10 +62,11 @@ class TrainingState:
         elbo = row.get("validation_elbo")
         if elbo is not None and (not self.best_epoch or elbo > self.history[self.best_epoch - 1]["validation_elbo"]):
             self.best_epoch = self.epoch
-            self.best = self._weights()
+            self.best = self.weights()
         self._step_schedule(row)
 
-    def _weights(self) -> dict[str, Tensor]:
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the parameters and buffers."""
         return {n: t.detach().clone() for n, t in self.pair.state_dict().items()}
 
     def _step_schedule(self, row: Row) -> None:
@@ -100,8 +105,12 @@ class TrainingState:
         }
         write_tensors(directory / CHECKPOINT, tensors, header)
 
-    def read(self, directory: Path) -> None:
+    def read(self, directory: Path, changed: bool = False) -> None:
         """Take on the state of the checkpoint of ``directory``.
+
+        Args:
+            directory: of the run.
+            changed: whether settings that no stored state depends on, such as the learning rate, may be others.
 
         Raises:
             CheckpointError: if it is unreadable, or of a run with other settings.
@@ -111,44 +120,50 @@ class TrainingState:
         if header["kind"] != "checkpoint":
             raise CheckpointError(f"{path} is a file of weights; expected the checkpoint of a run")
         try:
-            self._take(path, tensors, header)
+            self._take(path, tensors, header, changed)
         except RUN_ERRORS as error:
             if isinstance(error, PyvaeError):
                 raise
             raise CheckpointError(f"{path}: the header is damaged: {type(error).__name__}: {error}") from error
 
-    def _take(self, path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        self._compare(path, header["settings"])
+    def _take(self, path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], changed: bool) -> None:
+        new = self._compare(path, header["settings"], changed)
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}}
         for name, tensor in tensors.items():
             kind, _, rest = name.partition("/")
             if kind in parts:
                 parts[kind][rest] = tensor
         load_state(self.pair, parts["model"], str(path))
-        processes = self.settings["processes"]
-        self.settings = header["settings"] | {"processes": processes}
+        self.settings |= {"seed": header["settings"]["seed"]}
         self.history, self.best_epoch = header["history"], header["best_epoch"]
         remember(header["products"])
-        self.best = parts["best"] or (self._weights() if self.best_epoch else None)
+        self.best = parts["best"] or (self.weights() if self.best_epoch else None)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step", category=UserWarning)
             for row in self.history:
                 self._step_schedule(row)
         replayed = [float(group["lr"]) for group in self.optimizer.param_groups]
+        asked = [{n: group[n] for n in new if n in group} for group in self.optimizer.param_groups]
         read_optimizer(self.optimizer, tensors, header["optimizer"])
-        if self.schedule is not None:  # of a longer run, it may be elsewhere by now
+        for group, settings in zip(self.optimizer.param_groups, asked, strict=True):
+            group |= {name: value for name, value in settings.items() if name != "lr"}
+        if self.schedule is not None or new & {"lr", "schedule"}:  # of a longer run, it may be elsewhere by now
             _set_rates(self.optimizer, replayed)
 
-    def _compare(self, path: Path, written: Mapping[str, Any]) -> None:
+    def _compare(self, path: Path, written: Mapping[str, Any], changed: bool) -> set[str]:
+        """The names of the settings that are others now, those of the optimizer among them.
+
+        Raises:
+            CheckpointError: if they may not be.
+        """
         here = json.loads(json.dumps(self.settings))
-        differences = [
-            f"{name} is {here.get(name)!r} now and was {written.get(name)!r}"
-            for name in sorted(here.keys() | written.keys())
-            if here.get(name) != written.get(name) and (name, here.get(name)) != ("seed", None) and name != "processes"
-        ]
-        if differences:
+        found = differences(_by_name(here), _by_name(written))
+        found = {n: v for n, v in found.items() if (n, v[0]) != ("seed", None) and n != "processes"}
+        kept = {n: v for n, v in found.items() if n not in _CHANGEABLE and not n.startswith("optimizer.")}
+        refused = kept if changed else found
+        if refused:
             raise CheckpointError(
-                f"cannot resume from {path}: {'; '.join(differences)}. Resume with the same settings, or start in "
+                f"cannot resume from {path}: {told_differences(refused)}. Resume with the same settings, or start in "
                 "another directory"
             )
         if here["processes"] != written["processes"]:
@@ -157,6 +172,14 @@ class TrainingState:
                 "batches are others from here on, and so is the result",
                 stacklevel=2,
             )
+        return {name.rpartition(".")[2] for name in found}
+
+
+def _by_name(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which those of the optimizer go by their names."""
+    kind, groups = settings["optimizer"]
+    parts = groups[0] if len(groups) == 1 else {f"group {i}": group for i, group in enumerate(groups, 1)}
+    return {**settings, "optimizer": {"class_path": kind, "init_args": parts}}
 
 
 def _set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float]) -> None:

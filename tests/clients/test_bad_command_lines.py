@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from pyvae.checkpoint import read_tensors, write_tensors
 from pyvae.cli.main import main
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -82,16 +83,22 @@ def untrained(monkeypatch):
 WORDS = {
     "nothing": ([], "command"),
     "unknown command": (["train", "gaussian"], "train.*fit"),
-    "no recipe": (["fit"], "recipe"),
-    "unknown recipe": (["fit", "transformer"], "transformer.*gaussian"),
-    "option without a command": (["--epochs", "1"], "epochs|command"),
-    "unknown option": (["fit", "gaussian", "--layers", "3"], "--layers"),
+    "no recipe": (["fit"], "no recipe was given; expected one of burda, .*vqvae2"),
+    "unknown recipe": (["fit", "transformer"], "no recipe transformer; .*gaussian"),
+    "recipe with a typing error": (["fit", "gausian"], r"no recipe gausian \(did you mean gaussian\?\)"),
+    "option without a command": (["--epochs", "1"], "no command 1; expected one of fit, "),
+    "unknown option": (["fit", "gaussian", "--layers", "3"], "there is no option --layers\n"),
+    "option with a typing error": (
+        ["fit", "gaussian", "--batchsize=3"],
+        r"--batchsize \(did you mean --batch-size\?\)",
+    ),
     "unknown option of a command": (["sample", "run", "--classes", "3"], "--classes"),
     "option of another recipe": (["fit", "gaussian", "--channels", "[4]"], "--channels"),
     "shape of the data": (["fit", "gaussian", "--shape", "[64]"], "--shape"),
-    "superfluous word": (["fit", "gaussian", "digits"], "digits"),
-    "sample without a run": (["sample"], "run"),
-    "evaluate without a run": (["evaluate"], "run"),
+    "superfluous word": (["fit", "gaussian", "digits"], "unexpected word digits"),
+    "list with blanks": (["fit", "gaussian", "--hidden", "8", "16"], "unexpected word 16.*lists have commas"),
+    "sample without a run": (["sample"], "missing: RUN"),
+    "evaluate without a run": (["evaluate"], "missing: RUN"),
     "sample of an unfinished option": (["sample", "run", "--count"], "--count"),
     "epochs without a value": (["fit", "gaussian", "--epochs"], "--epochs.*expected"),
     "epochs followed by an option": (["fit", "gaussian", "--epochs", "--seed", "1"], "--epochs.*expected"),
@@ -102,16 +109,19 @@ WORDS = {
     "hidden in words": (["fit", "gaussian", "--hidden", "wide"], "hidden.*(list|int)"),
     "hidden fractions": (["fit", "gaussian", "--hidden", "[1.5]"], "hidden.*int"),
     "latent dim in words": (["fit", "gaussian", "--latent-dim", "two"], "latent.dim.*int"),
-    "validation in words": (["fit", "gaussian", "--validation", "some"], "validation.*float"),
+    "validation in words": (["fit", "gaussian", "--validation", "some"], "--validation is some; expected a number\n"),
     "unknown preprocessing": (
         ["fit", "gaussian", "--preprocessing", "whitening"],
-        "preprocessing.*standardization.*whitening",
+        "--preprocessing is whitening; expected one of .*standardization",
     ),
-    "unknown likelihood": (["fit", "gaussian", "--likelihood", "Poissonn"], "(?=.*Poissonn).*Bernoulli"),
+    "unknown likelihood": (
+        ["fit", "gaussian", "--likelihood", "Poissonn"],
+        r"--likelihood is Poissonn; expected one of Bernoulli, .* \(did you mean Poisson\?\)\n",
+    ),
     "unknown prior": (["fit", "gaussian", "--prior", "Uniform"], "(?=.*Uniform).*StandardNormal"),
     "unknown guide": (
         ["fit", "gaussian", "--posterior", "Normall"],
-        "(?=.*Normall).*Expected one of ConditionalSplineFlow, DiagonalNormal, .*PowerSpherical",
+        "--posterior is Normall; expected one of ConditionalSplineFlow, DiagonalNormal, .*PowerSpherical",
     ),
     "unknown guide of a folder": (
         ["fit", "gaussian", "--posterior", "pyvae.guides.Normall"],
@@ -125,16 +135,66 @@ WORDS = {
     "unknown noise": (["fit", "diffusion", "--noise", "Pink"], "one of CosineNoise, LearnedNoise, LinearNoise, or"),
     "unknown optimizer": (["fit", "gaussian", "--optimizer", "Adamm"], "optimizer.*Adamm"),
     "optimizer that makes none": (["fit", "gaussian", "--optimizer", "os.getcwd"], "optimizer.*os.getcwd"),
-    "unknown objective": (["fit", "gaussian", "--objective", "ELBOO"], "objective.*ELBO.*ELBOO"),
-    "unknown schedule": (["fit", "gaussian", "--schedule", "cosinus"], "schedule.*cosinus"),
+    "unknown objective": (
+        ["fit", "gaussian", "--objective", "ELBOO"],
+        "--objective is ELBOO; expected one of CIWAE, .*Trace_ELBO",
+    ),
+    "unknown schedule": (
+        ["fit", "gaussian", "--schedule", "cosinus"],
+        r"--schedule is cosinus; expected one of cosine, linear or the path of a class \(did you mean cosine\?\)",
+    ),
     "unknown activation": (["fit", "gaussian", "--activation", "relu"], "activation.*relu.*one of .*GELU.*ReLU"),
-    "scale in words": (["fit", "gaussian", "--likelihood", "Normal", "--likelihood.scale", "x"], "scale.*float"),
-    "likelihood that is a network": (["fit", "gaussian", "--likelihood", "pyvae.networks.MLP"], "likelihood.*MLP"),
+    "scale in words": (
+        ["fit", "gaussian", "--likelihood", "Normal", "--likelihood.scale", "x"],
+        "--likelihood.scale is x; expected a number\n",
+    ),
+    "likelihood that is a network": (
+        ["fit", "gaussian", "--likelihood", "pyvae.networks.MLP"],
+        r"--likelihood is pyvae.networks.MLP; expected one of Bernoulli",
+    ),
     "unknown likelihood option": (
         ["fit", "gaussian", "--likelihood", "Normal", "--likelihood.width", "3"],
-        "likelihood.*width",
+        r"there is no option --likelihood.width: pyvae.likelihoods.Normal does not take it",
     ),
-    "value for a switch": (["fit", "gaussian", "--download=maybe"], "download.*maybe"),
+    "learning rate in words": (
+        ["fit", "gaussian", "--optimizer", "AdamW", "--optimizer.lr", "high"],
+        "--optimizer.lr is high; expected a number\n",
+    ),
+    "unknown optimizer option": (
+        ["fit", "gaussian", "--optimizer.lrr", "1"],
+        "there is no option --optimizer.lrr: torch.optim.Adam does not take it",
+    ),
+    "argument of an argument": (
+        ["fit", "ladder", "--objective.beta.epochs", "x"],
+        "--objective.beta.epochs is x; expected an int or a number\n",
+    ),
+    "class without its path": (
+        ["fit", "gaussian", "--objective", "WeightedELBO", "--objective.beta", "WarmUp"],
+        r"--objective.beta is WarmUp; .*did you mean pyvae.objectives.WarmUp\?",
+    ),
+    "module that is not there": (
+        ["fit", "gaussian", "--likelihood", "nowhere.Likelihood"],
+        r"--likelihood is nowhere.Likelihood \(No module named 'nowhere'\); expected one of Bernoulli",
+    ),
+    "short learning rate in words": (["fit", "gaussian", "--lr", "high"], "--lr is high; expected a number"),
+    "learning rate twice": (
+        ["fit", "gaussian", "--lr", "1", "--optimizer.lr", "2"],
+        "--lr and --optimizer.lr set the same: give one of them",
+    ),
+    "weight twice": (
+        ["fit", "gaussian", "--beta", "1", "--objective=WeightedELBO", "--objective.beta=2"],
+        "--beta and --objective.beta set the same",
+    ),
+    "weight and warm-up": (["fit", "gaussian", "--beta", "1", "--warm-up", "5"], "--beta and --warm-up both set"),
+    "warm-up twice": (
+        ["fit", "ladder", "--warm-up", "9", "--objective.beta.epochs", "2"],
+        "--warm-up and --objective.beta.epochs set the same",
+    ),
+    "weight that the objective has not": (
+        ["fit", "incomplete", "--beta", "2"],
+        "--beta sets beta of the objective, and ImportanceWeightedELBO has none",
+    ),
+    "value for a switch": (["fit", "gaussian", "--download=maybe"], "--download is a switch .*maybe"),
     "count in words": (["sample", "run", "--count", "many"], "count.*int"),
     "labels in words": (["sample", "run", "--labels", "cats"], "labels.*(list|int)"),
     "particles in words": (["evaluate", "run", "--num-particles", "many"], "num.particles.*int"),
@@ -342,17 +402,26 @@ def test_pickled_objects_are_not_run(refused, untrained, tmp_path):
     assert not (tmp_path / "witness").exists()
 
 
+EXPLOSIVE = ["--optimizer", "torch.optim.SGD", "--optimizer.lr"]
+
+
 def test_training_that_meets_nan(tmp_path, monkeypatch, capsys):
     """The one failure in the midst of work: what was reached before stands."""
     monkeypatch.chdir(tmp_path)
-    explosive = ["--optimizer", "torch.optim.SGD", "--optimizer.lr", "1e38"]
-    assert run(["fit", "gaussian", *SMALL, *explosive, "--run-dir", "run"]) == 2
+    schedule = ["--schedule", "StepLR", "--schedule.step_size", "1", "--schedule.gamma", "1e38"]
+    words = [*SMALL, *EXPLOSIVE, "1e-4", *schedule, "--epochs", "3", "--run-dir", "run"]
+    assert run(["fit", "gaussian", *words]) == 2
     errors = capsys.readouterr().err
-    assert re.search(r"'[\w.]+'.* is not finite in epoch 1, batch \d.*smaller learning rate.*checkpoint stands", errors)
+    assert re.search(r"'[\w.]+'.* is not finite in epoch 2, batch \d.*smaller learning rate.*checkpoint stands", errors)
     assert "Traceback" not in errors
-    assert {p.name for p in Path("run").iterdir()} == {"run.json", CHECKPOINT}
+    assert {p.name for p in Path("run").iterdir()} == {"run.json", CHECKPOINT, "metrics.csv"}
     assert run(["sample", "run", "--count", "2", "--output", "x.npy"]) == 0
     assert np.isfinite(np.load("x.npy")).all()
+
+
+def test_training_that_meets_nan_at_once_leaves_nothing(refused):
+    match = r"'[\w.]+'.* is not finite in epoch 1, batch \d.*smaller learning rate"
+    refused(match, "fit", "gaussian", *SMALL, *EXPLOSIVE, "1e38", "--run-dir", "run")
 
 
 @pytest.mark.parametrize(
@@ -381,9 +450,13 @@ def test_run_directory_that_holds_a_run(refused, untrained, runs):
 
 
 RESUMED = {
-    "recipe": ("conditional", SMALL, "recipe is conditional now and was gaussian"),
-    "latent dim": ("gaussian", [*SMALL, "--latent-dim", "3"], "arguments: latent_dim is 3 now and was 2"),
-    "data": ("gaussian", [*SMALL, "--preprocessing", "static_binarization"], "static_binarization.* now and was"),
+    "recipe": ("conditional", SMALL, "the recipe is conditional now and was gaussian"),
+    "latent dim": ("gaussian", [*SMALL, "--latent-dim", "3"], "--latent-dim is 3 now and was 2"),
+    "data": (
+        "gaussian",
+        [*SMALL, "--preprocessing", "static_binarization"],
+        "--preprocessing is static_binarization now and was",
+    ),
     "batch size": ("gaussian", [*SMALL, "--epochs", "2", "--batch-size", "64"], "batch_size is 64 now and was 128"),
     "seed": ("gaussian", [*SMALL, "--epochs", "2", "--seed", "1"], "seed is 1 now and was 0"),
     "clip norm": ("gaussian", [*SMALL, "--epochs", "2", "--clip-norm", "1"], "clip_norm is 1.0 now and was None"),
@@ -394,6 +467,45 @@ RESUMED = {
 @pytest.mark.parametrize(("recipe", "arguments", "match"), RESUMED.values(), ids=RESUMED)
 def test_resumption_with_other_arguments(recipe, arguments, match, refused, untrained, runs):
     refused(f"cannot resume.*{match}", "fit", recipe, *arguments, "--resume", "--run-dir", runs / "gaussian")
+
+
+CHANGED = {
+    "recipe": (["conditional"], "a run of the recipe gaussian, not of conditional"),
+    "pair": (
+        ["--hidden", "8,8", "--likelihood", "ContinuousBernoulli"],
+        r"--hidden is \[8, 8\] now and was \[4\]; --likelihood is pyvae.likelihoods.Con\w+ now and was \S+.Bernoulli\.",
+    ),
+    "preprocessing": (["--preprocessing", "static_binarization"], "--preprocessing is static_binarization now and was"),
+    "seed": (["--seed", "3"], "--seed is 3 now and was 0"),
+    "validation": (["--validation", "0.2"], "--validation is 0.2 now and was 0.1"),
+    "optimizer": (["--optimizer", "SGD"], r"--optimizer is torch.optim.SGD now and was torch.optim.Adam"),
+    "directory": (["--run-dir", "other"], "names the directory of the run already"),
+    "unknown option": (["--layers", "3"], "--layers"),
+    "value": (["--clip-norm", "0"], "clip_norm is 0.0; expected"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "match"), CHANGED.values(), ids=CHANGED)
+def test_resumption_that_changes_what_cannot_be(arguments, match, refused, untrained, runs):
+    refused(match, "fit", *arguments, "--resume", runs / "gaussian")
+
+
+def test_resumption_to_fewer_epochs(refused, untrained, runs):
+    edit(runs / "gaussian", training={"epochs": 9})
+    path = runs / "gaussian" / CHECKPOINT
+    tensors, header = read_tensors(path)
+    write_tensors(path, tensors, {**header, "history": 3 * header["history"]})
+    refused("--epochs is 2 and the run has had 3", "fit", "--resume", runs / "gaussian", "--epochs", "2")
+
+
+@pytest.mark.parametrize("place", ["missing", "file", ""])
+def test_resumption_of_no_run(place, refused, tmp_path):
+    (tmp_path / "work" / "file").write_text("precious")
+    refused("is no run directory", "fit", "--resume", place)
+
+
+def test_resumption_that_fails_leaves_the_record_as_it_was(refused, runs):
+    refused("epoch 2", "fit", "--resume", runs / "gaussian", "--epochs", "2", "--optimizer.lr", "1e38")
 
 
 def garble(content):
@@ -576,6 +688,7 @@ CONFIGS = {
         yaml.safe_dump({"likelihood": {"class_path": "Normal", "init_args": {"width": 1}}}),
         "width",
     ),
+    "learning rate twice": (yaml.safe_dump({"lr": 1.0, "optimizer": {"init_args": {"lr": 1.0}}}), "set the same"),
     "value of another type": (yaml.safe_dump({"epochs": "ten"}), "epochs.*int"),
     "list": ("- epochs", "config"),
     "number": ("3", "config"),

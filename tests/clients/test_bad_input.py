@@ -878,7 +878,7 @@ def test_foreign_code_named_in_a_file_is_not_imported(arguments, tmp_path, monke
     recipe = {"name": "gaussian", "arguments": {"shape": [WIDTH], "latent_dim": 2, "hidden": [4], **arguments}}
     path = forged(tmp_path / "forged.safetensors", recipe)
     assert_refused(
-        CheckpointError, "gaussian|not ours|the recipe holds the text", lambda: pyvae.load(path), folder=tmp_path
+        CheckpointError, "gaussian|not ours|the record holds the text", lambda: pyvae.load(path), folder=tmp_path
     )
     assert {"foreign_code", "pyvae_foreign_code"}.isdisjoint(sys.modules)
 
@@ -910,11 +910,11 @@ OTHER_SETTINGS = {
     "batch size": ({"batch_size": 4}, "batch_size is 4 now and was 8"),
     "clip_norm": ({"clip_norm": 1.0}, "clip_norm is 1.0 now and was None"),
     "optimizer": ({"optimizer": torch.optim.SGD}, "optimizer is .*SGD.* now and was .*Adam"),
-    "learning rate": ({"optimizer": adam(0.5)}, "optimizer is .*0.5.* now and was"),
+    "learning rate": ({"optimizer": adam(0.5)}, r"optimizer\.lr is 0\.5 now and was 0\.0\d"),
     "objective": ({"objective": Trace_ELBO(num_particles=2)}, "objective is .*num_particles=2.* now and was"),
     "schedule": (
         {"schedule": lambda o: torch.optim.lr_scheduler.StepLR(o, 1)},
-        "schedule is 'StepLR' now and was None",
+        "schedule is StepLR now and was None",
     ),
     "data": ({"data": binary(ROWS + 1)}, "data is .*33.* now and was .*32"),
 }
@@ -1038,7 +1038,7 @@ NON_FINITE = {
         LogOfNegative,
         lambda: poisoned(torch.ones(8, WIDTH), -torch.ones(8, WIDTH)),
         {},
-        r"site 'x' of the model is not finite in epoch 1, batch 2.*last checkpoint stands",
+        r"site 'x' of the model is not finite in epoch 1, batch 2(?!.*checkpoint stands)",
         0,
     ),
     "gradient": (

@@ -4,6 +4,7 @@ import csv
 import inspect
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,11 @@ import torch
 import pyvae
 from pyvae.cli import commands
 from pyvae.cli.fit import usable_device
-from pyvae.cli.main import _parsers, main
-from pyvae.cli.parser import underscored
+from pyvae.cli.main import command_parser, main, recipe_parser
+from pyvae.cli.parser import given_options
+from pyvae.cli.shorthands import expanded
+from pyvae.cli.words import underscored
+from pyvae.training.progress import TrainingProgress
 
 QUICK = ["--epochs=2", "--hidden=[16]", "--latent-dim=3", "--evaluation-particles=5", "--no-progress"]
 
@@ -94,6 +98,44 @@ def test_resuming_extends_a_run_as_if_it_had_never_stopped(tmp_path):
     assert quick("gaussian", tmp_path / "resumed", "--epochs=4", "--resume") == 0
     for name in ("metrics.csv", "evaluation.json", "model.safetensors", "checkpoint.safetensors"):
         assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "resumed" / name).read_bytes(), name
+
+
+def test_a_run_is_all_that_resuming_needs(tmp_path):
+    """Recipe, data, options and seed come from the run; what is changed is recorded."""
+    np.save(tmp_path / "own.npy", np.random.default_rng(0).normal(size=(60, 5)))
+    words = [f"--data={tmp_path / 'own.npy'}", "--preprocessing=standardization", "--likelihood=Normal", "--seed=3"]
+    words += ["--batch-size=20", "--objective=WeightedELBO", "--objective.free_bits=0.1", "--schedule=cosine"]
+    assert quick("gaussian", tmp_path / "longer", *words) == 0
+    first = json.loads((tmp_path / "longer" / "run.json").read_text())
+    assert main(["fit", "--resume", str(tmp_path / "longer"), "--epochs=4"]) == 0
+    assert main(["fit", "--epochs", "6", f"--resume={tmp_path / 'longer'}", "--optimizer.lr", "0.01"]) == 0
+    record = json.loads((tmp_path / "longer" / "run.json").read_text())
+    assert record["arguments"] == first["arguments"]
+    assert record["data"] == first["data"]
+    rate = {"was": 0.001, "now": 0.01}
+    assert record["changes"] == [
+        {"epoch": 2, "options": {"epochs": {"was": 2, "now": 4}}},
+        {"epoch": 4, "options": {"optimizer.lr": rate, "epochs": {"was": 4, "now": 6}}},
+    ]
+    assert record["training"]["epochs"] == 6
+    rows = list(csv.DictReader((tmp_path / "longer" / "metrics.csv").open()))
+    assert len(rows) == 6
+    assert float(rows[5]["learning_rate"]) == pytest.approx(0.01 * (1 + np.cos(np.pi * 5 / 6)) / 2)
+
+
+def test_a_record_names_no_code_that_resuming_would_run(tmp_path, monkeypatch, capsys):
+    (tmp_path / "foreign_code.py").write_text("raise SystemExit('foreign code was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert quick("gaussian", tmp_path / "run") == 0
+    path = tmp_path / "run" / "run.json"
+    record = json.loads(path.read_text())
+    for option in ("objective", "optimizer", "schedule", "likelihood"):
+        for value in ("foreign_code.f", {"class_path": "foreign_code.C"}, {"class_path": "torch.hub.load"}):
+            part = "arguments" if option == "likelihood" else "training"
+            path.write_text(json.dumps({**record, part: {**record[part], option: value}}))
+            assert main(["fit", "--resume", str(tmp_path / "run")]) == 2
+            assert re.search("names the class|holds the text", capsys.readouterr().err)
+    assert "foreign_code" not in sys.modules
 
 
 def test_components_swap_by_one_argument(tmp_path):
@@ -198,16 +240,48 @@ LISTS = {
 @pytest.mark.parametrize(("words", "name", "expected"), LISTS.values(), ids=LISTS)
 def test_lists_of_numbers_need_no_brackets(words, name, expected):
     recipe, *options = underscored(words)
-    parser = _parsers(["fit", recipe])[1][recipe]
+    parser = recipe_parser(recipe, getattr(pyvae.recipes, recipe))
     value = parser.parse_args(options).as_dict()[name]
     if isinstance(value, dict):
         value["init_args"] = {n: value["init_args"][n] for n in expected["init_args"]}
     assert value == expected
 
 
+SHORT = {
+    "lr": (["gaussian", "--lr", "0.02"], ["gaussian", "--optimizer.lr", "0.02"]),
+    "lr of another optimizer": (
+        ["gaussian", "--optimizer=SGD", "--lr=1"],
+        ["gaussian", "--optimizer=SGD", "--optimizer.lr=1"],
+    ),
+    "beta": (["gaussian", "--beta=4"], ["gaussian", "--objective=WeightedELBO", "--objective.beta=4"]),
+    "beta beside free bits": (["ladder", "--beta=4"], ["ladder", "--objective.beta=4"]),
+    "warm-up": (["ladder", "--warm-up=0.5"], ["ladder", "--objective.beta.epochs=0.5"]),
+    "epochs of a warm-up": (
+        ["gaussian", "--warm-up=20"],
+        [
+            "gaussian",
+            "--objective=WeightedELBO",
+            "--objective.beta=pyvae.objectives.WarmUp",
+            "--objective.beta.epochs=20",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("short", "long"), SHORT.values(), ids=SHORT)
+def test_short_options_are_the_long_ones(short, long):
+    def parsed(words):
+        recipe, *options = underscored(words)
+        parser = recipe_parser(recipe, getattr(pyvae.recipes, recipe))
+        found = expanded(parser, parser.parse_args(options), given_options(parser, options))
+        return {n: found[n] if found[n] is None else found[n].as_dict() for n in ("optimizer", "objective")}
+
+    assert parsed(short) == parsed(long)
+
+
 def test_labels_need_no_brackets():
     words = ["sample", "run", "--labels", "3,7"]
-    assert _parsers(words)[0].parse_args(words).sample.labels == [3, 7]
+    assert command_parser(words).parse_args(words).sample.labels == [3, 7]
 
 
 @pytest.mark.parametrize(
@@ -239,3 +313,46 @@ def test_the_help_lists_every_recipe_and_command(words, module, capsys):
 
 def test_the_device_is_the_accelerator_if_there_is_one():
     assert usable_device("auto") == (torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu"))
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Ctrl-C is pressed at a batch, once."""
+
+    def at(number, times=1):
+        count = 0
+        batch = TrainingProgress.batch
+
+        def press(self, *arguments):
+            nonlocal count
+            count += 1
+            batch(self, *arguments)
+            for _ in range(times if count == number else 0):
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(TrainingProgress, "batch", press)
+
+    return at
+
+
+def test_an_interruption_leaves_what_there_is_and_says_how_to_go_on(tmp_path, monkeypatch, interrupted, capsys):
+    assert quick("gaussian", tmp_path / "straight", "--epochs=3") == 0
+    monkeypatch.chdir(tmp_path)
+    interrupted(30)  # of 11 in an epoch
+    assert quick("gaussian", "my run", "--epochs=3") == 130
+    assert capsys.readouterr().err.endswith("pyvae: interrupted; go on with: pyvae fit --resume 'my run'\n")
+    assert {p.name for p in Path("my run").iterdir()} >= {"report.html", "model.safetensors", "samples.png"}
+    assert "interrupted in epoch 3 of 3" in Path("my run/report.html").read_text()
+    assert main(["fit", "--resume", "my run"]) == 0
+    for name in ("metrics.csv", "evaluation.json", "model.safetensors", "checkpoint.safetensors"):
+        assert Path("my run", name).read_bytes() == Path("straight", name).read_bytes(), name
+
+
+@pytest.mark.parametrize(("batch", "times"), [(3, 1), (3, 2), (15, 2)])
+def test_an_interruption_at_once_leaves_a_run_to_go_on_with(tmp_path, interrupted, batch, times, capsys):
+    interrupted(batch, times)
+    assert quick("gaussian", tmp_path / "run") == 130
+    assert f"pyvae fit --resume {tmp_path / 'run'}" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "report.html").exists()
+    assert main(["fit", "--resume", str(tmp_path / "run")]) == 0
+    assert len(list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))) == 2

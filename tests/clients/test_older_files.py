@@ -67,6 +67,20 @@ def test_a_run_is_resumed_by_the_new_name_of_a_class(tmp_path):
     assert main(["sample", str(tmp_path / "run")]) == 0
 
 
+def test_a_run_from_before_labels_could_be_hidden_goes_on_with_all_of_them(tmp_path, capsys):
+
+
+        main(["fit", "semi_supervised", "--labelled=all", "--epochs=1", f"--run-dir={tmp_path / 'run'}", *common]) == 0
+    )
+    path = tmp_path / "run" / "run.json"
+    record = json.loads(path.read_text())
+    assert record["data"].pop("labelled") == "all"
+    path.write_text(json.dumps(record))
+    assert main(["fit", "--resume", str(tmp_path / "run"), "--epochs=2"]) == 0
+    assert json.loads(path.read_text())["data"]["labelled"] == "all"
+    assert "--labelled" not in capsys.readouterr().err
+
+
 def test_a_checkpoint_whose_betas_are_a_list_resumes_with_the_same_bits(tmp_path):
     def run(directory, epochs):
         torch.manual_seed(0)

@@ -162,3 +162,65 @@ class Full:
     def write(self, content):
         self.file.write(content[:100])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def adam(rate, **settings):
+    return lambda p: torch.optim.Adam(p, lr=rate, **settings)
+
+
+def rates(result):
+    return [row["learning_rate"] for row in result.history]
+
+
+def test_a_learning_rate_that_is_changed_is_that_of_a_schedule_with_this_step(tmp_path):
+    step = {"schedule": lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda epoch: 1.0 if epoch < 2 else 0.5)}
+    straight, result = train(tmp_path / "straight", 4, optimizer=adam(0.004), **step)
+    train(tmp_path / "resumed", 2, optimizer=adam(0.004), schedule=None)
+    resumed, again = train(tmp_path / "resumed", 4, optimizer=adam(0.002), schedule=None, resume="changed")
+    assert rates(again) == [0.004, 0.004, 0.002, 0.002]
+    assert again.history == result.history
+    assert all(torch.equal(p, q) for p, q in zip(straight.parameters(), resumed.parameters(), strict=True))
+    train(tmp_path / "resumed", 5, optimizer=adam(0.002), schedule=None)  # the settings of the run are the new ones
+    with pytest.raises(pyvae.CheckpointError, match=r"optimizer\.lr is 0\.004 now and was 0\.002"):
+        train(tmp_path / "resumed", 6, optimizer=adam(0.004), schedule=None)
+
+
+def test_what_else_may_be_changed(tmp_path):
+    train(tmp_path, 1, optimizer=adam(0.004))
+    changes = {"batch_size": 300, "clip_norm": None, "objective": pyvae.objectives.WeightedELBO(beta=2.0)}
+    _, result = train(tmp_path, 2, optimizer=adam(0.004, betas=(0.5, 0.9)), schedule=None, resume="changed", **changes)
+    header = read_tensors(tmp_path / "checkpoint.safetensors")[1]
+    assert header["optimizer"]["param_groups"][0]["betas"] == {"tuple": [0.5, 0.9]}
+    assert header["settings"]["batch_size"] == 300
+    assert rates(result)[1] == 0.004  # without its schedule
+    last = result.history[-1]
+    assert last["train_loss"] == pytest.approx(2 * last["train_kl"] - last["train_reconstruction"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [({"seed": 8}, "seed is 8 now and was 7"), ({"optimizer": torch.optim.SGD}, "optimizer is SGD")],
+)
+def test_what_may_not_be_changed(changes, match, tmp_path):
+    train(tmp_path, 1)
+    with pytest.raises(pyvae.CheckpointError, match=match):
+        train(tmp_path, 2, resume="changed", **changes)
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_a_schedule_over_the_run_is_that_of_the_longer_run_after_a_resumption(name, tmp_path):
+    train(tmp_path / "resumed", 2, schedule=name)
+    _, resumed = train(tmp_path / "resumed", 6, schedule=name)
+    _, straight = train(tmp_path / "straight", 6, schedule=name)
+    assert rates(resumed)[2:] == rates(straight)[2:]
+    assert rates(resumed)[1] < rates(resumed)[2]
+
+
+def test_a_warm_up_over_a_part_of_the_run_is_that_of_the_longer_run_after_a_resumption(tmp_path):
+    def warm_up(epochs):
+        objective = pyvae.objectives.WeightedELBO(beta=pyvae.objectives.WarmUp(0.5))
+        return train(tmp_path, epochs, objective=objective, schedule=None)[1].history
+
+    warm_up(2)
+    weights = [(row["train_loss"] + row["train_reconstruction"]) / row["train_kl"] for row in warm_up(8)]
+    assert weights == pytest.approx([1, 1, 3 / 4, 1, 1, 1, 1, 1], rel=1e-3)

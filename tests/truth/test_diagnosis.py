@@ -294,3 +294,16 @@ class Gain2(pyvae.guides.Guide):
 
     def forward(self, x):
         return dist.Normal(0.008 * x, 0.01 * 0.2**0.5).to_event(1)
+
+
+def test_of_large_networks_fewer_datapoints_are_drawn_and_the_figures_say_so(weights, x, monkeypatch):
+    pair = make(weights)
+    assert len(ask(sections.inference_gap, pair, x, 50).table) == 64
+    monkeypatch.setattr("pyvae.diagnostics.sections.subject._OUTPUTS", 1)
+    gap = ask(sections.inference_gap, pair, x, 50)
+    assert len(gap.table) == 8
+    assert "of 8 datapoints" in gap.figures[0].meaning
+    assert abs(gap.figures[0].value) < 4 * gap.figures[0].standard_error  # the guide is exact
+    coverage = ask(sections.calibration, pair, x, 50).figures[0]
+    assert "share of 100 simulated data" in coverage.meaning
+    assert not coverage.advice

@@ -13,7 +13,7 @@ from pyvae.diagnostics.sections.subject import Subject
 
 __all__ = ["calibration"]
 
-_SIMULATIONS, _DRAWS, _AT_ONCE = 1000, 99, 2**22
+_SIMULATIONS, _FEWEST, _DRAWS, _AT_ONCE = 1000, 100, 99, 2**22
 _NOMINAL = 0.9
 _REJECTED = 0.01
 _SURE = 4  # standard errors
@@ -59,8 +59,9 @@ def calibration(subject: Subject) -> Section:
 
 def _ranks(subject: Subject) -> dict[str, np.ndarray]:
     """By site: how many of the guide's samples lie below the model's, (simulations, D); NaN of what is masked."""
-    args = subject.rows(_SIMULATIONS)
-    times = -(-_SIMULATIONS // len(args[0]))
+    simulations = subject.affordable(_SIMULATIONS, _FEWEST, _DRAWS)
+    args = subject.rows(simulations)
+    times = -(-simulations // len(args[0]))
     args = subject.copies(args, times)
     args[0], _, model = subject.drawn_data(args)
     x = args[0]

@@ -11,7 +11,7 @@ from pyvae.diagnostics.sections.subject import Subject
 
 __all__ = ["predictive"]
 
-_ROWS, _REPEATS = 200, 200
+_ROWS, _FEWEST, _REPEATS = 200, 20, 200
 _FAR = 4  # standard deviations
 _STATISTICS = {
     "mean": np.nanmean,
@@ -37,7 +37,7 @@ def predictive(subject: Subject) -> Section:
     """
     if reason := subject.too_long() or subject.no_data_of_its_own():
         return Section(_TITLE, skipped=reason)
-    args = subject.rows(_ROWS)
+    args = subject.rows(subject.affordable(_ROWS, _FEWEST, len(_KINDS) * _REPEATS))
     with subject.at_rest(6):
         _, elements, _ = subject.drawn_data(args)
     if not elements.any():

@@ -31,6 +31,7 @@ __all__ = ["FEWEST", "Subject"]
 
 _KEPT = 2048  # rows of which sections take parts
 _MOST_SITES = 50
+_OUTPUTS = 2**34  # bytes that the modules of a pair may put out for a section: a few seconds of a core
 FEWEST = 20  # data from which the variation of a latent can be told
 
 
@@ -93,6 +94,12 @@ class Subject:
     def rows(self, count: int) -> tuple[Tensor, ...]:
         """The arguments for some of the data."""
         return tuple(rows_of(self.kept, slice(count), self.inspection.columns))
+
+    def affordable(self, most: int, least: int, runs: int) -> int:
+        """How many datapoints a section takes that runs the programs so often for each: fewer of large networks."""
+        inspection = self.inspection
+        cost = runs * inspection.output_bytes / len(inspection.arguments[0])
+        return max(least, min(most, int(_OUTPUTS / max(cost, 1))))
 
     def copies(self, args: Sequence[Tensor], count: int) -> list[Tensor]:
         """The arguments with all data so many times over: all rows once, then all again."""
