@@ -130,7 +130,7 @@ def train(
             told.print(f"trained: {result}; evaluating {len(data.test)} test datapoints")
             evaluation = evaluate_test_data(pair, data, options.evaluation_particles, derive_seed(seed, *_TEST))
             ours = all_warnings(evaluation, [str(w.message) for w in noticed if issubclass(w.category, UserWarning)])
-            _leave(run, pair, data, classes, result, evaluation, ours)
+            _leave(start.run, pair, data, classes, result, evaluation, ours)
         if result.interrupted:
             raise KeyboardInterrupt
 

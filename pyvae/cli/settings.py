@@ -23,11 +23,21 @@ def readable_settings(run: Run) -> dict[str, dict[str, str]]:
         for heading, group in groups.items()
     }
     chosen["Data"]["data"] = Path(run.data["data"]).name
+    if run.changes:
+        chosen["Changed on resumption"] = {f"after epoch {c['epoch']}": _changed(c["options"]) for c in run.changes}
     chosen["Versions"] = run.versions
     return {
         heading: {name.replace("_", " "): _in_words(value) for name, value in group.items()}
         for heading, group in chosen.items()
     }
+
+
+def _changed(options: Mapping[str, Mapping[str, Any]]) -> str:
+    news = {name: change for name, change in options.items() if name not in _OF_THE_MACHINE}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_in_words(change['was'])} → {_in_words(change['now'])}"
+        for name, change in news.items()
+    )
 
 
 def _in_words(value: Any) -> str:

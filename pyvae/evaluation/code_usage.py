@@ -73,9 +73,10 @@ class CodeUsage:
     @property
     def meaning_of_bits(self) -> str:
         """The meaning of the KL of these codes in bits, in words."""
+        count = self.places * self.share
         return (
-            f"for the {self.places * self.share:g} codes of a datapoint under the prior, less their entropy under the "
-            f"guide; {self.uniform_bits:.1f} if all were equally likely and none sampled"
+            f"to encode the {count:g} code{'s' * (count != 1)} of a datapoint under the prior, less their entropy "
+            f"under the guide; {self.uniform_bits:.1f} with a uniform prior and a deterministic guide"
         )
 
     @property

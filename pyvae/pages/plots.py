@@ -52,7 +52,8 @@ def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = (), column_la
     sheet = tiles.reshape(rows, columns, channels, height + 2, width + 2).transpose(0, 3, 1, 4, 2)
     sheet = sheet.reshape(rows * (height + 2), columns * (width + 2), channels)
     sheet = np.clip((sheet - low) / max(high - low, 1e-12), 0, 1)
-    size = (0.62 * columns + 0.9 * bool(row_labels), 0.62 * rows + 0.3 * bool(column_labels))
+    margin = 0.3 + 0.085 * max(map(len, row_labels), default=0)  # in inches, for the letters
+    size = (0.62 * columns + margin * bool(row_labels), 0.62 * rows + 0.3 * bool(column_labels))
     figure = NotebookFigure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.imshow(sheet.squeeze(-1) if channels == 1 else sheet, cmap="gray", vmin=0, vmax=1)

@@ -4,7 +4,7 @@ Each function returns a Matplotlib figure, which a notebook shows and ``figure.s
 """
 
 from pyvae.plots.curves import curves
-from pyvae.plots.generated import reconstructions, samples
+from pyvae.plots.generated import data, reconstructions, samples
 from pyvae.plots.latents import latents, traversal
 
-__all__ = ["curves", "latents", "reconstructions", "samples", "traversal"]
+__all__ = ["curves", "data", "latents", "reconstructions", "samples", "traversal"]

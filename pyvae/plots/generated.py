@@ -1,4 +1,4 @@
-"""Samples and reconstructions."""
+"""Data, samples and reconstructions."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,38 @@ from torch import Tensor, nn
 
 from pyvae.batching.batches import Data
 from pyvae.core.arguments import check_int
+from pyvae.errors import DataError
 from pyvae.latent_space.decoding import generate, reconstruct
 from pyvae.pages.generated import draw_reconstructions, draw_samples
+from pyvae.pages.plots import draw_grid
 from pyvae.plots.rows import first_rows
 
-__all__ = ["reconstructions", "samples"]
+__all__ = ["data", "reconstructions", "samples"]
+
+
+def data(x: Tensor, columns: int = 10, row_labels: Sequence[str] = (), column_labels: Sequence[str] = ()) -> Figure:
+    """Plot data as they are: images in rows, long signals as spectrograms, vectors as the rows of one picture.
+
+    Args:
+        x: (N, …).
+        columns: images per row.
+        row_labels: names of the rows.
+        column_labels: names of the columns.
+
+    Raises:
+        DataError: if there are no data.
+        ArgumentError: if ``columns`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> data(torch.rand(20, 1, 8, 8), row_labels=["some", "others"]).axes[0].images[0].get_array().shape
+        (20, 100)
+    """
+    check_int("columns", columns)
+    if not isinstance(x, Tensor) or x.dim() < 2 or not x.numel():
+        came = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
+        raise DataError(f"got {came}; expected a tensor with one row per datapoint")
+    return draw_grid(x, columns, row_labels, column_labels)
 
 
 def samples(

@@ -84,6 +84,8 @@ def test_a_traversal_has_the_most_active_dimensions_first(vae):
         (lambda vae: plots.samples(vae, 0), "size is 0"),
         (lambda vae: plots.reconstructions(vae, X, -1), "count is -1"),
         (lambda vae: plots.reconstructions(vae, X[:0]), "expected at least one row"),
+        (lambda vae: plots.data(X[:0]), r"shape \(0, 1, 8, 8\)"),
+        (lambda vae: plots.data([1]), "got a list"),
         (lambda vae: plots.latents(vae, X, torch.zeros(3)), "3 labels for 30 datapoints"),
         (lambda vae: plots.traversal(vae, X, index=30), "expected 0 to 29"),
         (lambda vae: plots.traversal(vae, X, site="w"), "'w'; expected one of z"),

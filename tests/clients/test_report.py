@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import shutil
 from base64 import b64decode
 
 import numpy as np
@@ -128,6 +129,13 @@ def test_imputations_are_compared_with_the_truth_and_the_means(runs):
     spread = (x.test.fixed()[:100][0] - x.train.fixed()[:][0].mean(0)).square().mean().sqrt()
     assert float(errors[1]) == pytest.approx(float(spread), rel=0.05)
     assert float(errors[0]) > 0
+
+
+def test_what_a_resumption_has_changed_is_among_the_settings(runs, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs("gaussian"), run)
+    assert main(["fit", "--resume", str(run), "--epochs=3", "--no-progress"]) == 0
+    assert "after epoch 2</td><td>epochs 2 → 3" in page_of(run)
 
 
 def test_a_run_on_a_file_names_it_without_its_folder(tmp_path):

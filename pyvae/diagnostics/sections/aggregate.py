@@ -29,7 +29,7 @@ _TITLE = "Does the prior look like the latents of the data?"
 _INFORMATION = "mutual information of x and z"
 _SURGERY = "Hoffman and Johnson, ELBO surgery, 2016"
 _ADVICE = (
-    "samples from the prior fall where there are no data, so they will look worse than reconstructions; try a "
+    "samples from the prior fall where no data are encoded, so they will look worse than reconstructions; try a "
     "learned prior (VampPrior, NormalMixture, NeuralSplineFlow)"
 )
 
@@ -90,7 +90,7 @@ def _discrepancy(name: str, drawn: np.ndarray, expected: np.ndarray) -> Finding:
         f"MMD² of {name}",
         float(values[0]),
         "distance of the data's latents from samples of the prior, 0 if equal in distribution"
-        + (f"; chance explains it, p = {p_value:.2f}" if p_value > 0.05 else "; more than chance explains"),
+        + (f"; no more than chance, p = {p_value:.2f}" if p_value > 0.05 else "; more than chance"),
         source="Gretton et al., A kernel two-sample test, 2012, equation 3",
     )
 
@@ -146,7 +146,7 @@ def _surgery(subject: Subject) -> list[Finding]:
     if kl > math.log(size) - 2:
         told = (
             f"the KL, {kl:.1f} nats, is near or above log N = {math.log(size):.1f}, which no estimate from {size} "
-            "datapoints exceeds: z has more information than this, and KL(q̄ ‖ p) cannot be estimated"
+            "datapoints exceeds: z carries more information than this, and KL(q̄ ‖ p) cannot be estimated"
         )
         advice = f"give at least {_ROWS} datapoints" if size == len(subject.kept[0]) < _ROWS else ""
         return [Finding(_INFORMATION + ", at least", information, told, "nats", source=_SURGERY, advice=advice)]
@@ -154,14 +154,14 @@ def _surgery(subject: Subject) -> list[Finding]:
         Finding(
             _INFORMATION,
             information,
-            f"of the {kl:.2f} nats of the KL, by which z distinguishes datapoints",
+            f"the part of the KL, {kl:.2f} nats in all, by which z distinguishes datapoints",
             "nats",
             source=_SURGERY,
         ),
         Finding(
             "KL(q̄ ‖ p)",
             kl - information,
-            "the rest of the KL: the gain of a prior that fits the data's latents",
+            "the rest of the KL: what a prior that fits the data's latents would gain",
             "nats",
             threshold="at most 1 nat, as a rule of thumb",
             source=_SURGERY,

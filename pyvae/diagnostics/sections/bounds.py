@@ -67,7 +67,7 @@ def bounds(subject: Subject) -> Section:
         figures.append(_bound(name, estimate, _LARGEST if name == last else smaller))
     figures += [_gap(table, last), _khat(table["khat"], subject.num_particles), _effective(table["ess"])]
     pictures = (
-        Picture("Bounds", "Each datapoint's bounds: what lies far below the diagonal is what the guide explains worst.",
+        Picture("Bounds", "The bounds of each datapoint: far below the diagonal, the guide fits worst.",
                 lambda: _draw_bounds(table, last)),
         Picture("Pareto k̂", "One point per datapoint. Above the line, means by importance weights cannot be trusted.",
                 lambda: _draw_khat(table["khat"], subject.num_particles)),
@@ -127,13 +127,13 @@ def _khat(khat: pd.Series, draws: int) -> Finding:
     threshold = good_k(draws)
     share = 100 * float((khat > threshold).mean())
     advice = (
-        "for these data the guide is too narrow, shifted, or misses a part of the posterior: try a richer guide "
+        "for these datapoints the guide is too narrow, shifted, or misses a part of the posterior: try a richer guide "
         "(FullRankNormal, InverseAutoregressiveFlow), train with DReG or ImportanceWeightedELBO, or take more samples"
     )
     return Finding(
         f"k̂ > {threshold:.2f}",
         share,
-        "share of the data whose importance weights have so heavy a tail that their mean cannot be trusted",
+        "share of the datapoints whose importance weights have too heavy a tail for their mean to be trusted",
         "%",
         threshold=f"at most {100 * _MANY:.0f} %" if draws >= _JUDGED else "",
         source=_PARETO,

@@ -17,7 +17,7 @@ _SIMULATIONS, _FEWEST, _DRAWS, _AT_ONCE = 1000, 100, 99, 2**22
 _NOMINAL = 0.9
 _REJECTED = 0.01
 _SURE = 4  # standard errors
-_TITLE = "Are intervals of the guide right, on data of the model itself?"
+_TITLE = "Are the guide's intervals calibrated, on data simulated from the model?"
 _TALTS = "Talts, Betancourt, Simpson, Vehtari and Gelman, Validating Bayesian inference algorithms, 2018, theorem 1"
 
 
@@ -50,7 +50,7 @@ def calibration(subject: Subject) -> Section:
     table = pd.DataFrame(rows)
     picture = Picture(
         "Ranks",
-        "Histograms of the ranks of the worst dimensions; flat within the band if the guide is right. ∪ says too "
+        "Histograms of the ranks of the worst dimensions; flat within the band if the guide is right. ∪ means too "
         "narrow, ∩ too wide, a slope shifted.",
         lambda: _draw(table, ranks),
     )
@@ -91,8 +91,8 @@ def _figures(table: pd.DataFrame) -> list[Finding]:
         Finding(
             "coverage of 90 % intervals",
             100 * coverage,
-            f"share of {count} simulated data with {worst['site']}[{worst['dimension']}] inside of the guide's central "
-            f"90 % interval, of all dimensions the farthest from it; their mean is {table['coverage'].mean():.0%}",
+            f"share of {count} simulated datapoints whose {worst['site']}[{worst['dimension']}], the worst dimension, "
+            f"lies in the guide's central 90 % interval; the mean over dimensions is {table['coverage'].mean():.0%}",
             "%",
             100 * (coverage * (1 - coverage) / count) ** 0.5,
             threshold=f"{100 * least:.0f} to {100 * most:.0f} %",
@@ -102,7 +102,7 @@ def _figures(table: pd.DataFrame) -> list[Finding]:
         Finding(
             "p-value of the ranks",
             p_value,
-            f"of uniform ranks in all {len(table)} dimensions, by the worst of them",
+            f"for uniform ranks in all {len(table)} dimensions, from the worst of them (Bonferroni)",
             threshold=f"at least {_REJECTED}",
             source=_TALTS,
             advice="" if p_value >= _REJECTED else unlike,
@@ -118,7 +118,7 @@ def _wrong(coverage: float, mean_rank: float, count: int) -> str:
             f"the guide's samples are too {side}: do not quote its intervals; use its importance weights, train "
             "longer, or take a larger encoder"
         )
-    kind = "narrow, or wrong by another amount for each datapoint" if coverage < _NOMINAL else "wide"
+    kind = "narrow, or off by an amount that differs between datapoints" if coverage < _NOMINAL else "wide"
     return f"the guide is too {kind}: do not quote its intervals; use its importance weights, or take a richer guide"
 
 

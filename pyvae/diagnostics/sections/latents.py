@@ -71,7 +71,7 @@ def latents(subject: Subject) -> Section:
     pictures = (
         Picture(
             "KL of each latent dimension",
-            "From the largest to the smallest, in nats: a dimension at 0 has no information on the data.",
+            "From the largest to the smallest, in nats: a dimension at 0 carries no information about the data.",
             lambda: _draw(table),
         ),
     )
@@ -183,7 +183,7 @@ def _figures(table: pd.DataFrame) -> list[Finding]:
     ]
     if table["judged"].any():
         collapsed, judged = int(table["collapsed"].sum()), int(table["judged"].sum())
-        advice = f"{collapsed} of {judged} dimensions are not used: fewer would do, or free bits would use them"
+        advice = f"{collapsed} of {judged} dimensions are unused: take fewer, or free bits, which put them to use"
         figures.append(
             Finding(
                 "collapsed dimensions",
@@ -197,7 +197,7 @@ def _figures(table: pd.DataFrame) -> list[Finding]:
     sums = nats.groupby(table["site"], sort=False).sum(min_count=1).dropna()
     if 1 < len(sums) <= _LISTED:
         figures += [
-            Finding(f"KL of {name}", float(value), "the information on x in this level of the hierarchy", "nats")
+            Finding(f"KL of {name}", float(value), "the information about x in this level of the hierarchy", "nats")
             for name, value in sums.items()
         ]
     return figures

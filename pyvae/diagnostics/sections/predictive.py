@@ -19,8 +19,8 @@ _STATISTICS = {
     "5 % quantile": lambda x: np.nanquantile(x, 0.05),
     "95 % quantile": lambda x: np.nanquantile(x, 0.95),
 }
-_KINDS = {"prior": "p(x)", "posterior": "p(x | z), z ~ q(z | x),"}
-_TITLE = "Do data of the model look like the data?"
+_KINDS = {"prior": "p(x)", "posterior": "p(x | z) with z ~ q(z | x)"}
+_TITLE = "Do data drawn from the model look like the data?"
 _GELMAN = "Gelman, Meng and Stern, Posterior predictive assessment, 1996"
 
 
@@ -86,8 +86,8 @@ def _figures(table: pd.DataFrame) -> list[Finding]:
         part = table[table["draws"] == kind]
         worst = part.loc[((part["data"] - part["mean"]).abs() / part["sd"].clip(lower=1e-12)).idxmax()]
         told = (
-            f"{worst['statistic']} of {program} is {worst['mean']:.3g} ± {worst['sd']:.2g}, of the data "
-            f"{worst['data']:.3g}; the most extreme of {len(part)} statistics"
+            f"the {worst['statistic']} of draws from {program} is {worst['mean']:.3g} ± {worst['sd']:.2g}, that of the "
+            f"data {worst['data']:.3g}; the most extreme of {len(part)} statistics"
         )
         figures.append(
             Finding(
@@ -104,8 +104,8 @@ def _figures(table: pd.DataFrame) -> list[Finding]:
 
 def _advice(kind: str, statistic: str) -> str:
     if kind == "prior":
-        return f"data drawn from the model have another {statistic}: train longer, or take a learned prior"
-    return f"the likelihood does not give data with such a {statistic}: another likelihood may (see the reference)"
+        return f"data drawn from the model have a different {statistic}: train longer, or take a learned prior"
+    return f"the likelihood does not produce data with this {statistic}: try another one (see the reference)"
 
 
 def _draw(drawn: dict[str, np.ndarray], here: np.ndarray) -> Figure:

@@ -27,7 +27,7 @@ __all__ = ["inference_gap"]
 
 _ROWS, _FEWEST, _STEPS, _ROUNDS, _DRAWN, _MEASURED, _AT_ONCE = 64, 8, 150, 12, 8, 512, 32
 _SETTLED = 0.05  # nats per datapoint, or this share of what all rounds have won
-_TITLE = "What does the guide lose, and why?"
+_TITLE = "How much does the guide lose, and why?"
 _CREMER = "Cremer, Li and Duvenaud, Inference suboptimality in variational autoencoders, 2018, table 1"
 
 _ENCODER = "the encoder is at fault: train longer, make it larger, or refine it (guides.SemiAmortized)"
@@ -211,9 +211,9 @@ def _figures(table: pd.DataFrame, errors: Sequence[float], settled: bool) -> lis
     if float(total.mean()) > 1:
         encoder = not settled or float(table["amortization"].mean()) > float(table["approximation"].mean())
         advice = _ENCODER if encoder else _FAMILY
-    whole = f"log p(x) − ELBO of {count} datapoints, or less: log p(x) is bounded by weights of the refined guide"
-    tuned = "the gain of a guide tuned to each datapoint alone" + ("" if settled else "; it was winning still")
-    left = "the gap after tuning, or less: the posterior has another shape than the guide's family"
+    whole = f"a lower bound on log p(x) − ELBO of {count} datapoints; log p(x) is estimated with the refined guide"
+    tuned = "what a guide tuned to each datapoint would gain" + ("" if settled else ", or more: it still improved")
+    left = "what is left after tuning, at least: the posterior has a shape that the guide's family lacks"
     told = {"inference gap": (total, whole), "amortization gap": (table["amortization"], tuned)}
     told["approximation gap"] = (table["approximation"], left)
     figures = []
