@@ -12,17 +12,17 @@ from torch import nn
 from pyvae import recipes
 from pyvae.batching.batches import batches_for, inspect_data
 from pyvae.checkpoint import save
-from pyvae.cli.data import absolute_paths, load_data
+from pyvae.cli.choices import chosen_by_data
 from pyvae.cli.evaluate import evaluate_test_data, print_figures
 from pyvae.cli.key_figures import all_warnings
-from pyvae.cli.options import FROM_DATA, FROM_RUN, RunOptions
+from pyvae.cli.options import FROM_RUN, RunOptions
 from pyvae.cli.parser import parameters_of
 from pyvae.cli.report import write_report
 from pyvae.cli.runs import Run, discard_run, free_path, start_run, versions
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.random_streams import derive_seed, isolated_rng
 from pyvae.datasets import DataSplits, InMemory
-from pyvae.errors import ArgumentError, DataError
+from pyvae.errors import ArgumentError
 from pyvae.recipes.loading import build
 from pyvae.training.fit import fit
 from pyvae.training.processes import Processes, processes_on
@@ -41,15 +41,7 @@ def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any]) -> 
         plain: all options of the command line, as JSON.
         made: the same, with the objects that they describe.
     """
-    given = {n: plain[n] for n in parameters_of(load_data)}
-    given |= absolute_paths(given["data"], given["data_root"])
-    data = load_data(**given)
-    recipe = getattr(recipes, name)
-    arguments = {"shape": list(data.shape), **{n: plain[n] for n in parameters_of(recipe, FROM_DATA)}}
-    if "num_classes" in parameters_of(recipe):
-        if not data.num_classes:
-            raise DataError(f"recipe {name!r} is conditional, but {data.name} has no labels: add y, or use another one")
-        arguments["num_classes"] = data.num_classes
+    chosen = chosen_by_data(name, plain)
     options = RunOptions(**{n: plain[n] for n in parameters_of(RunOptions)})
     training = parameters_of(fit, FROM_RUN)
     if options.resume and not options.run_dir:
@@ -58,13 +50,15 @@ def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any]) -> 
     run = Run(
         directory=Path(options.run_dir or processes.by_first(lambda: free_path(Path("runs"), name, ""))),
         recipe=name,
-        arguments=arguments,
-        data=given,
+        arguments=chosen.arguments,
+        data=chosen.given,
         training={n: plain[n] for n in [*training, "validation", "evaluation_particles", "device"]},
-        preprocessing=list(data.preprocessing),
+        preprocessing=list(chosen.data.preprocessing),
         versions=versions(),
     )
-    train(run, data, {n: made[n] for n in training}, options, processes)
+    if chosen.note and not processes.rank:
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(chosen.note)
+    train(run, chosen.data, {n: made[n] for n in training}, options, processes)
 
 
 def train(run: Run, data: DataSplits, arguments: Mapping[str, Any], options: RunOptions, processes: Processes) -> None:

@@ -3,8 +3,9 @@
 from pyvae.datasets.arrays import arrays
 from pyvae.datasets.audio import audio_folder, audio_rate, read_audio, spoken_digits
 from pyvae.datasets.data import DataSplits, InMemory
-from pyvae.datasets.digits import digits
+from pyvae.datasets.digits import digits, digits_with_gaps
 from pyvae.datasets.factors import Factors
+from pyvae.datasets.kinds import Kind, Values, values_of
 from pyvae.datasets.memory_mapped import MemoryMapped, memory_mapped
 from pyvae.datasets.preprocessing import (
     dequantization,
@@ -21,15 +22,18 @@ __all__ = [
     "DataSplits",
     "Factors",
     "InMemory",
+    "Kind",
     "MemoryMapped",
     "Sprites",
     "Units",
+    "Values",
     "arrays",
     "audio_folder",
     "audio_rate",
     "cifar10",
     "dequantization",
     "digits",
+    "digits_with_gaps",
     "dynamic_binarization",
     "fashion_mnist",
     "image_folder",
@@ -43,4 +47,5 @@ __all__ = [
     "sprites",
     "standardization",
     "static_binarization",
+    "values_of",
 ]

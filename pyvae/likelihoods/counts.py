@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
+from pyvae.datasets import Kind
 from pyvae.errors import ArgumentError
 from pyvae.likelihoods.likelihood import Likelihood
 
@@ -28,6 +29,8 @@ class Counts(Likelihood, ABC):
             ``library`` is true.
         PairError: when called, if the network's output has another shape.
     """
+
+    values = Kind.COUNTS
 
     def __init__(self, network: nn.Module, event_shape: int | Sequence[int], library: bool = False) -> None:
         super().__init__(network, event_shape)

@@ -1,5 +1,6 @@
 """Pairs from files: a recipe by name and arguments, and weights."""
 
+import functools
 import inspect
 from pathlib import Path
 from typing import Any
@@ -46,15 +47,29 @@ def build(name: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 def with_paths_of_today(value: Any) -> Any:
-    """A recipe's arguments as JSON, in which our classes go by folder and name, wherever their files were once.
+    """A recipe's arguments as JSON, as today's version writes what is meant by them.
 
-    Older files say, for instance, pyvae.guides.vector_quantizer.VectorQuantizer for pyvae.quantizers.VectorQuantizer.
+    Our classes go by folder and name, wherever their files were once: older files say, for instance,
+    pyvae.guides.vector_quantizer.VectorQuantizer for pyvae.quantizers.VectorQuantizer. A scale of which they say
+    nothing was fixed.
     """
     if isinstance(value, list | tuple):
         return [with_paths_of_today(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {k: _path_of_today(v) if k == "class_path" else with_paths_of_today(v) for k, v in value.items()}
+    today = {k: _path_of_today(v) if k == "class_path" else with_paths_of_today(v) for k, v in value.items()}
+    if today.get("class_path") in _scaled() and isinstance(given := today.get("init_args", {}), dict):
+        today["init_args"] = {"learn_scale": False, **given}
+    return today
+
+
+@functools.cache
+def _scaled() -> frozenset[str]:
+    """The paths of the likelihoods that may learn their scale."""
+    classes = {name: getattr(likelihoods, name) for name in likelihoods.__all__}
+    return frozenset(
+        f"{likelihoods.__name__}.{n}" for n, c in classes.items() if "learn_scale" in inspect.signature(c).parameters
+    )
 
 
 def _path_of_today(path: object) -> object:

@@ -6,6 +6,7 @@ from functools import partial
 
 from torch import nn
 
+from pyvae.datasets import Kind
 from pyvae.errors import ArgumentError
 from pyvae.guides import DiagonalNormal
 from pyvae.likelihoods import Bernoulli
@@ -147,6 +148,7 @@ def conditional(
 
 
 @recipe(
+    takes=[Kind.BINARY],
     data="mnist",
     batch_size=100,
     epochs=20,

@@ -86,3 +86,25 @@ def test_a_checkpoint_whose_betas_are_a_list_resumes_with_the_same_bits(tmp_path
     header["optimizer"]["param_groups"][0]["betas"] = {"tuple": [0.9, 0.999]}
     write_tensors(path, resumed, header)
     assert_same_run(tmp_path / "straight", tmp_path / "old")
+
+
+@pytest.mark.parametrize("name", ["Normal", "Laplace", "StudentT"])
+@pytest.mark.parametrize("given", [{}, {"init_args": {"scale": 0.5}}, {"init_args": {"learn_scale": True}}])
+def test_a_scale_of_which_a_record_says_nothing_was_fixed(name, given):
+    """As earlier versions recorded components without the arguments that were left out, and fixed scales."""
+    pair = build("gaussian", {"shape": [5], "likelihood": {"class_path": f"pyvae.likelihoods.{name}", **given}})
+    learned = given.get("init_args", {}).get("learn_scale", False)
+    assert pair.likelihood.log_scale.requires_grad == learned
+    assert build("gaussian", pair.recipe["arguments"]).likelihood.log_scale.requires_grad == learned
+    path = f"pyvae.likelihoods.{name.lower()}.{name}"
+    inside = {"class_path": "MissingAtRandom", "init_args": {"likelihood": {"class_path": path, **given}}}
+    assert with_paths_of_today(inside)["init_args"]["likelihood"]["init_args"]["learn_scale"] == learned
+
+
+@pytest.mark.parametrize("name", ["Normal", "Laplace", "StudentT"])
+def test_scales_are_learned_by_default_and_recorded(name, tmp_path):
+    pair = pyvae.recipes.gaussian((5,), likelihood=getattr(pyvae.likelihoods, name))
+    assert pair.likelihood.log_scale.requires_grad
+    assert pair.recipe["arguments"]["likelihood"]["init_args"]["learn_scale"] is True
+    pyvae.save(tmp_path / "pair.safetensors", pair)
+    assert pyvae.load(tmp_path / "pair.safetensors").likelihood.log_scale.requires_grad
