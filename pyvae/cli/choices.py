@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from typing import Any
 
 from pyvae import likelihoods, recipes
@@ -63,8 +64,8 @@ def chosen_by_data(name: str, plain: Mapping[str, Any]) -> Chosen:
             arguments["likelihood"] = likelihood_for(made)
             chosen["likelihood"] = arguments["likelihood"]["class_path"].rpartition(".")[2]
         arguments["likelihood"] = starting_at(arguments["likelihood"], made)
-    if "levels" in arguments and arguments["levels"] is None:
-        arguments["levels"] = made.levels
+    from_data = {"levels": made.levels, "library_size": made.total, "log_input": _takes_logarithms(arguments)}
+    arguments |= {n: value for n, value in from_data.items() if n in arguments and arguments[n] is None}
     arguments = {"shape": list(data.shape), **arguments, **_classes(name, recipe, data)}
     return Chosen(data, given, arguments, _note(values, chosen))
 
@@ -73,8 +74,9 @@ def _preprocessing(name: str, data: DataSplits, values: Values, arguments: Mappi
     """The preprocessing that suits the data, the recipe and the likelihood if one is asked for."""
     recipe, likelihood = getattr(recipes, name), arguments.get("likelihood")
     asked = _kind_of(likelihood)
-    chosen = preprocessing_for(values, {asked} if asked else takes_of(recipe))
-    if chosen is None and asked:
+    by_likelihood = asked and not recipe.takes
+    chosen = preprocessing_for(values, {asked} if by_likelihood else takes_of(recipe))
+    if chosen is None and by_likelihood:
         raise DataError(
             f"the data {data.name} are {values}, but the likelihood is of {asked}: leave out --likelihood, "
             "which then follows from the data, or choose a --preprocessing"
@@ -93,15 +95,20 @@ def _kind_of(likelihood: Any) -> Kind | None:
     return getattr(getattr(likelihoods, cls, None), "values", None) if folder == likelihoods.__name__ else None
 
 
-def _classes(name: str, recipe: Callable[..., object], data: DataSplits) -> dict[str, int]:
+def _takes_logarithms(arguments: Mapping[str, Any]) -> bool:
+    """Whether the encoder sees the logarithms of counts."""
+    return _kind_of(arguments.get("likelihood")) is Kind.COUNTS
+
+
+def _classes(name: str, recipe: Callable[..., object], data: DataSplits) -> dict[str, int | None]:
     if "num_classes" not in parameters_of(recipe):
         return {}
-    if not data.num_classes:
+    if not data.num_classes and signature(recipe).parameters["num_classes"].default is Parameter.empty:
         raise DataError(
             f"recipe {name!r} is conditional, but {data.name} has no labels: add y, or use a recipe without labels, "
             "such as 'gaussian' or 'vqvae'"
         )
-    return {"num_classes": data.num_classes}
+    return {"num_classes": data.num_classes or None}
 
 
 def _note(values: Values, chosen: Mapping[str, str]) -> str:

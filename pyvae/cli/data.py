@@ -34,8 +34,8 @@ def load_data(
     """Data by name or by path, preprocessed.
 
     Args:
-        data: digits, digits_with_gaps, sprites, mnist, fashion_mnist, kmnist, cifar10, spoken_digits; a .npy or .npz
-            file; or a folder of images or wav files, with one subfolder per class.
+        data: digits, digits_with_gaps, cells, sprites, mnist, fashion_mnist, kmnist, cifar10, spoken_digits; a .npy
+            or .npz file; or a folder of images or wav files, with one subfolder per class.
         data_root: where torchvision's datasets are.
         download: fetch torchvision's datasets if they are not there.
         preprocessing: what is done to the data before the VAE sees them; by default what suits the data and the

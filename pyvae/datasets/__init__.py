@@ -2,6 +2,7 @@
 
 from pyvae.datasets.arrays import arrays
 from pyvae.datasets.audio import audio_folder, audio_rate, read_audio, spoken_digits
+from pyvae.datasets.cells import cells, expression_of_cells
 from pyvae.datasets.data import DataSplits, InMemory
 from pyvae.datasets.digits import digits, digits_with_gaps
 from pyvae.datasets.factors import Factors
@@ -30,11 +31,13 @@ __all__ = [
     "arrays",
     "audio_folder",
     "audio_rate",
+    "cells",
     "cifar10",
     "dequantization",
     "digits",
     "digits_with_gaps",
     "dynamic_binarization",
+    "expression_of_cells",
     "fashion_mnist",
     "image_folder",
     "kmnist",

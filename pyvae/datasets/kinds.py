@@ -35,6 +35,7 @@ class Values:
         channels: of images; 0 for all else.
         missing: whether some are NaN.
         scale: their standard deviation around the mean of each element of x.
+        total: the mean of the sum of x.
 
     Example:
         >>> from pyvae.datasets import digits
@@ -48,6 +49,7 @@ class Values:
     channels: int
     missing: bool
     scale: float
+    total: float
 
     def __str__(self) -> str:
         words = str(self.kind)
@@ -66,13 +68,15 @@ def values_of(data: DataSplits) -> Values:
     low, high = min(p.low for p in parts), max(p.high for p in parts)
     kind = _kind(data, low, high, all(p.whole for p in parts))
     count = sum(p.count for p in parts).clamp(min=1)
-    variance = sum(p.squares for p in parts) / count - (sum(p.sums for p in parts) / count).square()
+    mean = sum(p.sums for p in parts) / count
+    variance = sum(p.squares for p in parts) / count - mean.square()
     return Values(
         kind,
         2 if kind is Kind.BINARY else data.levels,
         data.shape[0] if len(data.shape) == 3 else 0,
         missing=any(p.missing for p in parts),
         scale=math.sqrt(max(float(variance.mean()), 0.0)),
+        total=float(mean.sum()),
     )
 
 

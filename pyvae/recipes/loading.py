@@ -33,7 +33,7 @@ def build(name: str, arguments: dict[str, Any]) -> nn.Module:
         raise CheckpointError(
             f"there is no recipe {name!r} of {arguments!r}; expected one of {', '.join(recipes.__all__)}"
         )
-    arguments = with_paths_of_today(arguments)
+    arguments = arguments_of_today(name, arguments)
     _check_trusted(arguments)
     make = getattr(recipes, name)
     parser = ArgumentParser(exit_on_error=False)
@@ -44,6 +44,15 @@ def build(name: str, arguments: dict[str, Any]) -> nn.Module:
         raise CheckpointError(f"the recipe {name!r} cannot be built from {arguments}: {error}") from error
     pair.recipe = recorded(make, inspect.signature(make).bind(**arguments))
     return pair
+
+
+def arguments_of_today(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's arguments as JSON, as today's version writes what is meant by them.
+
+    Of which older files say nothing: their encoders saw counts as they are.
+    """
+    once = {"log_input": False} if "log_input" in inspect.signature(getattr(recipes, name)).parameters else {}
+    return {**once, **with_paths_of_today(arguments)}
 
 
 def with_paths_of_today(value: Any) -> Any:
@@ -57,6 +66,8 @@ def with_paths_of_today(value: Any) -> Any:
         return [with_paths_of_today(item) for item in value]
     if not isinstance(value, dict):
         return value
+    if isinstance(value.get("arguments"), dict) and value.get("recipe") in recipes.__all__:  # the record of a run
+        return {**value, "arguments": arguments_of_today(value["recipe"], value["arguments"])}
     today = {k: _path_of_today(v) if k == "class_path" else with_paths_of_today(v) for k, v in value.items()}
     if today.get("class_path") in _scaled() and isinstance(given := today.get("init_args", {}), dict):
         today["init_args"] = {"learn_scale": False, **given}

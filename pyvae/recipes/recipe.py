@@ -15,7 +15,9 @@ from pyvae.datasets import Kind
 from pyvae.errors import ArgumentError
 from pyvae.guides import Guide
 from pyvae.likelihoods import Likelihood
+from pyvae.likelihoods.counts import Counts
 from pyvae.models import VAE
+from pyvae.networks import LogCounts
 from pyvae.networks.shapes import as_shape, as_widths
 from pyvae.priors import Prior, VampPrior
 
@@ -25,6 +27,7 @@ __all__ = [
     "MakePrior",
     "autoencoder",
     "decoded",
+    "encoder_of",
     "made_prior",
     "make_posterior",
     "plain_component",
@@ -134,6 +137,11 @@ def decoded(make: MakeLikelihood, network: MakeNetwork, shape: Sequence[int]) ->
 def make_posterior(make: MakeGuide, network: MakeNetwork, latent_dim: int) -> Guide:
     """A guide over a network with as many outputs as it needs."""
     return _over("posterior", make, network, as_shape(latent_dim, "latent_dim"))
+
+
+def encoder_of(network: nn.Module, likelihood: Likelihood, log_input: bool | None) -> nn.Module:
+    """The network of a guide, which sees the logarithms of counts unless that is decided otherwise."""
+    return LogCounts(network) if log_input or (log_input is None and isinstance(likelihood, Counts)) else network
 
 
 def made_prior(make: MakePrior, latent_dim: int) -> Prior:

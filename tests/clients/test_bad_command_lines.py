@@ -280,6 +280,13 @@ FILES = {
         ["--likelihood", "Bernoulli"],
         "are real numbers, but the likelihood is of binary values.*leave out --likelihood",
     ),
+    "real numbers for counts": (
+        "counts",
+        npy(X - 0.5),
+        [],
+        "real numbers, .*'counts' takes counts: use 'gaussian'",
+    ),
+    "counts for burda": ("burda", npy(3 * X), [], "are counts, but recipe 'burda' takes binary values: use 'counts'"),
     "real numbers for burda": ("burda", npy(X - 0.5), [], "are real numbers.*'burda' takes binary values.*'gaussian'"),
     "colours for burda": (
         "burda",

@@ -76,6 +76,12 @@ CHOICES = {
     "reals, asked for heavy tails": ("reals", "gaussian", ["--likelihood", "StudentT"], "standardization", "StudentT"),
     "fractions": ("fractions", "gaussian", [], "standardization", "Normal"),
     "fractions, asked for a Bernoulli": ("fractions", "gaussian", BERNOULLI, "dynamic_binarization", "Bernoulli"),
+    "counts": ("counts", "gaussian", [], "no_preprocessing", "NegativeBinomial"),
+    "counts, asked for a Poisson": ("counts", "gaussian", ["--likelihood", "Poisson"], "no_preprocessing", "Poisson"),
+    "counts, asked for a Normal": ("counts", "gaussian", NORMAL, "standardization", "Normal"),
+    "counts of a recipe that knows none": ("counts", "hierarchical", [], "standardization", "Normal"),
+    "counts of their recipe": ("counts", "counts", [], "no_preprocessing", "NegativeBinomial"),
+    "zeros and ones as counts": ("binary", "counts", [], "no_preprocessing", "NegativeBinomial"),
     "reals, diffused": ("reals", "diffusion", [], "standardization", None),
 }
 
@@ -113,6 +119,16 @@ def test_levels_are_those_of_the_data(tmp_path):
     assert chosen("digits", "diffusion", *options).arguments["levels"] == 17
     assert chosen("digits", "diffusion").arguments["levels"] == 2
     assert chosen("digits", "gaussian", *options).arguments["likelihood"]["init_args"]["levels"] == 17
+
+
+def test_what_goes_with_counts_is_that_of_the_data(files):
+    arguments = chosen(files / "counts.npy", "counts").arguments
+    assert arguments["library_size"] == pytest.approx(ARRAYS["counts"].sum(1).mean(), rel=0.05)
+    assert arguments["num_classes"] is None
+    assert chosen("cells", "counts").arguments["num_classes"] == 2
+    assert chosen(files / "counts.npy", "gaussian").arguments["log_input"] is True
+    assert chosen(files / "counts.npy", "gaussian", "--log-input", "false").arguments["log_input"] is False
+    assert chosen(files / "reals.npy", "gaussian").arguments["log_input"] is False
 
 
 def test_the_digits_with_gaps_are_the_digits_with_gaps():
