@@ -74,6 +74,11 @@ def _preprocessing(name: str, data: DataSplits, values: Values, arguments: Mappi
     """The preprocessing that suits the data, the recipe and the likelihood if one is asked for."""
     recipe, likelihood = getattr(recipes, name), arguments.get("likelihood")
     asked = _kind_of(likelihood)
+    if asked is Kind.COUNTS and Kind.COUNTS not in takes_of(recipe):
+        raise DataError(
+            f"recipe {name!r} gives its encoder counts as they are, which may be thousands: use 'counts' or "
+            "'gaussian'; if they are small, --preprocessing no_preprocessing says that you mean it"
+        )
     by_likelihood = asked and not recipe.takes
     chosen = preprocessing_for(values, {asked} if by_likelihood else takes_of(recipe))
     if chosen is None and by_likelihood:

@@ -286,6 +286,12 @@ FILES = {
         [],
         "real numbers, .*'counts' takes counts: use 'gaussian'",
     ),
+    "counts for encoders that see them": (
+        "vqvae",
+        npy(3 * X),
+        ["--likelihood", "Poisson"],
+        "'vqvae' gives its encoder counts as they are.*use 'counts' or 'gaussian'.*--preprocessing no_preprocessing",
+    ),
     "counts for burda": ("burda", npy(3 * X), [], "are counts, but recipe 'burda' takes binary values: use 'counts'"),
     "real numbers for burda": ("burda", npy(X - 0.5), [], "are real numbers.*'burda' takes binary values.*'gaussian'"),
     "colours for burda": (
@@ -353,7 +359,7 @@ FILES = {
 def test_data_files(recipe, write, options, match, refused, untrained, tmp_path):
     write(tmp_path / "data")
     path = next(p for p in tmp_path.iterdir() if p.stem == "data")
-    small = SMALL if recipe not in ("convolutional", "burda") else ["--epochs", "1", "--no_progress"]
+    small = SMALL if recipe not in ("convolutional", "burda", "vqvae") else ["--epochs", "1", "--no_progress"]
     refused(match, "fit", recipe, *small, "--data", path, *options)
 
 
@@ -373,7 +379,8 @@ def test_training_that_meets_nan(tmp_path, monkeypatch, capsys):
     explosive = ["--optimizer", "torch.optim.SGD", "--optimizer.lr", "1e38"]
     assert run(["fit", "gaussian", *SMALL, *explosive, "--run-dir", "run"]) == 2
     errors = capsys.readouterr().err
-    assert re.search(r"'[\w.]+'.* is not finite in epoch 1, batch \d.*smaller learning rate.*checkpoint stands", errors)
+    expected = r"'[\w.]+'.* is not finite in epoch 1, batch \d.*Try --clip-norm 10, a smaller learning rate.*stands"
+    assert re.search(expected, errors)
     assert "Traceback" not in errors
     assert {p.name for p in Path("run").iterdir()} == {"run.json", CHECKPOINT}
     assert run(["sample", "run", "--count", "2", "--output", "x.npy"]) == 0
