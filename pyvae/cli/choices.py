@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import Any
 
-from pyvae import likelihoods, recipes
+from pyvae import likelihoods
 from pyvae.cli.data import absolute_paths, load_data
 from pyvae.cli.options import FROM_DATA
 from pyvae.cli.parser import parameters_of
@@ -34,29 +34,29 @@ class Chosen:
     note: str
 
 
-def chosen_by_data(name: str, plain: Mapping[str, Any]) -> Chosen:
+def chosen_by_data(name: str, recipe: Callable[..., object], plain: Mapping[str, Any]) -> Chosen:
     """Load the data, and complete what the command line leaves open by what they are.
 
     Args:
         name: of the recipe.
+        recipe: the recipe itself.
         plain: all options of the command line, as JSON.
 
     Raises:
         DataError: if the recipe cannot take the data; it names one that can.
     """
-    recipe = getattr(recipes, name)
     given = {n: plain[n] for n in parameters_of(load_data)}
     given |= absolute_paths(given["data"], given["data_root"])
     data = load_data(**given)
     arguments = {n: plain[n] for n in parameters_of(recipe, FROM_DATA)}
     values, chosen = values_of(data), {}
-    if values.missing and not recipe.missing:
+    if values.missing and not getattr(recipe, "missing", True):
         raise DataError(
             f"{data.name} has missing values (NaN), which recipe {name!r} does not take: clean the data, or use the "
             "recipe 'incomplete'"
         )
     if given["preprocessing"] is None:
-        given["preprocessing"] = chosen["preprocessing"] = _preprocessing(name, data, values, arguments)
+        given["preprocessing"] = chosen["preprocessing"] = _preprocessing(name, recipe, data, values, arguments)
         data = getattr(preprocessings, given["preprocessing"])(data)
     made = values_of(data)
     if "likelihood" in arguments:
@@ -70,16 +70,17 @@ def chosen_by_data(name: str, plain: Mapping[str, Any]) -> Chosen:
     return Chosen(data, given, arguments, _note(values, chosen))
 
 
-def _preprocessing(name: str, data: DataSplits, values: Values, arguments: Mapping[str, Any]) -> str:
+def _preprocessing(
+    name: str, recipe: Callable[..., object], data: DataSplits, values: Values, arguments: Mapping[str, Any]
+) -> str:
     """The preprocessing that suits the data, the recipe and the likelihood if one is asked for."""
-    recipe, likelihood = getattr(recipes, name), arguments.get("likelihood")
-    asked = _kind_of(likelihood)
+    asked = _kind_of(arguments.get("likelihood"))
     if asked is Kind.COUNTS and Kind.COUNTS not in takes_of(recipe):
         raise DataError(
             f"recipe {name!r} gives its encoder counts as they are, which may be thousands: use 'counts' or "
             "'gaussian'; if they are small, --preprocessing no_preprocessing says that you mean it"
         )
-    by_likelihood = asked and not recipe.takes
+    by_likelihood = asked and not getattr(recipe, "takes", ())
     chosen = preprocessing_for(values, {asked} if by_likelihood else takes_of(recipe))
     if chosen is None and by_likelihood:
         raise DataError(

@@ -41,7 +41,7 @@ def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any]) -> 
         plain: all options of the command line, as JSON.
         made: the same, with the objects that they describe.
     """
-    chosen = chosen_by_data(name, plain)
+    chosen = chosen_by_data(name, getattr(recipes, name), plain)
     options = RunOptions(**{n: plain[n] for n in parameters_of(RunOptions)})
     training = parameters_of(fit, FROM_RUN)
     if options.resume and not options.run_dir:

@@ -24,8 +24,8 @@ def takes_of(recipe: Callable[..., object]) -> frozenset[Kind]:
 
     A mixture for each element is much work for a network, and so is chosen for no one who does not ask for it.
     """
-    if recipe.takes:
-        return frozenset(recipe.takes)
+    if said := getattr(recipe, "takes", ()):
+        return frozenset(said)
     counts = {Kind.COUNTS} if "log_input" in inspect.signature(recipe).parameters else set()
     return frozenset({Kind.BINARY, Kind.REALS} | counts)
 

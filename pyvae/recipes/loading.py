@@ -11,7 +11,7 @@ from torch import nn
 
 from pyvae import guides, likelihoods, networks, priors, quantizers, recipes
 from pyvae.checkpoint import read_tensors, restore
-from pyvae.errors import CheckpointError
+from pyvae.errors import CheckpointError, PyvaeError
 from pyvae.recipes.recipe import recorded
 
 __all__ = ["build", "load", "with_paths_of_today"]
@@ -40,6 +40,8 @@ def build(name: str, arguments: dict[str, Any]) -> nn.Module:
     parser.add_function_arguments(make)
     try:
         pair = make(**parser.instantiate(parser.parse_object(arguments)).as_dict())
+    except PyvaeError as error:  # which says what is wrong with which argument
+        raise CheckpointError(f"recipe {name!r}: {error}") from error
     except (ParsingError, TypeError, ValueError) as error:
         raise CheckpointError(f"the recipe {name!r} cannot be built from {arguments}: {error}") from error
     pair.recipe = recorded(make, inspect.signature(make).bind(**arguments))

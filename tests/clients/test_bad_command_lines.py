@@ -306,6 +306,12 @@ FILES = {
         [],
         r"\(6,\).*expected a shape \(channels, height, width\)",
     ),
+    "images without a channel": (
+        "convolutional",
+        npy(np.zeros((40, 28, 20))),
+        [],
+        r"^recipe 'convolutional': got image shape \(28, 20\).*x\[:, None\]",
+    ),
     "dynamic binarization": (
         "gaussian",
         npy(X * 255),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pyvae import recipes
 from pyvae.cli.choices import chosen_by_data
 from pyvae.cli.main import _parsers, main
 from pyvae.cli.parser import underscored
@@ -27,7 +28,7 @@ def chosen(path, recipe, *options):
     words = [f"--data={path}", *underscored(list(options))]
     parser = _parsers(["fit", recipe])[1][recipe]
     plain = json.loads(parser.dump(parser.parse_args(words), format="json", skip_unset=False))
-    return chosen_by_data(recipe, plain)
+    return chosen_by_data(recipe, getattr(recipes, recipe), plain)
 
 
 @pytest.fixture
