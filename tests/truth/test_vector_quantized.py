@@ -22,7 +22,7 @@ def make(quantizer=None, prior=None, context=0):
     decoder = networks.MLP((DIM, GRID), WIDTH, [8], context_dim=context)
     return VQVAE(
         prior=prior or priors.FactorizedCodes((GRID,), CODES, uniform=True),
-        likelihood=likelihoods.Normal(decoder, WIDTH, scale=SCALE),
+        likelihood=likelihoods.Normal(decoder, WIDTH, scale=SCALE, learn_scale=False),
         encoder=networks.MLP(WIDTH, (DIM, GRID), [8], context_dim=context),
         quantizer=quantizer or quantizers.VectorQuantizer(CODES, DIM, commitment=BETA),
         context=networks.OneHot(context) if context else None,
