@@ -62,9 +62,18 @@ def reconstruct(pair: nn.Module, args: Sequence[Tensor], labels: Tensor | None =
         labels: what to decode with instead of y.
     """
     inspection = inspect_pair(pair, args)
-    labels = labels if labels is not None else (args[1] if len(args) > 1 else None)
-    trace = decode(pair, determining_means(inspection), labels, len(args[0]), inspection.stray)
+    latents, own = determining_means(inspection), args[1] if len(args) > 1 else None
+    if labels is not None and own is not None:
+        latents = {name: mean for name, mean in latents.items() if not _is_label(mean, own)}
+    trace = decode(pair, latents, own if labels is None else labels, len(args[0]), inspection.stray)
     return shown(trace, data_site(inspection), mean=True)
+
+
+def _is_label(latent: Tensor, labels: Tensor) -> bool:
+    """Whether a latent is the label itself, as where labels may be missing: −1 is one that is not known."""
+    if latent.shape != labels.shape or latent.is_floating_point():
+        return False
+    return bool(((latent == labels) | (labels < 0)).all())
 
 
 def determining_means(inspection: Inspection) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 import pyvae
 from pyvae import likelihoods, priors, recipes
 from pyvae.inspection.inspection import inspect_pair
+from pyvae.latent_space.decoding import reconstruct
 from pyvae.objectives import default_objective
 
 PIXELS, CLASSES, LATENTS, ROWS = 6, 3, 2, 12
@@ -168,3 +169,19 @@ def test_components_that_do_not_fit(pair):
         build(num_classes=1)
     with pytest.raises(pyvae.ArgumentError, match="classification_weight is -1"):
         build(classification_weight=-1)
+
+
+def test_decoded_with_another_label_the_class_changes_and_the_style_stays(x):
+    torch.manual_seed(0)
+    pair = recipes.semi_supervised((PIXELS,), CLASSES, latent_dim=LATENTS, hidden=[8])
+    known = LABELS.clamp(min=0)
+
+    def one_hot(labels):
+        return F.one_hot(labels, CLASSES).float()
+
+    with torch.no_grad():
+        z = pair.posterior(x, one_hot(known)).mean
+        for label in range(CLASSES):
+            labels = torch.full((ROWS,), label)
+            expected = pair.likelihood(z, one_hot(labels)).mean
+            torch.testing.assert_close(reconstruct(pair, (x, known), labels), expected)
