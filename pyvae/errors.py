@@ -77,5 +77,5 @@ def errors_as(kind: type[PyvaeError], what: str, advice: str = "") -> Iterator[N
 
 
 def first_lines(error: Exception) -> str:
-    """An error's message without the table of shapes that Pyro appends."""
-    return str(error).split("Trace Shapes:")[0].strip()
+    """An error's message without the tensor that torch, and the table of shapes that Pyro appends."""
+    return str(error).split("Trace Shapes:")[0].partition(":\ntensor(")[0].strip()

@@ -27,7 +27,7 @@ def load_data(
     data: str = "digits",
     data_root: str = "data",
     download: bool = False,
-    preprocessing: Preprocessing = "dynamic_binarization",
+    preprocessing: Preprocessing | None = None,
     image_size: int = 32,
     audio_length: int = 6144,
     labelled: int | Literal["all"] = "all",
@@ -35,11 +35,12 @@ def load_data(
     """Data by name or by path, preprocessed.
 
     Args:
-        data: digits, sprites, mnist, fashion_mnist, kmnist, cifar10, spoken_digits; a .npy or .npz file; or a folder
-            of images or wav files, with one subfolder per class.
+        data: digits, digits_with_gaps, cells, sprites, mnist, fashion_mnist, kmnist, cifar10, spoken_digits; a .npy
+            or .npz file; or a folder of images or wav files, with one subfolder per class.
         data_root: where torchvision's datasets are.
         download: fetch torchvision's datasets if they are not there.
-        preprocessing: what is done to the data before the VAE sees them.
+        preprocessing: what is done to the data before the VAE sees them; by default what suits the data and the
+            likelihood.
         image_size: height and width of the images of a folder.
         audio_length: samples of the recordings of a folder; longer ones are cut, shorter ones filled up.
         labelled: how many of the training data keep their label, or all; data that miss labels already stay as they
@@ -48,7 +49,7 @@ def load_data(
     Raises:
         DataError: if the data are not there, or not as expected.
     """
-    if preprocessing not in preprocessings.__all__:
+    if preprocessing not in (None, *preprocessings.__all__):
         raise DataError(f"the preprocessing is {preprocessing!r}; expected one of {', '.join(preprocessings.__all__)}")
     if data in NAMED:
         loaded = getattr(datasets, data)(data_root, download)
@@ -65,7 +66,7 @@ def load_data(
         )
     if labelled != "all" and loaded.num_classes and bool((loaded.train.tensors[1] >= 0).all()):
         loaded = datasets.keep_labels(loaded, labelled)
-    return getattr(preprocessings, preprocessing)(loaded)
+    return getattr(preprocessings, preprocessing or "no_preprocessing")(loaded)
 
 
 def absolute_paths(data: str, data_root: str) -> dict[str, str]:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from pyvae.batching.batches import batches_for, inspect_data
 from pyvae.checkpoint import save
-from pyvae.cli.data import absolute_paths, load_data
+from pyvae.cli.choices import chosen_by_data
 from pyvae.cli.evaluate import evaluate_test_data, print_figures
 from pyvae.cli.key_figures import all_warnings
-from pyvae.cli.options import CLASSES, FROM_DATA, FROM_RUN, RunOptions
+from pyvae.cli.options import CLASSES, FROM_RUN, RunOptions
 from pyvae.cli.parser import parameters_of
 from pyvae.cli.report import write_report
 from pyvae.cli.runs import Run, free_path, versions
@@ -24,7 +24,7 @@ from pyvae.cli.starting import discard_start, start_run
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.random_streams import derive_seed, isolated_rng
 from pyvae.datasets import DataSplits, InMemory
-from pyvae.errors import ArgumentError, DataError
+from pyvae.errors import ArgumentError
 from pyvae.evaluation import Evaluation
 from pyvae.recipes.loading import build, find_recipe
 from pyvae.recipes.own_code import code_of, modules_of, named_code
@@ -46,15 +46,7 @@ def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any], cha
         made: the same, with the objects that they describe.
         changed: whether they are those of a run that goes on, but for what is to be changed.
     """
-    given = {n: plain[n] for n in parameters_of(load_data)}
-    given |= absolute_paths(given["data"], given["data_root"])
-    data = load_data(**given)
-    recipe = find_recipe(name)
-    arguments = {"shape": list(data.shape), **{n: plain[n] for n in parameters_of(recipe, FROM_DATA)}}
-    if "num_classes" in parameters_of(recipe):
-        if not data.num_classes:
-            raise DataError(f"recipe {name!r} is conditional, but {data.name} has no labels: add y, or use another one")
-        arguments["num_classes"] = data.num_classes
+    chosen = chosen_by_data(name, find_recipe(name), plain)
     options = RunOptions(**{n: plain[n] for n in parameters_of(RunOptions)})
     training = parameters_of(fit, FROM_RUN)
     if options.resume and not options.run_dir:
@@ -65,15 +57,17 @@ def fit_recipe(name: str, plain: Mapping[str, Any], made: Mapping[str, Any], cha
             options.run_dir or processes.by_first(lambda: free_path(Path("runs"), name.rpartition(":")[2], ""))
         ),
         recipe=name,
-        arguments=arguments,
-        data=given,
+        arguments=chosen.arguments,
+        data=chosen.given,
         training={n: plain[n] for n in [*training, "validation", "evaluation_particles", "device"]},
-        preprocessing=list(data.preprocessing),
+        preprocessing=list(chosen.data.preprocessing),
         versions=versions(),
-        code=code_of(name, {**arguments, **{n: plain[n] for n in CLASSES}}),
+        code=code_of(name, {**chosen.arguments, **{n: plain[n] for n in CLASSES}}),
     )
-    with named_code(modules_of(arguments)):  # which the user has named, or they would not have come so far
-        train(run, data, {n: made[n] for n in training}, options, processes, changed)
+    if chosen.note and not processes.rank:
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(chosen.note)
+    with named_code(modules_of(chosen.arguments)):  # which the user has named, or they would not have come so far
+        train(run, chosen.data, {n: made[n] for n in training}, options, processes, changed)
 
 
 def train(

@@ -12,11 +12,11 @@ from importlib.metadata import version
 from typing import Any
 
 from pyvae.cli.allocator import keep_memory
-from pyvae.cli.options import FROM_DATA, FROM_RUN, RunOptions
+from pyvae.cli.options import FROM_DATA, FROM_RUN, RunOptions, in_options
 from pyvae.cli.outline import listed
 from pyvae.cli.parser import Parser, add_signature, given_options, parameters_of
 from pyvae.cli.words import named_modules, run_to_resume, underscored
-from pyvae.errors import PyvaeError
+from pyvae.errors import NonFiniteError, PyvaeError
 
 __all__ = ["main"]
 
@@ -148,7 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show
             _run(words)
     except PyvaeError as error:
-        print(f"pyvae: error: {error}", file=sys.stderr)
+        message = in_options(str(error)) if isinstance(error, NonFiniteError) else error
+        print(f"pyvae: error: {message}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever reads the output, such as head, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

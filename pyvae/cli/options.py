@@ -1,8 +1,9 @@
 """The options of ``fit`` that concern the run."""
 
+import re
 from dataclasses import dataclass
 
-__all__ = ["CLASSES", "FROM_DATA", "FROM_RUN", "RunOptions"]
+__all__ = ["CLASSES", "FROM_DATA", "FROM_RUN", "RunOptions", "in_options"]
 
 #: parameters of a recipe, and of :func:`pyvae.fit`, that are no options: the data and the run say them
 FROM_DATA = frozenset({"shape", "num_classes"})
@@ -28,3 +29,17 @@ class RunOptions:
     validation: float = 0.1
     evaluation_particles: int = 100
     device: str = "auto"
+
+
+def in_options(advice: str) -> str:
+    """Advice that names arguments, as options of the command line.
+
+    Example:
+        >>> in_options("Try clip_norm=0.5, or log_input=True")
+        'Try --clip-norm 0.5, or --log-input true'
+    """
+
+    def option(found: re.Match[str]) -> str:
+        return f"--{found[1].replace('_', '-')} {found[2].lower()}"
+
+    return re.sub(r"\b(clip_norm|log_input)=(\w+(?:\.\w+)?)", option, advice)

@@ -14,7 +14,7 @@ from pyvae.cli.data import load_data
 from pyvae.cli.options import CLASSES, FROM_DATA
 from pyvae.cli.runs import Run
 from pyvae.errors import ArgumentError, RunError
-from pyvae.recipes.loading import check_trusted, with_paths_of_today
+from pyvae.recipes.loading import arguments_of_today, check_trusted
 from pyvae.recipes.own_code import is_named
 
 __all__ = ["options_of_run", "resuming_words"]
@@ -44,10 +44,10 @@ def options_of_run(run: Run, words: Sequence[str]) -> dict[str, Any]:
     given = {word.partition("=")[0].removeprefix("--") for word in words}
     # an older record lacks the younger options of data, and a recipe's own default is not what the run was given
     of_data = {name: parameter.default for name, parameter in inspect.signature(load_data).parameters.items()}
-    recorded = {**of_data, **run.arguments, **run.data, **run.training}
+    arguments = arguments_of_today(run.recipe, run.arguments)
+    recorded = {**of_data, **arguments, **run.data, **run.training}
     options = {name: value for name, value in recorded.items() if name not in given | FROM_DATA}
-    for name in run.arguments.keys() & options.keys():
-        options[name] = with_paths_of_today(options[name])
+    for name in arguments.keys() & options.keys():
         check_trusted(options[name])
     for name in CLASSES & options.keys():
         check_trusted(options[name], lambda path: _is_of_training(path) or is_named(path))

@@ -58,7 +58,7 @@ class Run:
     @property
     def conditional(self) -> bool:
         """Whether the pair takes labels."""
-        return "num_classes" in self.arguments
+        return bool(self.arguments.get("num_classes"))
 
     def original_units(self, x: Tensor) -> Tensor:
         """The data in the units that they had before a standardization."""

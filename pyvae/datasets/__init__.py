@@ -2,9 +2,11 @@
 
 from pyvae.datasets.arrays import arrays
 from pyvae.datasets.audio import audio_folder, audio_rate, read_audio, spoken_digits
+from pyvae.datasets.cells import cells, expression_of_cells
 from pyvae.datasets.data import DataSplits, InMemory
-from pyvae.datasets.digits import digits
+from pyvae.datasets.digits import digits, digits_with_gaps
 from pyvae.datasets.factors import Factors
+from pyvae.datasets.kinds import Kind, Values, values_of
 from pyvae.datasets.labels import keep_labels
 from pyvae.datasets.memory_mapped import MemoryMapped, memory_mapped
 from pyvae.datasets.preprocessing import (
@@ -22,16 +24,21 @@ __all__ = [
     "DataSplits",
     "Factors",
     "InMemory",
+    "Kind",
     "MemoryMapped",
     "Sprites",
     "Units",
+    "Values",
     "arrays",
     "audio_folder",
     "audio_rate",
+    "cells",
     "cifar10",
     "dequantization",
     "digits",
+    "digits_with_gaps",
     "dynamic_binarization",
+    "expression_of_cells",
     "fashion_mnist",
     "image_folder",
     "keep_labels",
@@ -45,4 +52,5 @@ __all__ = [
     "sprites",
     "standardization",
     "static_binarization",
+    "values_of",
 ]

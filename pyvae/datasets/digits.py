@@ -1,11 +1,13 @@
-"""scikit-learn's handwritten digits, which come with the package."""
+"""scikit-learn's handwritten digits, which come with the package, whole and with gaps."""
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from pyvae.datasets.data import DataSplits, InMemory
 
-__all__ = ["digits"]
+__all__ = ["digits", "digits_with_gaps"]
 
 
 def digits(root: str = "data", download: bool = False) -> DataSplits:
@@ -33,3 +35,26 @@ def digits(root: str = "data", download: bool = False) -> DataSplits:
     x = torch.as_tensor(images / 16, dtype=torch.float32).unflatten(1, (1, 8, 8))
     y = torch.as_tensor(labels, dtype=torch.long)
     return DataSplits("digits", InMemory(x[train], y[train]), InMemory(x[test], y[test]), num_classes=10, levels=17)
+
+
+def digits_with_gaps(root: str = "data", download: bool = False) -> DataSplits:
+    """The digits of :func:`digits` of which half of the pixels are missing, at random: they are NaN.
+
+    The same pixels each time. Row for row, :func:`digits` has what is missing.
+
+    Args:
+        root: unused: the data come with scikit-learn.
+        download: unused.
+
+    Example:
+        >>> gaps = digits_with_gaps().test.tensors[0].isnan()
+        >>> round(gaps.float().mean().item(), 1)
+        0.5
+    """
+    whole, generator = digits(root, download), torch.Generator().manual_seed(0)
+
+    def gappy(split: InMemory) -> InMemory:
+        x, *labels = split.tensors
+        return InMemory(x.masked_fill(torch.rand(x.shape, generator=generator) < 0.5, torch.nan), *labels)
+
+    return replace(whole, name="digits with gaps", train=gappy(whole.train), test=gappy(whole.test))

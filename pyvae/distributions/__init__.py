@@ -13,6 +13,7 @@ from pyvae.distributions.partially_observed import PartiallyObserved
 from pyvae.distributions.power_spherical import PowerSpherical
 from pyvae.distributions.stratified_steps import StratifiedSteps
 from pyvae.distributions.weighted import Weighted
+from pyvae.distributions.zero_inflated import ZeroInflated
 
 __all__ = [
     "Autoregressive",
@@ -29,4 +30,5 @@ __all__ = [
     "PowerSpherical",
     "StratifiedSteps",
     "Weighted",
+    "ZeroInflated",
 ]

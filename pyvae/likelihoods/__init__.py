@@ -12,6 +12,7 @@ from pyvae.likelihoods.negative_binomial import NegativeBinomial
 from pyvae.likelihoods.normal import Normal
 from pyvae.likelihoods.poisson import Poisson
 from pyvae.likelihoods.student_t import StudentT
+from pyvae.likelihoods.zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial
 
 __all__ = [
     "Bernoulli",
@@ -26,4 +27,5 @@ __all__ = [
     "Normal",
     "Poisson",
     "StudentT",
+    "ZeroInflatedNegativeBinomial",
 ]

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from pyvae import distributions
+from pyvae.datasets import Kind
 from pyvae.likelihoods.likelihood import Likelihood
 
 __all__ = ["Bernoulli"]
@@ -29,6 +30,8 @@ class Bernoulli(Likelihood):
         >>> likelihood(torch.zeros(4, 2)).log_prob(torch.ones(4, 5)).shape
         torch.Size([4])
     """
+
+    values = Kind.BINARY
 
     def forward(self, z: Tensor, *context: Tensor) -> distributions.Bernoulli:
         """The distribution Bernoulli(f(z, c)), with z's batch shape."""

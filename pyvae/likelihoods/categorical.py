@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pyvae.core.arguments import check_int
+from pyvae.datasets import Kind
 from pyvae.distributions import CategoricalLevels
 from pyvae.likelihoods.likelihood import Likelihood
 
@@ -38,6 +39,8 @@ class Categorical(Likelihood):
         >>> likelihood(torch.zeros(4, 2)).log_prob(torch.ones(4, 5)).shape
         torch.Size([4])
     """
+
+    values = Kind.LEVELS
 
     def __init__(self, network: nn.Module, event_shape: int | Sequence[int], levels: int = 256) -> None:
         super().__init__(network, event_shape)

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from pyvae import distributions
+from pyvae.datasets import Kind
 from pyvae.likelihoods.likelihood import Likelihood
 
 __all__ = ["ContinuousBernoulli"]
@@ -36,6 +37,8 @@ class ContinuousBernoulli(Likelihood):
         >>> likelihood(torch.zeros(4, 2)).log_prob(torch.rand(4, 5)).shape
         torch.Size([4])
     """
+
+    values = Kind.INTENSITIES
 
     def forward(self, z: Tensor, *context: Tensor) -> distributions.ContinuousBernoulli:
         """The distribution ContinuousBernoulli(f(z, c)), with z's batch shape."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pyro.distributions import Distribution
 from torch import Tensor, nn
 
+from pyvae.datasets import Kind
 from pyvae.errors import ArgumentError
 from pyvae.likelihoods.likelihood import Likelihood
 
@@ -29,6 +30,8 @@ class Counts(Likelihood, ABC):
         PairError: when called, if the network's output has another shape.
     """
 
+    values = Kind.COUNTS
+
     def __init__(self, network: nn.Module, event_shape: int | Sequence[int], library: bool = False) -> None:
         super().__init__(network, event_shape)
         self.library = library
@@ -39,13 +42,20 @@ class Counts(Likelihood, ABC):
 
     def log_mean(self, z: Tensor, *context: Tensor) -> Tensor:
         """The log mean, of the shape of x."""
+        return self.scaled(self.checked_output(z, *context), *context)
+
+    def checked_output(self, z: Tensor, *context: Tensor) -> Tensor:
+        """The network's output, if there is a context where one is needed."""
         if self.library and not context:
             raise ArgumentError(
                 f"{type(self).__name__} got no context; with library=True it expected one whose last entry is the "
                 "logarithm of the library size: give the pair context=nn.Identity() and, as labels, "
                 "x.sum(-1, keepdim=True).log()"
             )
-        output = self.output(z, *context)
+        return self.output(z, *context)
+
+    def scaled(self, output: Tensor, *context: Tensor) -> Tensor:
+        """The log mean from what the network says of it."""
         if not self.library:
             return output
         dims = len(self.event_shape)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pyvae import distributions
 from pyvae.core.arguments import check_int
+from pyvae.datasets import Kind
 from pyvae.likelihoods.likelihood import Likelihood
 
 __all__ = ["DiscretizedLogisticMixture"]
@@ -50,6 +51,8 @@ class DiscretizedLogisticMixture(Likelihood):
         >>> likelihood(torch.zeros(4, 50, 8, 8)).event_shape
         torch.Size([3, 8, 8])
     """
+
+    values = Kind.LEVELS
 
     def __init__(
         self, network: nn.Module, event_shape: int | Sequence[int], num_components: int = 10, levels: int = 256

@@ -4,6 +4,7 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from pyvae.components import NormalParametrizedByNetwork
+from pyvae.datasets import Kind
 from pyvae.likelihoods.likelihood import Likelihood
 
 __all__ = ["HeteroscedasticNormal"]
@@ -36,6 +37,8 @@ class HeteroscedasticNormal(NormalParametrizedByNetwork, Likelihood):
         >>> likelihood(torch.zeros(4, 2)).event_shape
         torch.Size([5])
     """
+
+    values = Kind.REALS
 
     def forward(self, z: Tensor, *context: Tensor) -> dist.Distribution:
         """The distribution N(μ, diag σ²), with z's batch shape."""

@@ -9,7 +9,7 @@ __all__ = ["Laplace"]
 
 
 class Laplace(LocationScale):
-    r"""The Laplace likelihood, with one scale b, fixed or learned, or one for each element of x.
+    r"""The Laplace likelihood, with one scale b, learned or fixed, or one for each element of x.
 
     .. math:: p(x \mid z) = \prod_i \frac{1}{2b} \exp\Bigl(-\frac{|x_i - f_i(z, c)|}{b}\Bigr)
 
@@ -19,8 +19,8 @@ class Laplace(LocationScale):
     Args:
         network: f, called as ``network(z, *context)``; its output has the shape of x.
         event_shape: shape of x.
-        scale: b, or where it starts, in the units of x.
-        learn_scale: whether b is a parameter (its logarithm is).
+        scale: where b starts, or b itself if it is not learned, in the units of x.
+        learn_scale: whether b is learned (its logarithm is a parameter).
         per_element: whether each element of x has its own b.
 
     Raises:

@@ -1,9 +1,12 @@
 """The base class of likelihoods."""
 
+from typing import ClassVar
+
 from pyro.distributions import Distribution
 from torch import Tensor
 
 from pyvae.components import ParametrizedByNetwork
+from pyvae.datasets import Kind
 
 __all__ = ["Likelihood"]
 
@@ -21,6 +24,9 @@ class Likelihood(ParametrizedByNetwork):
     Raises:
         ArgumentError: if ``event_shape`` is not made of positive ints.
     """
+
+    #: of what it is a distribution, by which the command line chooses a preprocessing; None does not say
+    values: ClassVar[Kind | None] = None
 
     def forward(self, z: Tensor, *context: Tensor) -> Distribution:
         """The distribution of x given z of shape (…, event of z) and context vectors (…, context_dim)."""

@@ -8,21 +8,22 @@ from pyro.distributions import Distribution
 from torch import Tensor, nn
 
 from pyvae.core.arguments import check_positive
+from pyvae.datasets import Kind
 from pyvae.likelihoods.likelihood import Likelihood
 
 __all__ = ["LocationScale"]
 
 
 class LocationScale(Likelihood, ABC):
-    r"""The base of location-scale likelihoods whose scale, fixed or learned, does not depend on z.
+    r"""The base of location-scale likelihoods whose scale, learned or fixed, does not depend on z.
 
     .. math:: p(x \mid z) = \prod_i \frac{1}{\sigma_i} h\Bigl(\frac{x_i - f_i(z, c)}{\sigma_i}\Bigr)
 
     Args:
         network: f, called as ``network(z, *context)``; its output has the shape of x.
         event_shape: shape of x.
-        scale: σ, or where it starts.
-        learn_scale: whether σ is a parameter (its logarithm is).
+        scale: where σ starts, or σ itself if it is not learned.
+        learn_scale: whether σ is learned (its logarithm is a parameter).
         per_element: whether each element of x has its own σ, in place of one for all of x.
 
     Raises:
@@ -30,12 +31,14 @@ class LocationScale(Likelihood, ABC):
         PairError: when called, if the network's output has another shape.
     """
 
+    values = Kind.REALS
+
     def __init__(
         self,
         network: nn.Module,
         event_shape: int | Sequence[int],
         scale: float = 1.0,
-        learn_scale: bool = False,
+        learn_scale: bool = True,
         per_element: bool = False,
     ) -> None:
         super().__init__(network, event_shape)

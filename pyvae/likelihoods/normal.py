@@ -1,4 +1,4 @@
-"""Normal likelihoods whose scale does not depend on z: fixed, or learned."""
+"""Normal likelihoods whose scale does not depend on z: learned, or fixed."""
 
 import pyro.distributions as dist
 from torch import Tensor
@@ -9,18 +9,18 @@ __all__ = ["Normal"]
 
 
 class Normal(LocationScale):
-    r"""The normal likelihood, with one scale σ, fixed or learned, or one for each element of x.
+    r"""The normal likelihood, with one scale σ, learned or fixed, or one for each element of x.
 
     .. math:: p(x \mid z) = \mathcal N(x; f(z, c), \sigma^2 I)
 
-    With σ = 1, −log p is half the squared error plus (d/2) log 2π. A learned σ weighs reconstruction against the KL
-    by maximum likelihood.
+    A learned σ weighs reconstruction against the KL by maximum likelihood. A fixed one must be near the error that is
+    left: with σ = 1, where −log p is half the squared error plus (d/2) log 2π, a VAE of data in [0, 1] ignores z.
 
     Args:
         network: f, called as ``network(z, *context)``; its output has the shape of x.
         event_shape: shape of x.
-        scale: σ, or where it starts.
-        learn_scale: whether σ is a parameter (its logarithm is).
+        scale: where σ starts, or σ itself if it is not learned.
+        learn_scale: whether σ is learned (its logarithm is a parameter).
         per_element: whether each element of x has its own σ. A learned one can shrink without bound where f fits an
             element exactly, such as a border that is black in all images.
 

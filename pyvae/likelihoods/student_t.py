@@ -27,8 +27,8 @@ class StudentT(LocationScale):
     Args:
         network: f, called as ``network(z, *context)``; its output has the shape of x.
         event_shape: shape of x.
-        scale: σ, or where it starts, in the units of x.
-        learn_scale: whether σ is a parameter (its logarithm is).
+        scale: where σ starts, or σ itself if it is not learned, in the units of x.
+        learn_scale: whether σ is learned (its logarithm is a parameter).
         per_element: whether each element of x has its own σ.
         df: the degrees of freedom ν, or where they start.
         learn_df: whether ν is a parameter (its logarithm is).
@@ -52,7 +52,7 @@ class StudentT(LocationScale):
         network: nn.Module,
         event_shape: int | Sequence[int],
         scale: float = 1.0,
-        learn_scale: bool = False,
+        learn_scale: bool = True,
         per_element: bool = False,
         df: float = 3.0,
         learn_df: bool = False,

@@ -1,5 +1,6 @@
 """The pairs: families of variational auto-encoders, each a model and a guide that plug components together."""
 
+from pyvae.models.counts import CountVAE
 from pyvae.models.denoising import denoise
 from pyvae.models.diffusion import DiffusionVAE
 from pyvae.models.markov import LadderVAE, MarkovVAE
@@ -14,6 +15,7 @@ __all__ = [
     "VQVAE",
     "VQVAE2",
     "CodePrior",
+    "CountVAE",
     "DiffusionVAE",
     "LadderVAE",
     "MarkovVAE",

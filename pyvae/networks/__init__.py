@@ -5,6 +5,7 @@ from pyvae.networks.convolutional import ConvDecoder, ConvEncoder
 from pyvae.networks.features import Features
 from pyvae.networks.joined_maps import JoinedMaps
 from pyvae.networks.leading_dims import AnyLeadingDims
+from pyvae.networks.log_counts import LogCounts, LogTotal, WithoutTotal
 from pyvae.networks.mlp import MLP
 from pyvae.networks.noise_schedules import CosineNoise, LearnedNoise, LinearNoise
 from pyvae.networks.observed_only import ObservedOnly
@@ -27,6 +28,8 @@ __all__ = [
     "JoinedMaps",
     "LearnedNoise",
     "LinearNoise",
+    "LogCounts",
+    "LogTotal",
     "ObservedOnly",
     "OneHot",
     "PixelCNN",
@@ -36,4 +39,5 @@ __all__ = [
     "TimeEmbedding",
     "TimeMLP",
     "UNet",
+    "WithoutTotal",
 ]

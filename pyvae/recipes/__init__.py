@@ -1,6 +1,7 @@
 """Recipes: typed functions that return complete pairs. The command line is made from their signatures."""
 
 from pyvae.recipes.codes import conditional_vqvae, speech, vqvae, vqvae2
+from pyvae.recipes.counts import counts
 from pyvae.recipes.diffusions import diffusion
 from pyvae.recipes.hierarchies import hierarchical, ladder
 from pyvae.recipes.incomplete import incomplete
@@ -12,6 +13,7 @@ __all__ = [
     "conditional",
     "conditional_vqvae",
     "convolutional",
+    "counts",
     "diffusion",
     "gaussian",
     "hierarchical",

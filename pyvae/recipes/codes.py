@@ -237,7 +237,7 @@ def speech(
         channels: channels of the encoder's convolutions; the decoder has them in reverse.
         strides: by which each convolution makes the grid coarser.
         dilations: of the residual blocks.
-        scale: σ of p(x | z, y) = N(x; f(z, y), σ² I).
+        scale: σ of p(x | z, y) = N(x; f(z, y), σ² I), which is not learned: ``spectral_weight`` goes with it.
         spectral_weight: weight of a distance between spectrograms that joins the likelihood in training; 0 for none.
         quantizer: as for ``vqvae``; in place of ``levels``, too.
         prior_network: makes the network of p(k | y); called with ``context_dim`` too.
@@ -250,5 +250,6 @@ def speech(
     quantizer = quantizer or _quantizer(num_codes, dim, levels)
     networks = _convolutions(shape, quantizer.dim, channels, strides, dilations, num_classes)
     distance = SpectralDistance(spectral_weight) if spectral_weight else None
-    likelihood = partial(Normal, scale=scale)
+    # fixed, as the spectral distance is weighed against it
+    likelihood = partial(Normal, scale=scale, learn_scale=False)
     return _assembled(shape, quantizer, networks, likelihood, prior_network, num_classes, distance)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from torch import nn
 
+from pyvae.datasets import Kind
 from pyvae.models import DiffusionVAE, SingleStep
 from pyvae.networks import LearnedNoise, TimeMLP, UNet
 from pyvae.networks.shapes import as_shape
@@ -17,7 +18,13 @@ def _single_step(pair: DiffusionVAE) -> SingleStep:
     return SingleStep(pair, pair.weighting)
 
 
-@recipe(trains=_single_step, epochs=50, evaluation_particles=2)
+@recipe(
+    trains=_single_step,
+    takes=[Kind.BINARY, Kind.LEVELS, Kind.REALS],
+    epochs=50,
+    evaluation_particles=2,
+    levels=None,  # which are those of the data
+)
 def diffusion(
     shape: Sequence[int],
     steps: int = 50,

@@ -27,7 +27,9 @@ __all__ = ["incomplete"]
 
 
 @recipe(
-    epochs=500,
+    missing=True,
+    data="digits_with_gaps",
+    epochs=100,
     batch_size=64,
     objective={"class_path": "pyvae.objectives.ImportanceWeightedELBO", "init_args": {"num_particles": 20}},
 )

@@ -1,5 +1,6 @@
 """Pairs from files: a recipe by name and arguments, and weights."""
 
+import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import nn
 
 from pyvae import guides, likelihoods, networks, priors, quantizers, recipes
 from pyvae.checkpoint import read_tensors, restore
-from pyvae.errors import CheckpointError
+from pyvae.errors import CheckpointError, PyvaeError
 from pyvae.recipes.own_code import code_of, is_named, named_code, own_recipe, warn_of_other_code
 from pyvae.recipes.recipe import recorded
 
@@ -39,12 +40,14 @@ def build(name: str, arguments: dict[str, Any], code: Mapping[str, str] | None =
     if not isinstance(arguments, dict):
         raise CheckpointError(f"the arguments of the recipe {name!r} are {arguments!r}; expected them by name")
     make = find_recipe(name)
-    arguments = with_paths_of_today(arguments)
+    arguments = arguments_of_today(name, arguments)
     check_trusted(arguments)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_function_arguments(make)
     try:
         pair = make(**parser.instantiate(parser.parse_object(arguments)).as_dict())
+    except PyvaeError as error:  # which says what is wrong with which argument
+        raise CheckpointError(f"recipe {name!r}: {error}") from error
     except (ParsingError, TypeError, ValueError) as error:
         raise CheckpointError(f"the recipe {name!r} cannot be built from {arguments}: {error}") from error
     warn_of_other_code(code or {})
@@ -75,16 +78,41 @@ def _name_it(path: str) -> str:
     return f"if you trust it, name its module, by --trust {module} or in Python by load(…, trust=[{module!r}])"
 
 
-def with_paths_of_today(value: Any) -> Any:
-    """A recipe's arguments as JSON, in which our classes go by folder and name, wherever their files were once.
+def arguments_of_today(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's arguments as JSON, as today's version writes what is meant by them.
 
-    Older files say, for instance, pyvae.guides.vector_quantizer.VectorQuantizer for pyvae.quantizers.VectorQuantizer.
+    Of which older files say nothing: their encoders saw counts as they are.
+    """
+    once = {"log_input": False} if "log_input" in inspect.signature(find_recipe(name)).parameters else {}
+    return {**once, **with_paths_of_today(arguments)}
+
+
+def with_paths_of_today(value: Any) -> Any:
+    """A recipe's arguments as JSON, as today's version writes what is meant by them.
+
+    Our classes go by folder and name, wherever their files were once: older files say, for instance,
+    pyvae.guides.vector_quantizer.VectorQuantizer for pyvae.quantizers.VectorQuantizer. A scale of which they say
+    nothing was fixed.
     """
     if isinstance(value, list | tuple):
         return [with_paths_of_today(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {k: _path_of_today(v) if k == "class_path" else with_paths_of_today(v) for k, v in value.items()}
+    if isinstance(value.get("arguments"), dict) and value.get("recipe") in recipes.__all__:  # the record of a run
+        return {**value, "arguments": arguments_of_today(value["recipe"], value["arguments"])}
+    today = {k: _path_of_today(v) if k == "class_path" else with_paths_of_today(v) for k, v in value.items()}
+    if today.get("class_path") in _scaled() and isinstance(given := today.get("init_args", {}), dict):
+        today["init_args"] = {"learn_scale": False, **given}
+    return today
+
+
+@functools.cache
+def _scaled() -> frozenset[str]:
+    """The paths of the likelihoods that may learn their scale."""
+    classes = {name: getattr(likelihoods, name) for name in likelihoods.__all__}
+    return frozenset(
+        f"{likelihoods.__name__}.{n}" for n, c in classes.items() if "learn_scale" in inspect.signature(c).parameters
+    )
 
 
 def _path_of_today(path: object) -> object:

@@ -4,17 +4,20 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from pyvae.core.arguments import check_int, check_maker
+from pyvae.datasets import Kind
 from pyvae.errors import ArgumentError
 from pyvae.guides import Guide
 from pyvae.likelihoods import Likelihood
+from pyvae.likelihoods.counts import Counts
 from pyvae.models import VAE
+from pyvae.networks import LogCounts
 from pyvae.networks.shapes import as_shape, as_widths
 from pyvae.priors import Prior, VampPrior
 
@@ -24,8 +27,10 @@ __all__ = [
     "MakePrior",
     "autoencoder",
     "decoded",
+    "encoder_of",
     "made_prior",
     "make_posterior",
+    "plain_component",
     "recipe",
     "recorded",
     "told_of",
@@ -44,16 +49,23 @@ _EXAMPLES = {
 
 
 def recipe(
-    trains: Callable[[nn.Module], nn.Module] = lambda pair: pair, **training: object
+    trains: Callable[[nn.Module], nn.Module] = lambda pair: pair,
+    takes: Collection[Kind] = (),
+    missing: bool = False,
+    **training: object,
 ) -> Callable[[Recipe], Recipe]:
     """Make a function a recipe: its pairs remember how they were made, and it knows how to train them.
 
     Args:
         trains: what the command line trains in place of the pair, over the same parameters.
-        training: defaults of the command line's arguments, for this recipe.
+        takes: the kinds of values that it is made for; by default those of the likelihoods that are chosen for it.
+        missing: whether values may be missing.
+        training: defaults of the command line's arguments, for this recipe. A likelihood follows from the data there.
     """
 
     def decorate(function: Recipe) -> Recipe:
+        from_data = {"likelihood": None} if "likelihood" in inspect.signature(function).parameters else {}
+
         @functools.wraps(function)
         def make(*args: object, **kwargs: object) -> nn.Module:
             bound = inspect.signature(function).bind(*args, **kwargs)
@@ -62,7 +74,7 @@ def recipe(
             pair.recipe = recorded(function, bound)
             return pair
 
-        make.trains, make.training = trains, training
+        make.trains, make.takes, make.missing, make.training = trains, takes, missing, {**from_data, **training}
         return make
 
     return decorate
@@ -81,22 +93,33 @@ def _check_numbers(function: Callable[..., nn.Module], arguments: dict[str, obje
 def recorded(function: Callable[..., nn.Module], bound: inspect.BoundArguments) -> dict[str, Any] | None:
     """The recipe with all its arguments as JSON, or None if one has no such form.
 
-    Those that were left out are recorded as well: another version's defaults may be others. A recipe that is not ours
-    goes by its module and name.
+    Those that were left out are recorded as well, of the recipe and of its components: another version's defaults may
+    be others. A recipe that is not ours goes by its module and name.
     """
     bound.apply_defaults()
-
-    def plain(value: object) -> object:
-        if inspect.isclass(value):
-            return {"class_path": _path(value)}
-        if isinstance(value, functools.partial) and inspect.isclass(value.func) and not value.args:
-            return {**plain(value.func), "init_args": dict(value.keywords)}
-        raise TypeError
-
     try:
-        return json.loads(json.dumps({"name": _name(function), "arguments": bound.arguments}, default=plain))
+        arguments = json.loads(json.dumps(bound.arguments, default=plain_component))
     except TypeError:
         return None
+    return {"name": _name(function), "arguments": arguments}
+
+
+def plain_component(make: object) -> dict[str, Any]:
+    """What makes a component, as JSON with all of its arguments, but for those that the recipe passes.
+
+    Raises:
+        TypeError: if it is no class of one, or no ``functools.partial`` with keywords.
+    """
+    made = functools.partial(make) if inspect.isclass(make) else make
+    if not (isinstance(made, functools.partial) and inspect.isclass(made.func)) or made.args:
+        raise TypeError(f"{make!r} has no form in JSON")
+    arguments = {**_defaults(made.func), **made.keywords}
+    return {"class_path": _path(made.func), **({"init_args": arguments} if arguments else {})}
+
+
+def _defaults(cls: type) -> dict[str, object]:
+    """The arguments of a class that may be left out, as they are then."""
+    return {n: p.default for n, p in inspect.signature(cls).parameters.items() if p.default is not p.empty}
 
 
 def _name(function: Callable[..., nn.Module]) -> str:
@@ -119,6 +142,11 @@ def decoded(make: MakeLikelihood, network: MakeNetwork, shape: Sequence[int]) ->
 def make_posterior(make: MakeGuide, network: MakeNetwork, latent_dim: int) -> Guide:
     """A guide over a network with as many outputs as it needs."""
     return _over("posterior", make, network, as_shape(latent_dim, "latent_dim"))
+
+
+def encoder_of(network: nn.Module, likelihood: Likelihood, log_input: bool | None) -> nn.Module:
+    """The network of a guide, which sees the logarithms of counts unless that is decided otherwise."""
+    return LogCounts(network) if log_input or (log_input is None and isinstance(likelihood, Counts)) else network
 
 
 def made_prior(make: MakePrior, latent_dim: int) -> Prior:

@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 from torch import nn
 
+from pyvae.datasets import Kind
 from pyvae.errors import ArgumentError
 from pyvae.guides import DiagonalNormal
 from pyvae.likelihoods import Bernoulli
@@ -18,6 +20,7 @@ from pyvae.recipes.recipe import (
     MakePrior,
     autoencoder,
     decoded,
+    encoder_of,
     made_prior,
     make_posterior,
     recipe,
@@ -35,6 +38,7 @@ def gaussian(
     prior: MakePrior = StandardNormal,
     posterior: MakeGuide = DiagonalNormal,
     activation: Callable[[], nn.Module] = nn.ReLU,
+    log_input: bool | None = None,
 ) -> VAE:
     r"""The Gaussian VAE with multilayer perceptrons.
 
@@ -48,17 +52,19 @@ def gaussian(
         prior: makes p(z) from the length of z.
         posterior: makes q(z | x) from the encoder.
         activation: makes the nonlinearity.
+        log_input: whether the encoder sees log(1 + x); by default if the likelihood is one of counts.
 
     Example:
         >>> gaussian(shape=(1, 8, 8), latent_dim=2).model(size=3).shape
         torch.Size([3, 1, 8, 8])
     """
-    return autoencoder(
-        shape,
-        prior=made_prior(prior, latent_dim),
-        likelihood=decoded(likelihood, lambda out: MLP(latent_dim, out, hidden[::-1], activation=activation), shape),
-        posterior=make_posterior(posterior, lambda out: MLP(shape, out, hidden, activation=activation), latent_dim),
-    )
+    start = made_prior(prior, latent_dim)
+    p = decoded(likelihood, lambda out: MLP(latent_dim, out, hidden[::-1], activation=activation), shape)
+
+    def encoder(out: torch.Size) -> nn.Module:
+        return encoder_of(MLP(shape, out, hidden, activation=activation), p, log_input)
+
+    return autoencoder(shape, start, p, make_posterior(posterior, encoder, latent_dim))
 
 
 @recipe(epochs=20)
@@ -109,6 +115,7 @@ def conditional(
     learn_prior: bool = False,
     posterior: MakeGuide = DiagonalNormal,
     activation: Callable[[], nn.Module] = nn.ReLU,
+    log_input: bool | None = None,
 ) -> VAE:
     r"""The class-conditional VAE with multilayer perceptrons.
 
@@ -124,29 +131,27 @@ def conditional(
         learn_prior: whether the prior is N(μ(y), diag σ(y)²) with learned μ and σ, in place of ``prior``.
         posterior: makes q(z | x, y) from the encoder.
         activation: makes the nonlinearity.
+        log_input: whether the encoder sees log(1 + x); by default if the likelihood is one of counts.
 
     Example:
         >>> import torch
         >>> conditional(shape=(1, 8, 8), num_classes=10, latent_dim=2).model(y=torch.tensor([3, 7])).shape
         torch.Size([2, 1, 8, 8])
     """
-    context = OneHot(num_classes)
 
     def network(start: Sequence[int] | int, end: Sequence[int] | int, widths: Sequence[int]) -> MLP:
         return MLP(start, end, widths, context_dim=num_classes, activation=activation)
 
     if learn_prior:
         prior = partial(ConditionalNormal, nn.Linear(num_classes, 2 * latent_dim))
-    return autoencoder(
-        shape,
-        prior=made_prior(prior, latent_dim),
-        likelihood=decoded(likelihood, lambda out: network(latent_dim, out, hidden[::-1]), shape),
-        posterior=make_posterior(posterior, lambda out: network(shape, out, hidden), latent_dim),
-        context=context,
-    )
+    start = made_prior(prior, latent_dim)
+    p = decoded(likelihood, lambda out: network(latent_dim, out, hidden[::-1]), shape)
+    q = make_posterior(posterior, lambda out: encoder_of(network(shape, out, hidden), p, log_input), latent_dim)
+    return autoencoder(shape, start, p, q, context=OneHot(num_classes))
 
 
 @recipe(
+    takes=[Kind.BINARY],
     data="mnist",
     batch_size=100,
     epochs=20,

@@ -144,7 +144,7 @@ def fit(
         resume: go on from the checkpoint in checkpoint_dir, if there is one; "changed" to do so with other settings of
             the optimizer, another schedule, objective, batch_size, clip_norm or precision from there on. What follows
             the whole run, a schedule by name or a warm-up over a part of the epochs, is that of the new ``epochs``.
-        progress: show progress in the terminal.
+        progress: show a bar in terminals and notebooks, and in logs a line at least every 30 seconds.
         tensorboard: log to checkpoint_dir/tensorboard too.
 
     Returns:

@@ -13,7 +13,7 @@ from pyvae.training.compiled_step import TracedStep
 from pyvae.training.cutting import BatchShapes
 from pyvae.training.eager_step import EagerStep
 from pyvae.training.interruption import Interruption
-from pyvae.training.nonfinite import first_nonfinite, first_nonfinite_buffer, first_nonfinite_parameter
+from pyvae.training.nonfinite import advice_on, first_nonfinite, first_nonfinite_buffer, first_nonfinite_parameter
 from pyvae.training.progress import TrainingProgress
 from pyvae.training.state import Row
 from pyvae.training.untrained import warn_of_untrained
@@ -41,6 +41,10 @@ class _Sums:
         self.loss += loss * rows
         self.norm += norm
         self.terms = [total + term * rows for total, term in zip(self.terms, terms, strict=True)]
+
+    def elbo(self) -> float | None:
+        """The mean ELBO per datapoint, if the loss has such terms and some were added."""
+        return (self.terms[0] - sum(self.terms[1:])) / self.rows if self.terms and self.rows else None
 
 
 @dataclass
@@ -94,7 +98,7 @@ class Trainer:
                 warn_of_untrained(self.shapes.inspection, batch)
             if batches.device.type == "cpu" or len(pending) == _LOOK_EVERY:
                 self._look(pending, number, sums)
-            progress.batch()
+            progress.batch(sums.elbo)
             self.interruption.check()
         self._look(pending, number, sums)
         self._step.flush()
@@ -182,6 +186,6 @@ class Trainer:
         if culprit is None and error is not None:
             return PairError(f"{type(self._pair).__name__} failed {where}: {first_lines(error)}")
         culprit = culprit or Culprit("the loss, or the norm of its gradient,")
-        advice = "Try a smaller learning rate, clip_norm=…, or a likelihood whose density is bounded"
+        advice = advice_on(batch, self.eager.update.clip_norm)
         met = f"{culprit.what} is not finite {where}{culprit.detail}"
         return NonFiniteError(f"{met}. {culprit.advice or advice}")

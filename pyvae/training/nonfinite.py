@@ -13,7 +13,9 @@ from pyvae.errors import RUN_ERRORS
 from pyvae.inspection.inspection import takes_missing, trace_programs
 from pyvae.inspection.nonfinite import Culprit, first_nonfinite_site
 
-__all__ = ["first_nonfinite", "first_nonfinite_buffer", "first_nonfinite_parameter"]
+__all__ = ["advice_on", "first_nonfinite", "first_nonfinite_buffer", "first_nonfinite_parameter"]
+
+_LARGE = 30.0  # from which on inputs make networks' outputs large; standardized data stay below
 
 
 def first_nonfinite(pair: nn.Module, batch: Batch, plate: str | None) -> Culprit | None:
@@ -40,6 +42,21 @@ def first_nonfinite(pair: nn.Module, batch: Batch, plate: str | None) -> Culprit
     return None
 
 
+def advice_on(batch: Batch, clip_norm: float | None) -> str:
+    """What may help, as a sentence without a full stop: the arguments of :func:`pyvae.fit` and of recipes by name.
+
+    Args:
+        batch: the one on which numbers were not finite.
+        clip_norm: that of the training.
+    """
+    clip = "clip_norm=10" if clip_norm is None else f"clip_norm={clip_norm / 10:g}"
+    advice = f"Try {clip}, a smaller learning rate, or a likelihood whose density is bounded"
+    largest = max((float(numbers_of(t).abs().nan_to_num().max()) for t in batch if _has_numbers(t)), default=0.0)
+    if largest < _LARGE:
+        return advice
+    return f"{advice}; or smaller inputs, which reach {largest:.0f}: standardize them or, of counts, log_input=True"
+
+
 def first_nonfinite_parameter(pair: nn.Module) -> str | None:
     """The first parameter that is not finite, or None."""
     return next((f"parameter {n!r}" for n, p in pair.named_parameters() if _bad(p)), None)
@@ -49,6 +66,10 @@ def first_nonfinite_buffer(pair: nn.Module) -> str | None:
     """The first buffer that is not finite, or None; −∞ is welcome, as in a mask of attention."""
     floats = ((n, numbers_of(b)) for n, b in pair.named_buffers() if b.is_floating_point())
     return next((f"buffer {n!r}" for n, b in floats if b.isnan().any() or b.isposinf().any()), None)
+
+
+def _has_numbers(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.numel() > 0
 
 
 def _bad(tensor: Tensor) -> bool:

@@ -304,7 +304,7 @@ FILES = {
     "no rows": ("gaussian", npy(X[:0]), [], "0 training and 0 test rows"),
     "no columns": ("gaussian", npy(X[:, :0]), [], r"\(40, 0\)|shape"),
     "one row": ("gaussian", npy(X[:1]), [], "1 training and 0 test rows.*some of both"),
-    "nan": ("gaussian", npy(np.where(X > 0, np.nan, X)), [], "NaN or infinity.*clean"),
+    "nan": ("gaussian", npy(np.where(X > 0, np.nan, X)), [], "missing values.*'gaussian'.*clean.*'incomplete'"),
     "inf in the test data": ("gaussian", npz(x=X, x_test=np.full_like(X, np.inf)), [], "infinity.*clean"),
     "beyond float32": ("gaussian", npy(X.astype(float) * 1e300), PLAIN, "NaN or infinity|float32"),
     "text": ("gaussian", raw(".npy", b"1,2,3\n4,5,6\n"), [], "cannot read.*numbers"),
@@ -328,12 +328,49 @@ FILES = {
         r"7.*(expected|classes)",
     ),
     "test rows of another shape": ("gaussian", npz(x=X, x_test=X[:, :5]), [], r"\(6,\).*\(5,\).*expected the same"),
-    "conditional without labels": ("conditional", npz(x=X), [], "'conditional' is conditional.*no labels.*add y"),
+    "conditional without labels": (
+        "conditional",
+        npz(x=X),
+        [],
+        "is conditional.*no labels.*add y.*'gaussian'",
+    ),
+    "real numbers under a Bernoulli": (
+        "gaussian",
+        npy(X - 0.5),
+        ["--likelihood", "Bernoulli"],
+        "are real numbers, but the likelihood is of binary values.*leave out --likelihood",
+    ),
+    "real numbers for counts": (
+        "counts",
+        npy(X - 0.5),
+        [],
+        "real numbers, .*'counts' takes counts: use 'gaussian'",
+    ),
+    "counts for encoders that see them": (
+        "vqvae",
+        npy(3 * X),
+        ["--likelihood", "Poisson"],
+        "'vqvae' gives its encoder counts as they are.*use 'counts' or 'gaussian'.*--preprocessing no_preprocessing",
+    ),
+    "counts for burda": ("burda", npy(3 * X), [], "are counts, but recipe 'burda' takes binary values: use 'counts'"),
+    "real numbers for burda": ("burda", npy(X - 0.5), [], "are real numbers.*'burda' takes binary values.*'gaussian'"),
+    "colours for burda": (
+        "burda",
+        npy(np.arange(40 * 3 * 16, dtype=np.uint8).reshape(40, 3, 4, 4)),
+        [],
+        "3 channels of 256 levels, but recipe 'burda' takes binary values",
+    ),
     "convolution of vectors": (
         "convolutional",
         npz(x=X),
         [],
         r"\(6,\).*expected a shape \(channels, height, width\)",
+    ),
+    "images without a channel": (
+        "convolutional",
+        npy(np.zeros((40, 28, 20))),
+        [],
+        r"^recipe 'convolutional': got image shape \(28, 20\).*x\[:, None\]",
     ),
     "dynamic binarization": (
         "gaussian",
@@ -359,7 +396,7 @@ FILES = {
     "binarization beyond the first rows": (
         "gaussian",
         npy(np.concatenate([np.zeros((6000, 2), np.float32), np.full((40, 2), 3, np.float32)])),
-        [],
+        ["--preprocessing", "dynamic_binarization"],
         r"3\].*binarization needs intensities",
     ),
     "dequantization": (
@@ -371,7 +408,7 @@ FILES = {
     "Bernoulli of standardized data": (
         "gaussian",
         npy(X),
-        ["--preprocessing", "standardization"],
+        ["--preprocessing", "standardization", "--likelihood", "Bernoulli"],
         "outside of the support of site 'x'.*another likelihood",
     ),
     "Bernoulli of test data beyond": (
@@ -388,7 +425,7 @@ FILES = {
 def test_data_files(recipe, write, options, match, refused, untrained, tmp_path):
     write(tmp_path / "data")
     path = next(p for p in tmp_path.iterdir() if p.stem == "data")
-    small = SMALL if recipe != "convolutional" else ["--epochs", "1", "--no_progress"]
+    small = SMALL if recipe not in ("convolutional", "burda", "vqvae") else ["--epochs", "1", "--no_progress"]
     refused(match, "fit", recipe, *small, "--data", path, *options)
 
 
@@ -412,7 +449,8 @@ def test_training_that_meets_nan(tmp_path, monkeypatch, capsys):
     words = [*SMALL, *EXPLOSIVE, "1e-4", *schedule, "--epochs", "3", "--run-dir", "run"]
     assert run(["fit", "gaussian", *words]) == 2
     errors = capsys.readouterr().err
-    assert re.search(r"'[\w.]+'.* is not finite in epoch 2, batch \d.*smaller learning rate.*checkpoint stands", errors)
+    expected = r"'[\w.]+'.* is not finite in epoch 2, batch \d.*Try --clip-norm 10, a smaller learning rate.*stands"
+    assert re.search(expected, errors)
     assert "Traceback" not in errors
     assert {p.name for p in Path("run").iterdir()} == {"run.json", CHECKPOINT, "metrics.csv"}
     assert run(["sample", "run", "--count", "2", "--output", "x.npy"]) == 0

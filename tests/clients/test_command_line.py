@@ -139,7 +139,7 @@ def test_a_record_names_no_code_that_resuming_would_run(tmp_path, monkeypatch, c
 
 
 def test_components_swap_by_one_argument(tmp_path):
-    options = ["--likelihood=Normal", "--likelihood.learn_scale=true", "--preprocessing=dequantization"]
+    options = ["--likelihood=Normal", "--preprocessing=dequantization"]
     assert quick("gaussian", tmp_path / "normal", *options, "--prior=NormalMixture", "--prior.num_components=4") == 0
     vae = pyvae.load(tmp_path / "normal" / "model.safetensors")
     assert isinstance(vae.likelihood, pyvae.likelihoods.Normal)
@@ -176,7 +176,7 @@ def test_own_arrays_objective_optimizer_and_yaml(tmp_path):
 
 
 def test_grey_values_under_a_bernoulli_are_told(tmp_path, capsys):
-    assert quick("gaussian", tmp_path / "grey", "--preprocessing=no_preprocessing") == 0
+    assert quick("gaussian", tmp_path / "grey", "--preprocessing=no_preprocessing", "--likelihood=Bernoulli") == 0
     assert "strictly between 0 and 1" in " ".join(capsys.readouterr().out.split())
     assert "strictly between 0 and 1" in (tmp_path / "grey" / "report.html").read_text()
 

@@ -200,6 +200,7 @@ QUANTIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantizer", QUANTIZERS.values(), ids=QUANTIZERS)
 def test_other_quantizers_and_priors(quantizer, tmp_path):
     network = '--prior_network={"class_path":"pyvae.networks.CausalTransformer","init_args":{"dim":8,"heads":2}}'

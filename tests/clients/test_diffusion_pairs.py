@@ -26,7 +26,11 @@ def train(model, guide, *data, steps=120):
 
 
 @every
-@pytest.mark.parametrize("options", [{}, {"variance": "learned", "schedule": networks.LearnedNoise}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"variance": "learned", "schedule": networks.LearnedNoise}, marks=pytest.mark.slow)],
+    ids=["default", "learned"],
+)
 def test_svi_trains_every_parameter(programs, options):
     diffusion = vectors(steps=5, **options)
     pair, model, guide = programs(diffusion)

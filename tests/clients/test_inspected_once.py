@@ -28,8 +28,8 @@ CALLS = {
     "evaluate": lambda pair, x: pyvae.evaluate(pair, x, num_particles=2),
     "evaluate with codes": lambda pair, x: pyvae.evaluate(pair, x, num_particles=2),
     "code_usage": lambda pair, x: pyvae.code_usage(pair, x),
-    "diagnose": lambda pair, x: pyvae.diagnose(pair, x, num_particles=25),
-    "diagnose with codes": lambda pair, x: pyvae.diagnose(pair, x, num_particles=25),
+    "diagnose": lambda pair, x: pyvae.diagnose(pair, x[:60], num_particles=25),
+    "diagnose with codes": lambda pair, x: pyvae.diagnose(pair, x[:60], num_particles=25),
     "to_inference_data": lambda pair, x: pyvae.to_inference_data(pair, x, num_samples=10),
     "posterior_means": lambda pair, x: pyvae.latent_space.posterior_means(pair, x),
 }

@@ -64,6 +64,7 @@ def test_a_loader_is_divided(tmp_path):
     assert same(first, second)
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_job_and_the_run_goes_on_with_the_same_bits(tmp_path):
     options = {"epochs": 6, "batch_size": 20, "noisy": True, "resume": True}
     (whole, _), _ = train(2, tmp_path / "whole", checkpoint_dir=str(tmp_path / "whole"), **options)

@@ -57,8 +57,8 @@ def test_tensors_among_the_settings_resume(tmp_path, optimizer, schedule):
     assert_same_run(tmp_path / "straight", tmp_path / "resumed")
     assert all(torch.equal(p, q) for p, q in zip(straight.parameters(), resumed.parameters(), strict=True))
     for group, other in zip(made.param_groups, expected.param_groups, strict=True):
-        assert isinstance(group["lr"], torch.Tensor)
-        assert torch.equal(group["lr"], other["lr"])
+        assert type(group["lr"]) is type(other["lr"])  # some schedules of older versions of torch make it a float
+        assert float(group["lr"]) == float(other["lr"])
         assert isinstance(group.get("betas", ()), tuple)
         assert str(group.get("betas")) == str(other.get("betas"))
     assert len({id(g["lr"]) for g in made.param_groups}) == len({id(g["lr"]) for g in expected.param_groups})

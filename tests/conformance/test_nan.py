@@ -53,6 +53,8 @@ MAKERS = {
     "PowerSpherical": lambda p: distributions.PowerSpherical(torch.tensor([0.0, 1.0]), p),
     "Weighted": lambda p: distributions.Weighted(dist.Normal(torch.zeros(2), 1.0), vector(p)),
     "Weighted of a base": lambda p: distributions.Weighted(dist.Normal(vector(p), 1.0), torch.ones(2)),
+    "ZeroInflated": lambda p: distributions.ZeroInflated(dist.Poisson(torch.ones(2)), gate_logits=vector(p)),
+    "ZeroInflated of a base": lambda p: distributions.ZeroInflated(dist.Poisson(vector(p)), gate_logits=torch.zeros(2)),
 }
 #: those without parameters that could be NaN
 FIXED = {

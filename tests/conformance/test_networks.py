@@ -35,10 +35,11 @@ def test_every_network_is_tested_here():
     here = {"MLP", "AnyLeadingDims", "ConvDecoder", "ConvEncoder", "Features", "ObservedOnly", "OneHot"}
     of_codes = {"CausalTransformer", "PixelCNN"}
     strided = {"JoinedMaps", "StridedDecoder", "StridedEncoder"}
+    in_test_counts = {"LogCounts", "LogTotal", "WithoutTotal"}
     in_test_spectral_distance = {"SpectralDistance"}
     in_test_time_networks = {"TimeEmbedding", "TimeMLP", "UNet"}
     in_test_diffusion_schedules = {"CosineNoise", "LearnedNoise", "LinearNoise"}
-    elsewhere = in_test_time_networks | in_test_diffusion_schedules | in_test_spectral_distance
+    elsewhere = in_test_counts | in_test_time_networks | in_test_diffusion_schedules | in_test_spectral_distance
     assert set(networks.__all__) == here | of_codes | strided | elsewhere
 
 

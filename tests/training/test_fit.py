@@ -165,6 +165,20 @@ def test_a_bad_gradient_is_named_though_the_loss_is_finite():
         fit(vae, torch.randn(10, 5))
 
 
+@pytest.mark.parametrize(
+    ("size", "clip_norm", "advice"),
+    [
+        (1.0, None, "Try clip_norm=10, a smaller learning rate, or a likelihood whose density is bounded; the last"),
+        (1.0, 5.0, "Try clip_norm=0.5, "),
+        (40.0, None, r"smaller inputs, which reach \d{2,3}: standardize them or, of counts, log_input=True; the last"),
+    ],
+)
+def test_advice_names_what_would_have_helped(size, clip_norm, advice):
+    vae = explode(linear_vae(), at=2)
+    with pytest.raises(pyvae.NonFiniteError, match=advice):
+        fit(vae, size * torch.randn(40, 5), epochs=2, batch_size=10, clip_norm=clip_norm)
+
+
 def test_frozen_parameters_stay_and_tied_ones_train_once():
     vae = linear_vae(5, 5)
     vae.posterior.network = nn.Linear(5, 10)

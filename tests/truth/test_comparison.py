@@ -71,6 +71,7 @@ def test_with_other_guides_it_is_within_its_monte_carlo_error():
     assert abs(gap.value - truth) < 4 * gap.monte_carlo_standard_error + 1e-4
 
 
+@pytest.mark.slow
 def test_the_standard_errors_are_those_of_replications():
     """Of new data for one, of new draws for the other; a spread over R replications is known to 1 / √(2 R)."""
     replications = 100

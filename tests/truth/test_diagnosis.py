@@ -244,6 +244,7 @@ def test_the_refinement_comes_from_far(weights, x, factor, shift):
     assert "encoder" in section.figures[0].advice
 
 
+@pytest.mark.slow
 def test_errors_of_the_gaps_are_those_of_repetition(weights, x):
     """Over seeds, of an oblique posterior, whose bound is what is uncertain."""
     weights = weights @ (torch.eye(LATENTS) + 0.2 * torch.ones(LATENTS, LATENTS)).double()

@@ -188,7 +188,9 @@ def codes():
     torch.manual_seed(0)
     return pyvae.VQVAE(
         prior=priors.FactorizedCodes((GRID,), num_codes=CODES),
-        likelihood=likelihoods.Normal(nn.Sequential(nn.Flatten(-2), nn.Linear(GRID * 2, 4)), event_shape=4),
+        likelihood=likelihoods.Normal(
+            nn.Sequential(nn.Flatten(-2), nn.Linear(GRID * 2, 4)), event_shape=4, learn_scale=False
+        ),
         encoder=nn.Sequential(nn.Linear(4, GRID * 2), nn.Unflatten(-1, (2, GRID))),
         quantizer=quantizers.SoftmaxQuantizer(CODES, 2),
     )

@@ -76,7 +76,7 @@ def test_scales_are_parameters_only_if_learned(cls):
 
 
 def test_representations_tell_the_scale():
-    normal = at(likelihoods.Normal, torch.zeros(3), scale=0.5)
+    normal = at(likelihoods.Normal, torch.zeros(3), scale=0.5, learn_scale=False)
     assert normal.extra_repr() == "event_shape=(3,), scale=0.5, learn_scale=False"
     t = at(likelihoods.StudentT, torch.zeros(2), learn_scale=True, per_element=True, df=4)
     with torch.no_grad():

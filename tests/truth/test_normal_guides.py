@@ -90,7 +90,7 @@ def test_full_rank_finds_a_correlated_posterior():
 
     vae = pyvae.VAE(
         priors.StandardNormal(2),
-        pyvae.likelihoods.Normal(Sum(), 1, scale=noise),
+        pyvae.likelihoods.Normal(Sum(), 1, scale=noise, learn_scale=False),
         guides.FullRankNormal(nn.Linear(1, 5), 2),
     )
     x = math.sqrt(2 + noise**2) * torch.randn(256, 1)

@@ -20,7 +20,9 @@ def pair():
     torch.manual_seed(0)
     return pyvae.VQVAE(
         prior=priors.FactorizedCodes((GRID,), num_codes=CODES),
-        likelihood=likelihoods.Normal(nn.Sequential(nn.Flatten(-2), nn.Linear(GRID * DIM, WIDTH)), event_shape=WIDTH),
+        likelihood=likelihoods.Normal(
+            nn.Sequential(nn.Flatten(-2), nn.Linear(GRID * DIM, WIDTH)), event_shape=WIDTH, learn_scale=False
+        ),
         encoder=nn.Sequential(nn.Linear(WIDTH, GRID * DIM), nn.Unflatten(-1, (DIM, GRID))),
         quantizer=quantizers.SoftmaxQuantizer(CODES, DIM, temperature=0.7),
     )

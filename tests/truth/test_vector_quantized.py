@@ -22,7 +22,7 @@ def make(quantizer=None, prior=None, context=0):
     decoder = networks.MLP((DIM, GRID), WIDTH, [8], context_dim=context)
     return VQVAE(
         prior=prior or priors.FactorizedCodes((GRID,), CODES, uniform=True),
-        likelihood=likelihoods.Normal(decoder, WIDTH, scale=SCALE),
+        likelihood=likelihoods.Normal(decoder, WIDTH, scale=SCALE, learn_scale=False),
         encoder=networks.MLP(WIDTH, (DIM, GRID), [8], context_dim=context),
         quantizer=quantizer or quantizers.VectorQuantizer(CODES, DIM, commitment=BETA),
         context=networks.OneHot(context) if context else None,
@@ -139,8 +139,14 @@ QUANTIZERS = {
 
 
 @pytest.mark.usefixtures("interpreted")
-@pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize(
+    ("name", "compiled"),
+    [
+        *((name, False) for name in QUANTIZERS),
+        ("averages", True),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in QUANTIZERS if name != "averages"),
+    ],
+)
 def test_fit_trains_every_quantizer(name, compiled, x):
     quantizer = QUANTIZERS[name]()
     shape = (GRID, 2) if name == "residual" else (GRID,)

@@ -48,7 +48,7 @@ def make(**quantizer):
     return pyvae.VQVAE2(
         prior_top=priors.FactorizedCodes((1, 1), CODES),
         prior_bottom=nn.Sequential(to_bottom, priors.AutoregressiveCodes(bottom)),
-        likelihood=likelihoods.Normal(Grown(), (1, 4, 4), scale=SCALE),
+        likelihood=likelihoods.Normal(Grown(), (1, 4, 4), scale=SCALE, learn_scale=False),
         features=networks.Features([nn.Conv2d(1, 4, 2, stride=2), nn.Conv2d(4, DIM, 2, stride=2)]),
         condition=Joined(4 + DIM, DIM),
         quantizer_top=quantizers.VectorQuantizer(CODES, DIM, commitment=BETA, **quantizer),
