@@ -19,7 +19,9 @@ def readable_settings(run: Run) -> dict[str, dict[str, str]]:
     left_out = _OF_THE_MACHINE | (set() if Path(run.data["data"]).is_dir() else _OF_FOLDERS) | {"shape"}
     groups = {"Model": {"recipe": run.recipe, **run.arguments}, "Data": run.data, "Training": run.training}
     chosen = {
-        heading: {k: v for k, v in group.items() if k not in left_out and v is not None and v is not False}
+        heading: {
+            k: v for k, v in group.items() if k not in left_out and v is not None and v is not False and v != "all"
+        }
         for heading, group in groups.items()
     }
     chosen["Data"]["data"] = Path(run.data["data"]).name

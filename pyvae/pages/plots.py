@@ -106,7 +106,7 @@ def _draw_vectors(groups: Sequence[np.ndarray], titles: Sequence[str]) -> Figure
             group.reshape(len(group), -1), aspect="auto", cmap="viridis", vmin=low, vmax=high, interpolation="nearest"
         )
         axes.set(xlabel="element", title=title)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("datapoint")
     figure.colorbar(drawn, ax=list(panels))

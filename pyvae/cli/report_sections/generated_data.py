@@ -18,7 +18,7 @@ _HEARD = 3
 _IMPUTED = 100
 _AVERAGED = 10_000
 _PARTICLES = 200
-_HIDDEN = 0.5  # the share of the observed values
+_HIDDEN, _HIDDEN_BESIDE_GAPS = 0.5, 0.2  # shares of the observed values
 
 
 def samples(trained: Trained) -> Section:
@@ -67,7 +67,8 @@ def imputations(trained: Trained) -> Section | None:
         return None
     x, *others = trained.rows(_IMPUTED)
     with isolated_rng(0):
-        hidden = (torch.rand_like(x) < _HIDDEN) & ~x.isnan()
+        share = _HIDDEN_BESIDE_GAPS if x.isnan().any() else _HIDDEN
+        hidden = (torch.rand_like(x) < share) & ~x.isnan()
         train = trained.data.train
         means = train[torch.arange(min(len(train), _AVERAGED))][0].nanmean(0).to(x)
     given = x.masked_fill(hidden, torch.nan)
@@ -78,7 +79,7 @@ def imputations(trained: Trained) -> Section | None:
         return float((values - truth)[hidden].square().mean().sqrt())
 
     meaning = (
-        f"{_HIDDEN:.0%} of the observed values of {len(x)} test data were hidden, and filled in by their posterior "
+        f"{share:.0%} of the observed values of {len(x)} test datapoints were hidden, and filled in by their posterior "
         f"means given the others. Root mean squared error: {error(guess):.3g}; with the training means of each element "
         f"in their place, {error(naive):.3g}."
     )
