@@ -149,6 +149,8 @@ def test_classes_have_their_names(tmp_path):
     (read,) = read_of(page_of(run), "map")
     assert read["classes"] == ["a long name"] * 2 + ["cat"] * 2
     assert "conditional on photos" in page_of(run)
+    assert "image size</td><td>8<" in page_of(run)
+    assert "audio length" not in page_of(run)
     assert str(tmp_path) not in page_of(run)
 
 
@@ -162,6 +164,8 @@ def test_recordings_are_heard(tmp_path):
     assert main([*words, *options, f"--run-dir={run}"]) == 0
     heard = re.findall('src="data:audio/wav;base64,([^"]*)"', page_of(run))
     assert len(heard) == 3 + 2 * 2  # samples; both of the test data and their reconstructions
+    assert "audio length</td><td>1024<" in page_of(run)
+    assert "image size" not in page_of(run)
     sound, rate = soundfile.read(io.BytesIO(b64decode(heard[3])))
     assert rate == 4000
     assert np.allclose(sound[:1000], tone / np.abs(tone).max(), atol=1e-3)
