@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import torch
-from sklearn.model_selection import train_test_split
 
 from pyvae.core.arguments import check_int
 from pyvae.datasets.data import DataSplits, InMemory
@@ -34,6 +33,8 @@ def keep_labels(data: DataSplits, count: int, seed: int = 0) -> DataSplits:
         >>> int((y >= 0).sum()), int((y == 3).sum())
         (100, 10)
     """
+    from sklearn.model_selection import train_test_split  # slow to import
+
     check_int("count", count)
     if not data.num_classes:
         raise DataError(f"{data.name} has no labels; expected some to keep")
