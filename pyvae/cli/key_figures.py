@@ -42,7 +42,7 @@ def learned_codes(evaluation: Evaluation) -> dict[str, CodeUsage]:
 
 
 def _nats(value: float) -> str:
-    return f"{value:z.2f} nats".replace("-", "−")
+    return f"{value:z,.2f} nats".replace("-", "−")
 
 
 def _errors(estimate: Estimate) -> str:

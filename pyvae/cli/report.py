@@ -49,7 +49,9 @@ def write_report(
     for section in sections:
         content = picture_bytes(section.figure)
         write_atomically(run.directory / f"{section.name}.png", content)
-        shown.append({**embedded(section.title, section.meaning, content), "live": section.live})
+        shown.append(
+            {**embedded(section.title, section.meaning, content), "live": section.live, "below": section.below}
+        )
     page = render(
         "report",
         title=f"{run.recipe} on {Path(data.name).name}",

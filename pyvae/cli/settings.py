@@ -11,15 +11,16 @@ from pyvae.cli.runs import Run
 __all__ = ["readable_settings"]
 
 _OF_THE_MACHINE = {"data_root", "download", "device", "progress", "tensorboard", "evaluation_particles"}
-_OF_FOLDERS = {"image_size", "audio_length"}  # they change nothing for other data
 
 
 def readable_settings(run: Run) -> dict[str, dict[str, str]]:
     """By heading, the settings that had a part in the result: names and values in words, without paths."""
-    left_out = _OF_THE_MACHINE | (set() if Path(run.data["data"]).is_dir() else _OF_FOLDERS) | {"shape"}
+    left_out = _OF_THE_MACHINE | _of_other_data(run) | {"shape"}
     groups = {"Model": {"recipe": run.recipe, **run.arguments}, "Data": run.data, "Training": run.training}
     chosen = {
-        heading: {k: v for k, v in group.items() if k not in left_out and v is not None and v is not False}
+        heading: {
+            k: v for k, v in group.items() if k not in left_out and v is not None and v is not False and v != "all"
+        }
         for heading, group in groups.items()
     }
     chosen["Data"]["data"] = Path(run.data["data"]).name
@@ -30,6 +31,13 @@ def readable_settings(run: Run) -> dict[str, dict[str, str]]:
         heading: {name.replace("_", " "): _in_words(value) for name, value in group.items()}
         for heading, group in chosen.items()
     }
+
+
+def _of_other_data(run: Run) -> set[str]:
+    """The settings of data of another kind than those of the run."""
+    if any(step["name"] == "recording" for step in run.preprocessing):
+        return {"image_size"}
+    return {"audio_length"} if Path(run.data["data"]).is_dir() else {"audio_length", "image_size"}
 
 
 def _changed(options: Mapping[str, Mapping[str, Any]]) -> str:

@@ -82,8 +82,9 @@ def audio_folder(
     record = ({"name": "recording", "rate": rate},)
     labels = [y] if len(classes) > 1 else []
     train, held_out = (InMemory(*(t[rows] for t in (x, *labels))) for rows in (~held, held))
+    known = tuple(classes) if labels else ()
     return DataSplits(
-        root, train, held_out, num_classes=len(classes) if labels else 0, levels=None, preprocessing=record
+        root, train, held_out, num_classes=len(known), levels=None, preprocessing=record, class_names=known
     )
 
 

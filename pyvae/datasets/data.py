@@ -91,6 +91,7 @@ class DataSplits:
         levels: the number K of values k / (K − 1) that an element of x takes, as rows are when they are taken, such as
             256 grey levels; None for continuous data.
         preprocessing: what was done to x, as JSON.
+        class_names: the names of the classes, in their order; empty if they are numbers alone.
     """
 
     name: str
@@ -99,6 +100,7 @@ class DataSplits:
     num_classes: int
     levels: int | None
     preprocessing: tuple[dict, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def to_dataframe(self) -> "pd.DataFrame":
         """The number of datapoints of each split, of each class if there are labels; −1 is a label that is hidden."""
@@ -126,7 +128,7 @@ class DataSplits:
             "test data": f"{len(self.test):,}",
             "shape": " × ".join(map(str, self.shape)),
             "values": levels,
-            "classes": str(self.num_classes or "no labels"),
+            "classes": ", ".join(self.class_names) or str(self.num_classes or "no labels"),
             "preprocessing": ", ".join(record["name"].replace("_", " ") for record in self.preprocessing) or "none",
         }
         return snippet(self.name, rows=list(facts.items()), figure=self.plot())

@@ -65,7 +65,8 @@ def _torchvision(name: str, root: str, download: bool) -> DataSplits:
         x = torch.as_tensor(source.data)
         x = x.permute(0, 3, 1, 2).contiguous() if x.dim() == 4 else x.unsqueeze(1)
         splits.append(InMemory(x, torch.as_tensor(source.targets, dtype=torch.long)))
-    return DataSplits(name, splits[0], splits[1], num_classes=10, levels=256)
+    names = tuple(label.partition(" - ")[0] for label in source.classes)  # of MNIST, such as "0 - zero"
+    return DataSplits(name, splits[0], splits[1], num_classes=10, levels=256, class_names=names)
 
 
 def image_folder(root: str, image_size: int = 32) -> DataSplits:
@@ -99,7 +100,9 @@ def image_folder(root: str, image_size: int = 32) -> DataSplits:
         raise DataError(
             f"{root!r} gives {len(train[0])} training and {len(test[0])} test images; expected some of both"
         )
-    return DataSplits(root, InMemory(*train), InMemory(*test), num_classes=len(classes), levels=256)
+    return DataSplits(
+        root, InMemory(*train), InMemory(*test), num_classes=len(classes), levels=256, class_names=tuple(classes)
+    )
 
 
 def read_picture(path: str | Path, mode: Literal["L", "RGB"], size: tuple[int, int]) -> torch.Tensor:

@@ -111,8 +111,10 @@ def _sheet(pictures: Sequence[Tensor]) -> tuple[dict[str, int], str]:
     count, channels, height, width = tiles.shape
     columns = math.ceil(math.sqrt(count * height / width))
     rows = math.ceil(count / columns)
-    low, high = (float(f(tiles[tiles.isfinite()])) for f in (torch.min, torch.max))
-    grey = ((tiles - low) / max(high - low, 1e-12)).nan_to_num(1).mul(255).round().byte()
+    finite = tiles[tiles.isfinite()]
+    ends = finite.aminmax() if height > 1 else finite.quantile(torch.tensor([0.01, 0.99]))  # vectors may have outliers
+    low, high = map(float, ends)
+    grey = ((tiles - low) / max(high - low, 1e-12)).clamp(0, 1).nan_to_num(1).mul(255).round().byte()
     sheet = torch.full((rows * columns, channels, height, width), 255, dtype=torch.uint8)
     sheet[:count] = grey
     sheet = sheet.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
@@ -126,6 +128,7 @@ def _tiles(x: Tensor, count: int) -> Tensor:
     """Images as they are or, if they are large, smaller; vectors as strips of one pixel's height."""
     x = as_pictures(x).detach().cpu().float()
     x = x.flatten(1)[:, None, None] if x.dim() != 4 or x.shape[1] not in (1, 3) else x
-    factor = math.ceil(math.sqrt(max(1.0, x[0, 0].numel() * count / _PIXELS)))
+    ratio = max(1.0, x[0, 0].numel() * count / _PIXELS)
+    factor = math.ceil(ratio if x.shape[2] == 1 else math.sqrt(ratio))
     size = [max(1, n // factor) for n in x.shape[2:]]
     return x if factor == 1 else torch.nn.functional.interpolate(x, size, mode="area")

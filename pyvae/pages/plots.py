@@ -53,13 +53,17 @@ def draw_grid(x: Tensor, columns: int, row_labels: Sequence[str] = (), column_la
     sheet = sheet.reshape(rows * (height + 2), columns * (width + 2), channels)
     sheet = np.clip((sheet - low) / max(high - low, 1e-12), 0, 1)
     margin = 0.3 + 0.085 * max(map(len, row_labels), default=0)  # in inches, for the letters
-    size = (0.62 * columns + margin * bool(row_labels), 0.62 * rows + 0.3 * bool(column_labels))
+    longest = max(map(len, column_labels), default=0)
+    upright = longest > 7  # else neighbours overlap
+    above = 0.3 + 0.085 * longest * upright
+    size = (0.62 * columns + margin * bool(row_labels), 0.62 * rows + above * bool(column_labels))
     figure = NotebookFigure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.imshow(sheet.squeeze(-1) if channels == 1 else sheet, cmap="gray", vmin=0, vmax=1)
     axes.set_xticks([(width + 2) * (c + 0.5) for c in range(len(column_labels))], column_labels)
     axes.set_yticks([(height + 2) * (r + 0.5) for r in range(len(row_labels))], row_labels)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.tick_params("x", rotation=90 if upright else 0)
     axes.spines[:].set_visible(False)
     return figure
 
@@ -102,7 +106,7 @@ def _draw_vectors(groups: Sequence[np.ndarray], titles: Sequence[str]) -> Figure
             group.reshape(len(group), -1), aspect="auto", cmap="viridis", vmin=low, vmax=high, interpolation="nearest"
         )
         axes.set(xlabel="element", title=title)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("datapoint")
     figure.colorbar(drawn, ax=list(panels))

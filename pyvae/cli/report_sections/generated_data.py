@@ -9,14 +9,16 @@ from pyvae.evaluation import impute
 from pyvae.inspection.inspection import takes_missing
 from pyvae.latent_space.decoding import class_labels, generate, reconstruct
 from pyvae.pages.generated import PER_ROW, draw_columns, draw_reconstructions, draw_samples
+from pyvae.pages.players import players
 from pyvae.pages.plots import draw_rows
 
 __all__ = ["imputations", "reconstructions", "samples", "transfer"]
 
+_HEARD = 3
 _IMPUTED = 100
 _AVERAGED = 10_000
 _PARTICLES = 200
-_HIDDEN = 0.5  # the share of the observed values
+_HIDDEN, _HIDDEN_BESIDE_GAPS = 0.5, 0.2  # shares of the observed values
 
 
 def samples(trained: Trained) -> Section:
@@ -26,7 +28,9 @@ def samples(trained: Trained) -> Section:
     x = run.original_units(generate(trained.pair, PER_ROW**2 if labels is None else len(labels), labels))
     what = "p(x₀ | x₁), by ancestral sampling" if trained.diffuses else "p(x | z) for z drawn from the prior"
     meaning = f"Means of {what}{', a row for each class' if conditional else ''}."
-    return Section("samples", "Samples", meaning, draw_samples(x, labels, trained.names))
+    return Section(
+        "samples", "Samples", meaning, draw_samples(x, labels, trained.names), below=_heard(trained, sample=x)
+    )
 
 
 def reconstructions(trained: Trained) -> Section | None:
@@ -35,7 +39,8 @@ def reconstructions(trained: Trained) -> Section | None:
         return None
     x, originals = map(trained.run.original_units, (reconstruct(trained.pair, trained.some), trained.some[0]))
     meaning = "Test data above, their reconstructions below: the means of p(x | z) at the mean of q(z | x)."
-    return Section("reconstructions", "Reconstructions", meaning, draw_reconstructions(x, originals))
+    below = _heard(trained, data=originals, reconstruction=x)
+    return Section("reconstructions", "Reconstructions", meaning, draw_reconstructions(x, originals), below=below)
 
 
 def transfer(trained: Trained) -> Section | None:
@@ -49,13 +54,21 @@ def transfer(trained: Trained) -> Section | None:
     return Section("transfer", "Style transfer", meaning, draw_columns([originals, *parts], ["data", *trained.names]))
 
 
+def _heard(trained: Trained, **recordings: Tensor) -> str:
+    """Players of the first recordings, if the data are some."""
+    if trained.rate is None:
+        return ""
+    return players({name: x[:_HEARD] for name, x in recordings.items()}, trained.rate)
+
+
 def imputations(trained: Trained) -> Section | None:
     """Values that were hidden, and what the pair fills in for them, if it takes missing values."""
     if not takes_missing(trained.pair):
         return None
     x, *others = trained.rows(_IMPUTED)
     with isolated_rng(0):
-        hidden = (torch.rand_like(x) < _HIDDEN) & ~x.isnan()
+        share = _HIDDEN_BESIDE_GAPS if x.isnan().any() else _HIDDEN
+        hidden = (torch.rand_like(x) < share) & ~x.isnan()
         train = trained.data.train
         means = train[torch.arange(min(len(train), _AVERAGED))][0].nanmean(0).to(x)
     given = x.masked_fill(hidden, torch.nan)
@@ -66,7 +79,7 @@ def imputations(trained: Trained) -> Section | None:
         return float((values - truth)[hidden].square().mean().sqrt())
 
     meaning = (
-        f"{_HIDDEN:.0%} of the observed values of {len(x)} test data were hidden, and filled in by their posterior "
+        f"{share:.0%} of the observed values of {len(x)} test datapoints were hidden, and filled in by their posterior "
         f"means given the others. Root mean squared error: {error(guess):.3g}; with the training means of each element "
         f"in their place, {error(naive):.3g}."
     )

@@ -31,6 +31,7 @@ class Section:
         meaning: how to read it, in a sentence or two.
         figure: the picture.
         live: HTML that answers to the pointer.
+        below: HTML below it, such as players.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Section:
     meaning: str
     figure: Figure
     live: str = ""
+    below: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,13 @@ class Trained:
 
     @property
     def names(self) -> list[str]:
-        """The names of the classes."""
-        return [str(c) for c in range(self.data.num_classes)]
+        """The names of the classes, or their numbers."""
+        return list(self.data.class_names) or [str(c) for c in range(self.data.num_classes)]
+
+    @property
+    def rate(self) -> int | None:
+        """The samples per second of recordings; None for other data."""
+        return next((step["rate"] for step in self.run.preprocessing if step["name"] == "recording"), None)
 
     @property
     def diffuses(self) -> bool:
