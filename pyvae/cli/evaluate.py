@@ -55,7 +55,7 @@ def print_figures(console: Console, evaluation: Evaluation, title: str) -> None:
     layers = list(evaluation.elbo.layers) if len(evaluation.elbo.layers) <= _LISTED else []
     codes = [f"{name}_{site}" for site in evaluation.codes for name in evaluation.of_codes(site)]
     for name in ("reconstruction", "kl", *layers, *codes, "bits_per_dimension"):
-        table.add_row(name, f"{figures[name]:.3f}", "", "")
+        table.add_row(name, f"{figures[name]:z.3f}", "", "")
     if (labels := evaluation.classification) is not None:
         table.add_row("accuracy", f"{labels.accuracy:.3f}", "", f"{labels.standard_error:.3f}")
     console.print(table)
