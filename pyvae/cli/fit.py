@@ -108,7 +108,7 @@ def train(
     told.print(f"run directory: {run.directory}; computing on {device}")
     if start.record is not None:
         told.print(start.told())
-    with _advice_on_interruption(run):
+    with _advice_on_interruption(run, processes):
         with warnings.catch_warnings(record=True) as noticed:
             warnings.simplefilter("default")
             try:
@@ -134,13 +134,14 @@ def train(
 
 
 @contextmanager
-def _advice_on_interruption(run: Run) -> Iterator[None]:
+def _advice_on_interruption(run: Run, processes: Processes) -> Iterator[None]:
     """A KeyboardInterrupt in this block says how to go on with the run."""
     try:
         yield
     except KeyboardInterrupt:
         words = ["pyvae", "fit", "--resume", str(run.directory), *(["--trust", ",".join(run.code)] if run.code else [])]
-        raise KeyboardInterrupt(f"go on with: {shlex.join(words)}") from None
+        start = "torchrun … -m " if processes.count > 1 else ""
+        raise KeyboardInterrupt(f"go on with: {start}{shlex.join(words)}") from None
 
 
 def _leave(
