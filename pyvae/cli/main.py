@@ -79,7 +79,8 @@ def _fit(name: str, words: Sequence[str], recorded: Mapping[str, Any] | None) ->
     from pyvae.recipes.loading import find_recipe
 
     parser = recipe_parser(name, find_recipe(name))
-    parser.set_defaults(recorded or {})
+    known = parser.get_defaults().as_dict()
+    parser.set_defaults({n: v for n, v in (recorded or {}).items() if n in known})  # older runs may have had others
     given = given_options(parser, words)
     options = expanded(parser, parser.parse_args(words), given)
 

@@ -124,6 +124,24 @@ def test_a_run_is_all_that_resuming_needs(tmp_path):
     assert float(rows[5]["learning_rate"]) == pytest.approx(0.01 * (1 + np.cos(np.pi * 5 / 6)) / 2)
 
 
+def test_a_run_of_an_older_version_goes_on(tmp_path):
+    """Its record lacks options that came later, and has some that are no more."""
+    assert quick("gaussian", tmp_path / "run", "--likelihood=Normal", "--preprocessing=dequantization") == 0
+    path = tmp_path / "run" / "run.json"
+    record = json.loads(path.read_text())
+    for name in ("code", "changes"):
+        del record[name]
+    for name in ("precision", "compile", "tensorboard"):
+        del record["training"][name]
+    del record["arguments"]["activation"]
+    del record["arguments"]["likelihood"]["init_args"]["per_element"]
+    record["training"]["warmup_steps"] = 3
+    path.write_text(json.dumps(record))
+    assert main(["fit", "--resume", str(tmp_path / "run"), "--epochs=3"]) == 0
+    changes = json.loads(path.read_text())["changes"]
+    assert changes == [{"epoch": 2, "options": {"epochs": {"was": 2, "now": 3}}}]
+
+
 def test_a_record_names_no_code_that_resuming_would_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "foreign_code.py").write_text("raise SystemExit('foreign code was run')")
     monkeypatch.syspath_prepend(tmp_path)

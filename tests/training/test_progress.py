@@ -86,7 +86,8 @@ def test_fit_tells_the_elbo_so_far(clock, capsys):
     told = lines(capsys)
     within = [line for line in told if "batch" in line and "10/10" not in line]
     assert len(within) >= 4
-    assert all(re.fullmatch(r"epoch \d/2  batch \d+/10  ELBO -\d\.\d\d so far  [\w ]+ left", line) for line in within[1:])
+    form = r"epoch \d/2  batch \d+/10  ELBO -\d\.\d\d so far  [\w ]+ left"
+    assert all(re.fullmatch(form, line) for line in within[1:])
 
 
 def test_nothing_is_told_where_that_is_asked_for(clock, capsys):
