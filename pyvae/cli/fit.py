@@ -104,7 +104,7 @@ def train(
         told.print(f"labels: {int((y >= 0).sum()):,} of {len(y):,} training data have one; --labelled says how many")
     if start.record is not None:
         told.print(start.told())
-    with _advice_on_interruption(run):
+    with _advice_on_interruption(run, processes):
         with warnings.catch_warnings(record=True) as noticed:
             warnings.simplefilter("default")
             try:
@@ -130,13 +130,14 @@ def train(
 
 
 @contextmanager
-def _advice_on_interruption(run: Run) -> Iterator[None]:
+def _advice_on_interruption(run: Run, processes: Processes) -> Iterator[None]:
     """A KeyboardInterrupt in this block says how to go on with the run."""
     try:
         yield
     except KeyboardInterrupt:
         words = ["pyvae", "fit", "--resume", str(run.directory), *(["--trust", ",".join(run.code)] if run.code else [])]
-        raise KeyboardInterrupt(f"go on with: {shlex.join(words)}") from None
+        start = "torchrun … -m " if processes.count > 1 else ""
+        raise KeyboardInterrupt(f"go on with: {start}{shlex.join(words)}") from None
 
 
 def _leave(

@@ -34,11 +34,11 @@ def recipe_parser(name: str, recipe: Callable[..., object]) -> Parser:
 
     parser = Parser(prog=f"pyvae fit {name}", description=(inspect.getdoc(recipe) or "").split("\n\n")[0])
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
-    add_signature(parser, recipe, FROM_DATA)
-    add_signature(parser, load_data)
-    add_signature(parser, RunOptions)
-    add_signature(parser, Shorthands)
-    add_signature(parser, fit, FROM_RUN)
+    add_signature(parser, recipe, FROM_DATA, f"options of {name}")
+    add_signature(parser, load_data, section="data")
+    add_signature(parser, Shorthands, section="training")
+    add_signature(parser, fit, FROM_RUN, "training")
+    add_signature(parser, RunOptions, section="the run")
     parser.add_argument("--trust", metavar="MODULE", help=_TRUST)
     parser.set_defaults({"seed": 0, "epochs": 100, **recipe.training})
     return parser
@@ -79,7 +79,8 @@ def _fit(name: str, words: Sequence[str], recorded: Mapping[str, Any] | None) ->
     from pyvae.recipes.loading import find_recipe
 
     parser = recipe_parser(name, find_recipe(name))
-    parser.set_defaults(recorded or {})
+    known = parser.get_defaults().as_dict()
+    parser.set_defaults({n: v for n, v in (recorded or {}).items() if n in known})  # older runs may have had others
     given = given_options(parser, words)
     options = expanded(parser, parser.parse_args(words), given)
 

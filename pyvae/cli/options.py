@@ -18,7 +18,7 @@ class RunOptions:
 
     Args:
         run_dir: where everything goes; by default the first free one of runs/RECIPE-1, runs/RECIPE-2, …
-        resume: go on with the run in run_dir.
+        resume: go on with the run of --run-dir, if it is there; --resume RUN alone takes everything from the run.
         validation: the part of the training data that is held out to choose the best epoch; 0 for none.
         evaluation_particles: importance samples per test datapoint.
         device: where to compute, such as cpu or cuda; auto takes the accelerator if there is one.

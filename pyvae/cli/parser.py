@@ -3,6 +3,7 @@
 import functools
 import inspect
 import re
+import shutil
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -14,26 +15,30 @@ from docstring_parser import parse
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from pyvae.cli.complaints import complaint, did_you_mean
+from pyvae.cli.help import Option, help_page, option_of, plain_text
 from pyvae.errors import ArgumentError
 
 __all__ = ["Parser", "add_signature", "given_options", "parameters_of"]
 
 _OWN_CLASS = r"[\w.]+:\w+"
+_OF_CLASSES = "explain a class and its arguments, which are given as --OPTION.ARGUMENT, such as --optimizer.lr 0.01"
 _NUMBER = r"-?[\d.]+(?:e[-+]?\d+)?"
 
 
 class Parser(ArgumentParser):
-    """A jsonargparse parser whose help spells options with hyphens, as they are usually typed.
+    """A jsonargparse parser whose help and complaints are in plain words.
 
     Attributes:
         components: by option, the names of the components that it takes.
         lists: the options that take a list of numbers, with or without brackets.
+        sections: the parameters that have become options, with their descriptions, by the titles of the help.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.components: dict[str, list[str]] = {}
         self.lists: set[str] = set()
+        self.sections: dict[str, list[tuple[inspect.Parameter, str]]] = {}
 
     def parse_args(self, args: Sequence[str] | None = None, *others: Any, **kwargs: Any) -> Any:
         """The arguments, where 3,7 stands for [3,7] if the option takes a list, and module:Class for module.Class."""
@@ -55,13 +60,26 @@ class Parser(ArgumentParser):
         return value.replace(":", ".") if is_class else value
 
     def format_help(self) -> str:
-        """The help, with --data-root for the parameter data_root, and without all modules of torch by name."""
-        text = re.sub(r"known\s+subclasses:\s+torch\.nn\.Module,[^)]*\)", "any of torch.nn)", super().format_help())
-        return re.sub(r"--[\w.]+", lambda option: option[0].replace("_", "-"), text)
-
-    def format_usage(self) -> str:
-        """The usage, spelled like the help."""
-        return re.sub(r"--[\w.]+", lambda option: option[0].replace("_", "-"), super().format_usage())
+        """The help in plain words; of a class, that of jsonargparse."""
+        if not self.sections:
+            return re.sub(r"--[\w.]+", lambda option: option[0].replace("_", "-"), super().format_help())
+        defaults = self.get_defaults().as_dict()
+        sections: dict[str, list[Option]] = {title: [] for title in self.sections}
+        names = []
+        for title, described in self.sections.items():
+            for parameter, description in described:
+                option = option_of(
+                    parameter, description, self.components[parameter.name], defaults.get(parameter.name)
+                )
+                names += [] if option.name.startswith("-") else [option.name]
+                sections[title].append(option)
+        other = [a for a in self._actions if a.option_strings and a.dest in ("help", "config", "print_config", "trust")]
+        told = [Option(a.option_strings[-1].replace("_", "-"), "", plain_text(a.help or "").rstrip(".")) for a in other]
+        if any(self.components.values()):
+            told.append(Option("--OPTION.help CLASS", "", _OF_CLASSES))
+        width = min(100, shutil.get_terminal_size().columns)
+        program = " ".join([self.prog.replace(" [options]", ""), *names])
+        return help_page(program, self.description, {**sections, "other": told}, width)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End with status 2 and a message in plain words, which names the components that there are."""
@@ -109,8 +127,10 @@ def parameters_of(function: Callable[..., object], skip: Collection[str] = ()) -
     return [name for name in inspect.signature(function).parameters if name not in skip]
 
 
-def add_signature(parser: Parser, function: Callable[..., object], skip: Collection[str] = ()) -> None:
-    """Give a parser the parameters of a function or a dataclass.
+def add_signature(
+    parser: Parser, function: Callable[..., object], skip: Collection[str] = (), section: str = "options"
+) -> None:
+    """Give a parser the parameters of a function or a dataclass, under this title of its help.
 
     Those without a default become positionals, booleans switches, and a list of strings without a default one or more
     words.
@@ -125,7 +145,9 @@ def add_signature(parser: Parser, function: Callable[..., object], skip: Collect
     add(function, skip={*skip, *switches, *several}, as_positional=True)
     for name, parameter in switches.items():
         parser.add_argument(f"--{name}", action=ActionYesNo, default=parameter.default, help=help_of.get(name))
-    for name in parameters.keys() - set(skip):
+    for name in parameters_of(function, skip):
+        description = plain_text(help_of.get(name) or "")
+        parser.sections.setdefault(section, []).append((parameters[name], description))
         components = _components(parameters[name])
         parser.components[name] = sorted({c.__name__ for c in components})
         parser.lists |= _lists(f"--{name}", parameters[name], components)

@@ -112,6 +112,8 @@ def _resumed(run: Run, written: Run, epoch: int, changed: bool) -> Run:
     Raises:
         RunError: if something is changed that cannot be, option by option.
     """
+    known = {n: v for n, v in written.training.items() if n in run.training}  # older runs may have had other options
+    written = replace(written, training=known)
     was, now = (with_paths_of_today(json.loads(json.dumps(_options(r)))) for r in (written, run))
     found = differences(now, _completed(was, now))
     free = run.training.keys() - set(_FOR_GOOD) if changed else _WITHOUT_A_WORD

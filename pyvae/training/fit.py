@@ -145,7 +145,7 @@ def fit(
             the optimizer, another schedule, objective, batch_size, clip_norm or precision from there on. What follows
             the whole run, a schedule by name or a warm-up over a part of the epochs, is that of the new ``epochs``.
         progress: show a bar in terminals and notebooks, and in logs a line at least every 30 seconds.
-        tensorboard: log to checkpoint_dir/tensorboard too.
+        tensorboard: log to TensorBoard too, in the folder tensorboard beside the checkpoint.
 
     Returns:
         The history of metrics in nats per datapoint, the best epoch and the seed.

@@ -38,9 +38,10 @@ class TrainingProgress:
         self._console = Console(stderr=True, soft_wrap=True)
         drawn = self._console.is_jupyter or sys.stderr.isatty()
         self._lines = enabled and not drawn
-        self._epochs, self._batches, self._done, self._before = epochs, batches, done, done
+        self._epochs, self._batches, self._done, self._before = epochs, batches, done, float(done)
         self._batch = 0
-        self._start = self._told = monotonic()
+        self._told = monotonic()
+        self._start = None if batches else self._told
         self._bar = tqdm(
             desc=f"epoch {done}/{epochs}",
             total=None if batches is None else epochs * batches,
@@ -63,6 +64,8 @@ class TrainingProgress:
         """One batch is done; ``elbo`` tells the mean ELBO of the epoch so far, if that is known."""
         self._batch += 1
         self._bar.update()
+        if self._batches and self._start is None:  # the first batch takes longer than others
+            self._start, self._before = monotonic(), self._behind()
         if self._lines and monotonic() - self._told >= _SILENCE:
             of = "" if self._batches is None else f"/{self._batches}"
             value = elbo()
@@ -84,10 +87,14 @@ class TrainingProgress:
         self._told = monotonic()
         self._console.print(line, highlight=False)
 
+    def _behind(self) -> float:
+        """How many epochs lie behind."""
+        return self._done + self._batch / self._batches if self._batches else float(self._done)
+
     def _left(self) -> str:
         """How much longer it will take at the speed so far, if that is known."""
-        behind = self._done + self._batch / self._batches if self._batches else float(self._done)
-        if behind == self._before or behind >= self._epochs:
+        behind = self._behind()
+        if self._start is None or behind == self._before or behind >= self._epochs:
             return ""
         seconds = (monotonic() - self._start) * (self._epochs - behind) / (behind - self._before)
         return f"  {_duration(seconds)} left"

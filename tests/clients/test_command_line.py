@@ -17,6 +17,7 @@ import pyvae
 from pyvae.cli import commands
 from pyvae.cli.fit import usable_device
 from pyvae.cli.main import command_parser, main, recipe_parser
+from pyvae.cli.options import FROM_DATA
 from pyvae.cli.parser import given_options
 from pyvae.cli.shorthands import expanded
 from pyvae.cli.words import underscored
@@ -123,6 +124,24 @@ def test_a_run_is_all_that_resuming_needs(tmp_path):
     assert float(rows[5]["learning_rate"]) == pytest.approx(0.01 * (1 + np.cos(np.pi * 5 / 6)) / 2)
 
 
+def test_a_run_of_an_older_version_goes_on(tmp_path):
+    """Its record lacks options that came later, and has some that are no more."""
+    assert quick("gaussian", tmp_path / "run", "--likelihood=Normal", "--preprocessing=dequantization") == 0
+    path = tmp_path / "run" / "run.json"
+    record = json.loads(path.read_text())
+    for name in ("code", "changes"):
+        del record[name]
+    for name in ("precision", "compile", "tensorboard"):
+        del record["training"][name]
+    del record["arguments"]["activation"]
+    del record["arguments"]["likelihood"]["init_args"]["per_element"]
+    record["training"]["warmup_steps"] = 3
+    path.write_text(json.dumps(record))
+    assert main(["fit", "--resume", str(tmp_path / "run"), "--epochs=3"]) == 0
+    changes = json.loads(path.read_text())["changes"]
+    assert changes == [{"epoch": 2, "options": {"epochs": {"was": 2, "now": 3}}}]
+
+
 def test_a_record_names_no_code_that_resuming_would_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "foreign_code.py").write_text("raise SystemExit('foreign code was run')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -196,6 +215,52 @@ def test_help_speaks_of_every_argument():
     for option in ("--latent-dim", "--data-root", "--download", "--likelihood", "--objective", "--run-dir", "--seed"):
         assert option in text
     assert "length of z" in text
+
+
+def shown_help(words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--help"])
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("recipe", pyvae.recipes.__all__)
+def test_the_help_of_a_recipe_is_two_screens_of_plain_words(recipe, capsys, monkeypatch):
+    text = shown_help(["fit", recipe], capsys, monkeypatch)
+    lines = text.splitlines()
+    assert len(lines) <= 110
+    assert max(map(len, lines)) <= 100
+    assert not re.search(r"Callable|Literal|Union|class_path|typing|null|<class|``|:\w+:`|subclasses", text)
+    own = [name for name in inspect.signature(getattr(pyvae.recipes, recipe)).parameters if name not in FROM_DATA]
+    options = re.findall(r"(?m)^  --(?:no-)?([\w.-]+)", text)
+    assert [option.replace("-", "_") for option in options[: len(own)]] == own
+    titles = [line[:-1] for line in lines if re.fullmatch(r"[\w ]+:", line)]
+    assert titles == [f"options of {recipe}", "data", "training", "the run", "other"]
+
+
+def test_the_help_tells_types_and_defaults(capsys, monkeypatch):
+    text = " ".join(shown_help(["fit", "burda"], capsys, monkeypatch).split())
+    for part in (
+        "--latent-dim length of z (int; default 50)",
+        "VampPrior; default StandardNormal)",
+        "default Adam with lr 0.002)",
+        "(number; default 0.13)",
+        "default mnist)",
+        "(one of cosine, linear or class; default cosine)",
+    ):
+        assert part in text
+    assert "(list of int; default 8,16,32)" in " ".join(shown_help(["fit", "ladder"], capsys, monkeypatch).split())
+
+
+def test_the_help_of_commands_and_classes(capsys, monkeypatch):
+    text = shown_help(["sample"], capsys, monkeypatch)
+    assert text.startswith("usage: pyvae sample RUN [options]\n")
+    assert re.search(r"--count +how many \(int; default 100\)", text)
+    assert re.search(r"--draw +draw x", text)
+    with pytest.raises(SystemExit):
+        main(["fit", "gaussian", "--likelihood.help", "Normal"])
+    assert "--likelihood.scale" in capsys.readouterr().out
 
 
 def test_incomplete_data(tmp_path, monkeypatch):

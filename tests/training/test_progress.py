@@ -31,8 +31,8 @@ def lines(capsys):
 def test_a_log_gets_a_line_for_each_tenth_of_the_epochs(clock, capsys):
     with TrainingProgress(epochs=40, batches=2, done=0, enabled=True) as shown:
         for epoch in range(1, 41):
-            clock["time"] += 0.5
             for _ in range(2):
+                clock["time"] += 0.25
                 shown.batch(lambda: -1.0)
             shown.epoch({"epoch": epoch, "train_elbo": -epoch})
     told = lines(capsys)
@@ -52,6 +52,17 @@ def test_a_log_gets_a_line_every_half_minute(clock, capsys):
     assert told[1] == "epoch 3/12  batch 6/100  ELBO -6.00 so far  3 h 18 min left"
     assert told[-1] == "epoch 3/12  ELBO -5.00  val. ELBO -6.00  3 h 0 min left"
     assert len(told) == 33 + 1
+
+
+def test_the_time_left_does_not_count_the_first_batch(clock, capsys):
+    with TrainingProgress(epochs=2, batches=10, done=0, enabled=True) as shown:
+        for seconds in (40.0, 1.0, 31.0):
+            clock["time"] += seconds
+            shown.batch(lambda: -1.0)
+    assert lines(capsys) == [
+        "epoch 1/2  batch 1/10  ELBO -1.00 so far",
+        "epoch 1/2  batch 3/10  ELBO -1.00 so far  4 min 32 s left",
+    ]
 
 
 def test_a_log_of_data_whose_number_is_not_known(clock, capsys):
@@ -75,7 +86,8 @@ def test_fit_tells_the_elbo_so_far(clock, capsys):
     told = lines(capsys)
     within = [line for line in told if "batch" in line and "10/10" not in line]
     assert len(within) >= 4
-    assert all(re.fullmatch(r"epoch \d/2  batch \d+/10  ELBO -\d\.\d\d so far  [\w ]+ left", line) for line in within)
+    form = r"epoch \d/2  batch \d+/10  ELBO -\d\.\d\d so far  [\w ]+ left"
+    assert all(re.fullmatch(form, line) for line in within[1:])
 
 
 def test_nothing_is_told_where_that_is_asked_for(clock, capsys):
