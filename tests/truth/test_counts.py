@@ -156,3 +156,10 @@ def test_logarithms_are_seen_of_counts_unless_that_is_decided_otherwise():
     assert isinstance(encoder(likelihoods.Normal, log_input=True), networks.LogCounts)
     assert isinstance(encoder(likelihoods.Poisson, log_input=False), networks.MLP)
     assert isinstance(encoder(partial(likelihoods.Normal)), networks.MLP)
+
+
+def test_an_encoder_that_fails_on_large_counts_prints_no_numbers():
+    x = torch.poisson(torch.full((40, 50), 5000.0))
+    with pytest.raises(pyvae.PairError, match=r"MarkovVAE\.guide failed .* found invalid values") as caught:
+        pyvae.fit(recipes.hierarchical((50,), likelihood=likelihoods.Poisson), x, epochs=1, seed=0, progress=False)
+    assert "tensor(" not in str(caught.value)
