@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import torch
-from torch import Tensor
 
 from pyvae.core.random_streams import isolated_rng
 from pyvae.datasets.data import DataSplits
 
 __all__ = ["Kind", "Values", "values_of"]
 
-_ROWS = 4096  # that are looked at together
+_ROWS = 4096  # that are looked at together, and whose moments are taken
 
 
 class Kind(StrEnum):
@@ -60,57 +59,34 @@ class Values:
 
 
 def values_of(data: DataSplits) -> Values:
-    """What the values of the training data are, as rows are when they are taken."""
-    parts = []
+    """What the values of the training data are, as rows are when they are taken; the moments are those of some rows."""
+    rows = data.train.tensors[0]
     with isolated_rng(0):  # a preprocessing may draw
-        for x in data.train.tensors[0].split(_ROWS):
-            parts.append(_Part.of(data.train.transform(x)))
-    low, high = min(p.low for p in parts), max(p.high for p in parts)
-    kind = _kind(data, low, high, all(p.whole for p in parts))
-    count = sum(p.count for p in parts).clamp(min=1)
-    mean = sum(p.sums for p in parts) / count
-    variance = sum(p.squares for p in parts) / count - mean.square()
+        some = data.train.transform(rows[:: -(-len(rows) // _ROWS)]).double()
+    mean, square = some.nanmean(0).nan_to_num(), some.square().nanmean(0).nan_to_num()
+    kind = _kind(data)
     return Values(
         kind,
         2 if kind is Kind.BINARY else data.levels,
         data.shape[0] if len(data.shape) == 3 else 0,
-        missing=any(p.missing for p in parts),
-        scale=math.sqrt(max(float(variance.mean()), 0.0)),
+        missing=bool(rows.isnan().any()) if rows.is_floating_point() else False,
+        scale=math.sqrt(max(float((square - mean.square()).mean()), 0.0)),
         total=float(mean.sum()),
     )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Sums and bounds of some rows; NaN does not count."""
-
-    low: float
-    high: float
-    whole: bool
-    missing: bool
-    count: Tensor
-    sums: Tensor
-    squares: Tensor
-
-    @classmethod
-    def of(cls, x: Tensor) -> "_Part":
-        gaps = x.isnan()
-        return cls(
-            low=float(torch.where(gaps, torch.inf, x).min()),
-            high=float(torch.where(gaps, -torch.inf, x).max()),
-            whole=bool(((x == x.round()) | gaps).all()),
-            missing=bool(gaps.any()),
-            count=(~gaps).sum(0),
-            sums=x.double().nansum(0),
-            squares=x.double().square().nansum(0),
-        )
-
-
-def _kind(data: DataSplits, low: float, high: float, whole: bool) -> Kind:
+def _kind(data: DataSplits) -> Kind:
     if data.levels:
         return Kind.BINARY if data.levels == 2 else Kind.LEVELS
     if data.preprocessing:  # which made them continuous
         return Kind.REALS
+    low, high, whole = torch.inf, -torch.inf, True
+    for rows in data.train.tensors[0].split(_ROWS):
+        x = data.train.transform(rows)
+        seen = x[~x.isnan()]
+        if seen.numel():
+            low, high = min(low, float(seen.min())), max(high, float(seen.max()))
+            whole = whole and bool((seen == seen.round()).all())
     if whole and low >= 0:
         return Kind.BINARY if high <= 1 else Kind.COUNTS
     return Kind.INTENSITIES if low >= 0 and high <= 1 else Kind.REALS

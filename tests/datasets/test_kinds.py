@@ -41,9 +41,17 @@ def test_the_kind_of_data_follows_from_their_values(data, kind, words):
 def test_the_scale_is_that_around_the_mean_of_each_element():
     x = torch.randn(9000, 3) * torch.tensor([1.0, 2.0, 3.0]) + torch.tensor([0.0, 100.0, 0.0])
     x = x.masked_fill(torch.rand(x.shape) < 0.3, torch.nan)
-    kept = [column[~column.isnan()] for column in x.T]
-    expected = sum(column.var(correction=0) for column in kept) / 3
-    assert values_of(splits(x)).scale == pytest.approx(float(expected.sqrt()), rel=1e-4)
+    values = values_of(splits(x))
+    assert values.scale == pytest.approx(((1 + 4 + 9) / 3) ** 0.5, rel=0.03)
+    assert values.total == pytest.approx(100, rel=0.01)
+    assert values.missing
+
+
+def test_the_kind_is_that_of_all_rows():
+    x = torch.zeros(9000, 2)
+    for value, kind in ((3.0, Kind.COUNTS), (0.5, Kind.INTENSITIES), (-1.0, Kind.REALS), (1.0, Kind.BINARY)):
+        x[4321, 1] = value
+        assert values_of(splits(x)).kind is kind
 
 
 def test_looking_at_random_data_is_repeatable_and_draws_nothing():
