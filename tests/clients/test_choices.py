@@ -8,8 +8,8 @@ import torch
 
 from pyvae import recipes
 from pyvae.cli.choices import chosen_by_data
-from pyvae.cli.main import _parsers, main
-from pyvae.cli.parser import underscored
+from pyvae.cli.main import main, recipe_parser
+from pyvae.cli.words import underscored
 from pyvae.datasets import digits, digits_with_gaps
 from pyvae.recipes.loading import build
 
@@ -26,7 +26,7 @@ ARRAYS = {
 
 def chosen(path, recipe, *options):
     words = [f"--data={path}", *underscored(list(options))]
-    parser = _parsers(["fit", recipe])[1][recipe]
+    parser = recipe_parser(recipe, getattr(recipes, recipe))
     plain = json.loads(parser.dump(parser.parse_args(words), format="json", skip_unset=False))
     return chosen_by_data(recipe, getattr(recipes, recipe), plain)
 
