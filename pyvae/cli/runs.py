@@ -92,15 +92,22 @@ class Run:
         restore(self.directory / CHECKPOINT, pair)
         return pair
 
-    def check_labels(self, labels: Sequence[int]) -> None:
-        """Refuse labels that this run's pair does not know.
+    def classes(self, wanted: Sequence[int] | str) -> list[int]:
+        """The numbers of classes that are named by number or, with commas between them, by name.
 
         Raises:
             DataError: if there are none, or some are no classes of the run.
         """
         last = self.arguments["num_classes"] - 1
-        if not labels or not all(0 <= label <= last for label in labels):
-            raise DataError(f"the labels are {list(labels)}; expected some of 0 to {last}")
+        if not isinstance(wanted, str):
+            if not wanted or not all(0 <= label <= last for label in wanted):
+                raise DataError(f"the labels are {list(wanted)}; expected some of 0 to {last}")
+            return list(wanted)
+        names, words = self.load_data().class_names, [word.strip() for word in wanted.split(",")]
+        if not set(words) <= set(names):
+            known = f", or of the names {', '.join(names)}" if names else "; the data have no names of classes"
+            raise DataError(f"the labels are {wanted}; expected some of 0 to {last}{known}")
+        return [names.index(word) for word in words]
 
     def write_record(self) -> None:
         """Write the record, or replace it."""

@@ -15,7 +15,7 @@ __all__ = ["sample"]
 def sample(
     run: str,
     count: int = 100,
-    labels: list[int] | None = None,
+    labels: list[int] | str | None = None,
     draw: bool = False,
     seed: int = 0,
     output: str | None = None,
@@ -25,7 +25,7 @@ def sample(
     Args:
         run: the run directory.
         count: how many.
-        labels: the classes to generate, of a conditional pair; by default all.
+        labels: the classes to generate, of a conditional pair, by number or name; by default all.
         draw: draw x from p(x | z) instead of taking its mean.
         seed: of the samples.
         output: a .png for a picture or a .npy for the numbers; by default samples-1.png, … in run.
@@ -38,8 +38,7 @@ def sample(
         raise ArgumentError(f"the pair of {run} takes no labels; it is unconditional")
     y = None
     if opened.conditional:
-        classes = list(range(opened.arguments["num_classes"])) if labels is None else labels
-        opened.check_labels(classes)
+        classes = opened.classes(range(opened.arguments["num_classes"]) if labels is None else labels)
         y = torch.tensor(classes)[torch.arange(count) * len(classes) // count]  # as evenly as can be
     x = opened.original_units(generate(opened.load_pair(), count, y, seed, mean=not draw))
     write_data(path, x, lambda: draw_samples(x, y))

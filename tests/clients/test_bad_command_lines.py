@@ -196,7 +196,6 @@ WORDS = {
     ),
     "value for a switch": (["fit", "gaussian", "--download=maybe"], "--download is a switch .*maybe"),
     "count in words": (["sample", "run", "--count", "many"], "count.*int"),
-    "labels in words": (["sample", "run", "--labels", "cats"], "labels.*(list|int)"),
     "particles in words": (["evaluate", "run", "--num-particles", "many"], "num.particles.*int"),
 }
 
@@ -656,11 +655,23 @@ ON_RUNS = {
         r"labels are \[3, 10\].*expected some of 0 to 9",
     ),
     "label negative": ("sample", "conditional", ["--labels", "[-1]"], r"labels are \[-1\].*expected some of 0 to 9"),
+    "labels by names that there are not": (
+        "sample",
+        "conditional",
+        ["--labels", "cats"],
+        "labels are cats; expected some of 0 to 9; the data have no names of classes",
+    ),
     "no labels": ("sample", "conditional", ["--labels", "[]"], r"labels are \[\].*expected some of 0 to 9"),
     "no data": ("reconstruct", "gaussian", ["--count", "0"], "count is 0.*1 to 360"),
     "too many data": ("reconstruct", "gaussian", ["--count", "361"], "count is 361.*1 to 360"),
     "as label of an unconditional pair": ("reconstruct", "gaussian", ["--as-label", "1"], "takes no labels"),
     "as label too large": ("reconstruct", "conditional", ["--as-label", "10"], "labels are.*10.*0 to 9"),
+    "as two labels": (
+        "reconstruct",
+        "conditional",
+        ["--as-label", "cat,ship"],
+        "labels are cat,ship; expected some of",
+    ),
     "as label negative": ("reconstruct", "conditional", ["--as-label=-1"], "labels are.*-1.*0 to 9"),
     "particles 0": ("evaluate", "gaussian", ["--num-particles", "0"], "num_particles.*0.*positive int"),
     "particles -1": ("evaluate", "gaussian", ["--num-particles=-1"], "num_particles.*-1.*positive int"),

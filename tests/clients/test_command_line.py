@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import pyvae
 from pyvae.cli import commands
@@ -342,6 +343,27 @@ def test_short_options_are_the_long_ones(short, long):
         return {n: found[n] if found[n] is None else found[n].as_dict() for n in ("optimizer", "objective")}
 
     assert parsed(short) == parsed(long)
+
+
+def test_classes_go_by_number_or_name(tmp_path, capsys):
+    for name in ("cat", "ship"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(20):
+            pixels = np.random.default_rng(index).integers(0, 256, (8, 8)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{index}.png")
+    run, small = str(tmp_path / "run"), ["--epochs=1", "--evaluation-particles=2", "--hidden=4", "--image-size=8"]
+    assert main(["fit", "conditional", f"--data={tmp_path / 'data'}", f"--run-dir={run}", *small]) == 0
+    for name, labels in {"names": "ship,cat", "numbers": "1,0", "one": "ship"}.items():
+        assert main(["sample", run, "--count=4", "--labels", labels, f"--output={tmp_path / name}.npy"]) == 0
+    drawn = {name: np.load(tmp_path / f"{name}.npy") for name in ("names", "numbers", "one")}
+    assert np.array_equal(drawn["names"], drawn["numbers"])
+    assert np.array_equal(drawn["names"][:2], drawn["one"][:2])
+    assert main(["reconstruct", run, "--count=2", "--as-label=cat"]) == 0
+    capsys.readouterr()
+    assert main(["reconstruct", run, "--count=2", "--as-label=cat,ship"]) == 2
+    assert "as_label is cat,ship; expected one class" in capsys.readouterr().err
+    assert main(["sample", run, "--labels", "dog,cat"]) == 2
+    assert "labels are dog,cat; expected some of 0 to 1, or of the names cat, ship" in capsys.readouterr().err
 
 
 def test_labels_need_no_brackets():
