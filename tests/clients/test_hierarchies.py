@@ -16,6 +16,10 @@ from tests.clients.hierarchies import DIM, ladder, maps, markov, mlp, one_layer,
 
 MAKERS = (markov, seeing, ladder)
 every = pytest.mark.parametrize("make", MAKERS, ids=lambda m: m.__name__)
+#: the ladder alone, unless there is time
+ladder_first = pytest.mark.parametrize(
+    "make", [pytest.param(m, id=m.__name__, marks=() if m is ladder else pytest.mark.slow) for m in MAKERS]
+)
 
 
 def toy(count=64):
@@ -56,7 +60,7 @@ def test_draws_predictions_and_conditioning(make):
     assert not trace.nodes["z_2"]["is_observed"]
 
 
-@every
+@ladder_first
 def test_conditional_hierarchies_train_and_generate(make):
     means, y = 4 * torch.randn(3, DIM), torch.arange(60) % 3
     pair, x = make(3), means[y] + 0.3 * torch.randn(60, DIM)
@@ -106,7 +110,7 @@ def test_feature_maps_as_latents(cls):
     assert pyvae.elbo(pair, x, num_particles=100, seed=0).value > before + 1
 
 
-@every
+@ladder_first
 def test_particles_side_by_side_are_those_one_at_a_time(make):
     """The densities of given latents; of draws, the moments of the weights."""
     pair, x = make(), toy(4)
@@ -165,7 +169,7 @@ def test_fit_of_one_latent_logs_no_terms():
     assert not [name for name in row if "kl_" in name]
 
 
-@every
+@ladder_first
 def test_compiled_runs_log_the_same(make, interpreted):
     x, first = toy(), make()
     second = make()

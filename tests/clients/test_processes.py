@@ -59,6 +59,7 @@ def test_processes_draw_noise_of_their_own_and_agree(tmp_path):
     assert not same(first, alone)
 
 
+@pytest.mark.slow
 def test_a_loader_is_divided(tmp_path):
     (first, second), _ = train(2, tmp_path / "two", batch_size=20, epochs=2, loader=True)
     assert same(first, second)

@@ -82,6 +82,7 @@ def test_a_compiled_run_and_its_resumption(tmp_path):
         assert torch.equal(resumed.state_dict()[name], tensor), name
 
 
+@pytest.mark.slow
 def test_bfloat16():
     x = torch.randn(ROWS, WIDTH)
     _, history, said = run(ByHand, x, True, precision="bf16-mixed")

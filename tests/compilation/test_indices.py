@@ -69,6 +69,7 @@ def test_masks_are_no_indices(interpreted):
     torch.testing.assert_close(Program(nn.Identity(), masked, [table, mask])([], table, mask), masked(table, mask))
 
 
+@pytest.mark.slow
 def test_a_label_out_of_range_in_a_compiled_run_is_an_error_and_no_abort():
     """On several threads and on large batches, where the check of the compiled code itself ends the process."""
     program = """

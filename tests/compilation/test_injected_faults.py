@@ -152,7 +152,7 @@ def test_a_fault_is_told_and_the_pair_is_trained(fault, told):
 
 @pytest.mark.parametrize(
     "environment",
-    [{"CXX": "/nowhere/c++"}, {"TORCHINDUCTOR_CACHE_DIR": "/proc"}],
+    [{"CXX": "/nowhere/c++"}, pytest.param({"TORCHINDUCTOR_CACHE_DIR": "/proc"}, marks=pytest.mark.slow)],
     ids=["no compiler", "no place to write"],
 )
 def test_without_what_a_compiler_needs(environment, tmp_path):

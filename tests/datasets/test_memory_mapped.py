@@ -140,6 +140,7 @@ def test_nan_is_reported_when_it_is_met(path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is given back by madvise")
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path):
     before, after = peaks(tmp_path / "x.npy", 2**18, 2**10, 4096)  # 1 GiB
     assert after - before < 400

@@ -42,7 +42,7 @@ def same(pair, other):
 
 
 @pytest.mark.parametrize("validation", [None, X])
-@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_interrupted_run_is_that_of_its_whole_epochs(validation, compile, pressed):
     shorter, whole = train(epochs=2, validation=validation, compile=compile)
     pressed.append(8 + 11)  # after the 8 batches of the shorter run
