@@ -80,9 +80,10 @@ def _preprocessing(
             f"recipe {name!r} gives its encoder counts as they are, which may be thousands: use 'counts' or "
             "'gaussian'; if they are small, --preprocessing no_preprocessing says that you mean it"
         )
-    by_likelihood = asked and not getattr(recipe, "takes", ())
-    chosen = preprocessing_for(values, {asked} if by_likelihood else takes_of(recipe))
-    if chosen is None and by_likelihood:
+    said = getattr(recipe, "takes", ())
+    takes = {asked} if asked and (asked in said or not said) else takes_of(recipe)
+    chosen = preprocessing_for(values, takes)
+    if chosen is None and asked in takes:
         raise DataError(
             f"the data {data.name} are {values}, but the likelihood is of {asked}: leave out --likelihood, "
             "which then follows from the data, or choose a --preprocessing"

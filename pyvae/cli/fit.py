@@ -101,7 +101,10 @@ def train(
     told = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=processes.rank > 0)
     told.print(f"run directory: {run.directory}; computing on {device}")
     if run.conditional and bool(((y := training.train.tensors[1]) < 0).any()):
-        told.print(f"labels: {int((y >= 0).sum()):,} of {len(y):,} training data have one; --labelled says how many")
+        told.print(
+            f"labels: {int((y >= 0).sum()):,} of {len(y):,} training data have one; --labelled applies to data that "
+            "have all"
+        )
     if start.record is not None:
         told.print(start.told())
     with _advice_on_interruption(run, processes):

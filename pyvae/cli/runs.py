@@ -134,7 +134,10 @@ def open_run(directory: str | Path) -> Run:
     """
     path = Path(directory) / RECORD
     try:
-        run = Run(directory=Path(directory), **json.loads(path.read_text()))
+        record = json.loads(path.read_text())
+        if not isinstance(record, dict):
+            raise RunError(f"{path} is damaged: it holds {type(record).__name__}; expected the record of a run")
+        run = Run(directory=Path(directory), **record)
     except OSError as error:
         raise RunError(f"{directory} is no run directory: it has no readable {RECORD} ({error.strerror})") from error
     except (ValueError, TypeError) as error:

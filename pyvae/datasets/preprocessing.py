@@ -12,6 +12,7 @@ from pyvae.errors import DataError
 
 __all__ = ["dequantization", "dynamic_binarization", "no_preprocessing", "standardization", "static_binarization"]
 
+_EXPONENT = 60  # of 2; float32 squares numbers up to 2^63
 _MOMENTS = ("mean", "scale")
 _BINARY = Units(data="x binarized, not of its intensities")
 
@@ -85,10 +86,20 @@ def standardization(data: DataSplits) -> DataSplits:
     .. math:: x \mapsto (x - m) / s
 
     Columns that never change keep s = 1.
+
+    Raises:
+        DataError: if a standard deviation is too large or too small for the numbers of the data.
     """
     train = torch.cat([data.train.transform(x) for x in data.train.tensors[0].split(4096)])
     dims = (0, *range(2, train.dim())) if train.dim() > 2 else (0,)
     mean, scale = _moments(train, dims)
+    _, exact = _moments(train.double(), dims)  # squares overflow or vanish in float32
+    odd = exact[(exact.log2().abs() > _EXPONENT) & (exact > 0)].tolist()
+    if odd:
+        raise DataError(
+            f"{data.name}: a standard deviation is {odd[0]:.3g}, with which {str(train.dtype).removeprefix('torch.')} "
+            "cannot compute; give the data in other units"
+        )
     scale = torch.where(scale > 0, scale, 1.0)
     record = {"mean": mean.flatten().tolist(), "scale": scale.flatten().tolist()}
     units = data.train.units.rescaled(scale.log(), "x in the units that it had before it was standardized")

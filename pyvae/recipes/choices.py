@@ -51,8 +51,7 @@ def _ways(values: Values) -> list[tuple[str, Kind]]:
     if values.kind is Kind.BINARY:
         return [plain, *binary, ("no_preprocessing", Kind.COUNTS), continuous]
     if values.kind is Kind.LEVELS:
-        others = [plain, ("dequantization", Kind.REALS), ("no_preprocessing", Kind.INTENSITIES)]
-        return [*binary, *others]
+        return [plain, *binary, ("dequantization", Kind.REALS), ("no_preprocessing", Kind.INTENSITIES)]
     if values.kind is Kind.INTENSITIES:
         return [*binary, plain, continuous] if values.channels else [plain, continuous, *binary]
     return [plain, continuous] if values.kind is Kind.COUNTS else [continuous]

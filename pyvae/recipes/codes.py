@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from pyvae.datasets import Kind
 from pyvae.errors import ArgumentError
 from pyvae.likelihoods import Bernoulli, Normal
 from pyvae.models import VQVAE, VQVAE2
@@ -28,6 +29,10 @@ from pyvae.recipes.recipe import MakeLikelihood, decoded, recipe
 __all__ = ["conditional_vqvae", "speech", "vqvae", "vqvae2"]
 
 MakeCodeNetwork = Callable[[Sequence[int], int], nn.Module]
+
+
+#: codes have no noise to bargain with: that of a binarization would be encoded, so grey levels stay as they are
+_TAKES = (Kind.LEVELS, Kind.BINARY, Kind.REALS, Kind.INTENSITIES)
 
 
 def _quantizer(num_codes: int, dim: int, levels: int = 1) -> Quantizer:
@@ -90,7 +95,7 @@ def _networks(
     return torch.Size(maps[1:]), encoder, lambda out: MLP(maps, out, channels[::-1], context_dim)
 
 
-@recipe(epochs=50)
+@recipe(takes=_TAKES, epochs=50)
 def vqvae(
     shape: Sequence[int],
     num_codes: int = 128,
@@ -125,7 +130,7 @@ def vqvae(
     return _assembled(shape, quantizer, _networks(shape, quantizer.dim, channels, strides), likelihood, prior_network)
 
 
-@recipe(epochs=50)
+@recipe(takes=_TAKES, epochs=50)
 def conditional_vqvae(
     shape: Sequence[int],
     num_classes: int,
@@ -160,7 +165,7 @@ def conditional_vqvae(
     return _assembled(shape, quantizer, networks, likelihood, prior_network, num_classes)
 
 
-@recipe(epochs=50)
+@recipe(takes=_TAKES, epochs=50)
 def vqvae2(
     shape: Sequence[int],
     num_codes: int = 128,

@@ -21,7 +21,8 @@ def _single_step(pair: DiffusionVAE) -> SingleStep:
 @recipe(
     trains=_single_step,
     takes=[Kind.BINARY, Kind.LEVELS, Kind.REALS],
-    epochs=50,
+    epochs=150,
+    batch_size=64,
     evaluation_particles=2,
     levels=None,  # which are those of the data
 )

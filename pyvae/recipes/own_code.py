@@ -55,6 +55,10 @@ def own_recipe(name: str) -> Callable[..., nn.Module]:
             f"{name} is {found!r}; expected a function that makes a pair from shape, the event shape of the data, and "
             "typed options"
         )
+    if untyped := [n for n, p in inspect.signature(found).parameters.items() if p.annotation is p.empty]:
+        raise ArgumentError(
+            f"{name} has no type for {untyped[0]}; expected hints such as shape: list[int], width: int = 3"
+        )
     return found if hasattr(found, "trains") else recipe()(found)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from pyvae.core.arguments import check_int, check_maker
 from pyvae.datasets import Kind
-from pyvae.errors import ArgumentError
+from pyvae.errors import ArgumentError, PairError
 from pyvae.guides import Guide
 from pyvae.likelihoods import Likelihood
 from pyvae.likelihoods.counts import Counts
@@ -71,6 +71,8 @@ def recipe(
             bound = inspect.signature(function).bind(*args, **kwargs)
             _check_numbers(function, bound.arguments)
             pair = function(*args, **kwargs)
+            if not isinstance(pair, nn.Module):
+                raise PairError(f"{function.__name__} returned {type(pair).__name__}; expected a pair, an nn.Module")
             pair.recipe = recorded(function, bound)
             return pair
 

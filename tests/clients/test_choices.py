@@ -63,7 +63,13 @@ CHOICES = {
         "no_preprocessing",
         "ContinuousBernoulli",
     ),
-    "colours": ("colours", "vqvae", [], "dequantization", "Normal"),
+    "colours": ("colours", "gaussian", [], "dequantization", "Normal"),
+    "colours as codes": ("colours", "vqvae", [], "no_preprocessing", "DiscretizedLogisticMixture"),
+    "colours as codes, asked for a Normal": ("colours", "vqvae", NORMAL, "dequantization", "Normal"),
+    "grey as codes": ("grey", "vqvae", [], "no_preprocessing", "DiscretizedLogisticMixture"),
+    "grey as codes, asked for a Bernoulli": ("grey", "vqvae", BERNOULLI, "dynamic_binarization", "Bernoulli"),
+    "binary as codes": ("binary", "vqvae", [], "no_preprocessing", "Bernoulli"),
+    "reals as codes": ("reals", "vqvae", [], "standardization", "Normal"),
     "colours that shall be binarized": (
         "colours",
         "vqvae",
@@ -96,12 +102,12 @@ def test_choices(name, recipe, options, preprocessing, likelihood, files):
 
 
 def test_what_is_chosen_is_said_and_what_is_asked_for_is_not(files):
-    both = chosen(files / "colours.npy", "vqvae").note
+    both = chosen(files / "colours.npy", "gaussian").note
     assert both == (
         "preprocessing: dequantization, likelihood: Normal, since the data are images with 3 channels of 256 levels; "
         "change with --preprocessing and --likelihood"
     )
-    assert "--likelihood" not in chosen(files / "colours.npy", "vqvae", *NORMAL).note
+    assert "--likelihood" not in chosen(files / "colours.npy", "gaussian", *NORMAL).note
     assert chosen(files / "reals.npy", "gaussian", *NORMAL, "--preprocessing", "standardization").note == ""
 
 
@@ -117,8 +123,8 @@ def test_a_learned_scale_starts_at_that_of_the_data_unless_one_is_given(files):
 
 def test_levels_are_those_of_the_data(tmp_path):
     options = ["--preprocessing", "no_preprocessing"]
-    assert chosen("digits", "diffusion", *options).arguments["levels"] == 17
-    assert chosen("digits", "diffusion").arguments["levels"] == 2
+    assert chosen("digits", "diffusion").arguments["levels"] == 17
+    assert chosen("digits", "diffusion", "--preprocessing", "static_binarization").arguments["levels"] == 2
     assert chosen("digits", "gaussian", *options).arguments["likelihood"]["init_args"]["levels"] == 17
 
 

@@ -143,3 +143,19 @@ def test_bad_names(words, match, forgotten, capsys):
     assert re.search(match, shown)
     assert "Traceback" not in shown
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def mine(shape: list[int], width=3):\n    return None\n", "has no type for width; expected hints"),
+        ("def mine(shape: list[int], width: int = 3):\n    return None\n", "mine returned NoneType; expected a pair"),
+    ],
+    ids=["untyped", "no pair"],
+)
+def test_what_is_no_recipe_is_refused_in_a_line(source, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("recipes_of_mine.py").write_text(source)
+    monkeypatch.delitem(sys.modules, "recipes_of_mine", raising=False)
+    assert main(["fit", "recipes_of_mine:mine", "--epochs=1"]) == 2
+    assert words in capsys.readouterr().err

@@ -88,6 +88,13 @@ def test_standardization_uses_the_training_data_alone_and_is_recorded():
     json.dumps(data.preprocessing)
 
 
+@pytest.mark.parametrize("unit", [1e20, 1e-24])
+def test_units_in_which_squares_overflow_or_vanish_are_refused(unit, tmp_path):
+    np.save(tmp_path / "x.npy", unit * np.random.default_rng(0).normal(size=(50, 3)))
+    with pytest.raises(pyvae.DataError, match=r"a standard deviation is .*e(.20|-2\d), .*in other units"):
+        datasets.standardization(datasets.arrays(str(tmp_path / "x.npy")))
+
+
 def test_hold_out_splits_without_loss():
     data = datasets.digits()
     rest, held = data.hold_out(0.1, seed=1)
