@@ -83,7 +83,7 @@ def _preprocessing(
     said = getattr(recipe, "takes", ())
     takes = {asked} if asked and (asked in said or not said) else takes_of(recipe)
     chosen = preprocessing_for(values, takes)
-    if chosen is None and asked in takes:
+    if chosen is None and preprocessing_for(values, takes_of(recipe)):
         raise DataError(
             f"the data {data.name} are {values}, but the likelihood is of {asked}: leave out --likelihood, "
             "which then follows from the data, or choose a --preprocessing"
