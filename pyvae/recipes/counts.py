@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from pyvae.core.arguments import check_choice
 from pyvae.datasets import Kind
 from pyvae.guides import DiagonalNormal
 from pyvae.likelihoods import NegativeBinomial
@@ -70,6 +71,7 @@ def counts(
         torch.Size([3, 50])
     """
     shape = as_shape(shape, "shape")
+    check_choice("library", library, ("observed", "learned"))
     network = partial(MLP, context_dim=num_classes or 0, activation=activation)
 
     def encoder(out: int | torch.Size) -> nn.Module:

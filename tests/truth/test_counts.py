@@ -163,3 +163,8 @@ def test_an_encoder_that_fails_on_large_counts_prints_no_numbers():
     with pytest.raises(pyvae.PairError, match=r"MarkovVAE\.guide failed .* found invalid values") as caught:
         pyvae.fit(recipes.hierarchical((50,), likelihood=likelihoods.Poisson), x, epochs=1, seed=0, progress=False)
     assert "tensor(" not in str(caught.value)
+
+
+def test_another_library_is_refused():
+    with pytest.raises(pyvae.ArgumentError, match="library is 'nope'; expected one of observed, learned"):
+        recipes.counts((5,), library="nope")
