@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import nn
 
 from pyvae.batching.batches import batches_for, inspect_data
 from pyvae.checkpoint import save
@@ -19,16 +19,16 @@ from pyvae.cli.key_figures import all_warnings
 from pyvae.cli.options import CLASSES, FROM_RUN, RunOptions
 from pyvae.cli.parser import parameters_of
 from pyvae.cli.report import write_report
+from pyvae.cli.report_sections.trained import Trained
 from pyvae.cli.runs import Run, free_path, versions
 from pyvae.cli.starting import discard_start, start_run
 from pyvae.core.arguments import check_int, check_seed
 from pyvae.core.random_streams import derive_seed, isolated_rng
 from pyvae.datasets import DataSplits, InMemory
 from pyvae.errors import ArgumentError
-from pyvae.evaluation import Evaluation
 from pyvae.recipes.loading import build, find_recipe
 from pyvae.recipes.own_code import code_of, modules_of, named_code
-from pyvae.training.fit import FitResult, fit
+from pyvae.training.fit import fit
 from pyvae.training.processes import Processes, processes_on
 
 __all__ = ["fit_recipe"]
@@ -127,7 +127,7 @@ def train(
             told.print(f"trained: {result}; evaluating {len(data.test)} test datapoints")
             evaluation = evaluate_test_data(pair, data, options.evaluation_particles, derive_seed(seed, *_TEST))
             ours = all_warnings(evaluation, [str(w.message) for w in noticed if issubclass(w.category, UserWarning)])
-            _leave(start.run, pair, data, classes, result, evaluation, ours)
+            _leave(Trained(start.run, pair, data, classes, result.history, evaluation), ours)
         if result.interrupted:
             raise KeyboardInterrupt
 
@@ -143,21 +143,14 @@ def _advice_on_interruption(run: Run, processes: Processes) -> Iterator[None]:
         raise KeyboardInterrupt(f"go on with: {start}{shlex.join(words)}") from None
 
 
-def _leave(
-    run: Run,
-    pair: nn.Module,
-    data: DataSplits,
-    classes: Tensor | None,
-    result: FitResult,
-    evaluation: Evaluation,
-    noticed: Sequence[str],
-) -> None:
+def _leave(trained: Trained, noticed: Sequence[str]) -> None:
     """Write what a run leaves behind: weights, figures, pictures and a report; and say what it is."""
-    save(run.directory / "model.safetensors", pair)
+    run, evaluation = trained.run, trained.evaluation
+    save(run.directory / "model.safetensors", trained.pair)
     run.write("evaluation.json", evaluation.record())
-    page = write_report(run, pair, data, classes, result.history, evaluation, noticed)
+    page = write_report(trained, noticed)
     console = Console()
-    print_figures(console, evaluation, f"{run.recipe} on the test data of {data.name}, nats per datapoint")
+    print_figures(console, evaluation, f"{run.recipe} on the test data of {trained.data.name}, nats per datapoint")
     for warning in noticed:
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     console.print(f"open {page}", highlight=False, markup=False, soft_wrap=True)

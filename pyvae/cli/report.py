@@ -3,47 +3,28 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor, nn
-
 from pyvae.cli.key_figures import key_figures
 from pyvae.cli.report_sections import SECTIONS, Section, Trained
-from pyvae.cli.runs import Run
 from pyvae.cli.settings import readable_settings
 from pyvae.core.files import write_atomically
-from pyvae.datasets import DataSplits
 from pyvae.errors import PyvaeError
-from pyvae.evaluation import Evaluation
 from pyvae.pages.figure import picture_bytes
 from pyvae.pages.page import embedded, render
-from pyvae.training.state import Row
 
 __all__ = ["write_report"]
 
 
-def write_report(
-    run: Run,
-    pair: nn.Module,
-    data: DataSplits,
-    classes: Tensor | None,
-    history: Sequence[Row],
-    evaluation: Evaluation,
-    noticed: Sequence[str] = (),
-) -> Path:
+def write_report(trained: Trained, noticed: Sequence[str] = ()) -> Path:
     """Write a run's pictures as PNG files and ``report.html``, one page that needs nothing else.
 
     Args:
-        run: the run.
-        pair: its pair.
-        data: its data, as the pair takes them.
-        classes: the labels of the test data, if there are any, also for a pair that does not take them.
-        history: one row of metrics per epoch.
-        evaluation: its figures on test data.
+        trained: the run at its end.
         noticed: warnings that came up on the way.
 
     Returns:
         The page's path.
     """
-    trained = Trained(run, pair, data, classes, history, evaluation)
+    run, data = trained.run, trained.data
     sections, left_out = _sections(trained)
     shown = []
     for section in sections:
@@ -56,10 +37,10 @@ def write_report(
         "report",
         title=f"{run.recipe} on {Path(data.name).name}",
         subtitle=f"{len(data.train):,} training and {len(data.test):,} test datapoints of shape "
-        f"{' × '.join(map(str, data.shape))}, {_counted(len(history), 'epoch')}, "
-        f"{_counted(sum(p.numel() for p in pair.parameters()), 'parameter')}",
+        f"{' × '.join(map(str, data.shape))}, {_counted(len(trained.history), 'epoch')}, "
+        f"{_counted(sum(p.numel() for p in trained.pair.parameters()), 'parameter')}",
         warnings=[*noticed, *left_out],
-        figures=key_figures(evaluation, run.conditional, trained.diffuses),
+        figures=key_figures(trained.evaluation, run.conditional, trained.diffuses),
         pictures=shown,
         settings=readable_settings(run),
     )
